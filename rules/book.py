@@ -1,0 +1,129 @@
+"""The book of programme versions: which one is in force at a moment of event time, and the door to the compiled rules.
+
+A book is immutable. A version begins at its `valid.from` and ends when the next one begins, or at its own `valid.until`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from pathlib import Path
+
+from rules.plan import (
+    PHASES,
+    Award,
+    Cap,
+    Level,
+    MemberView,
+    Multiply,
+    Programme,
+    ReferAward,
+    ReferPlan,
+    Rule,
+    TierPlan,
+)
+from schemas.times import to_text
+
+__all__ = [
+    "PHASES",
+    "Award",
+    "Book",
+    "Cap",
+    "Level",
+    "MemberView",
+    "Multiply",
+    "Overlap",
+    "Programme",
+    "ReferAward",
+    "ReferPlan",
+    "Rule",
+    "TierPlan",
+    "from_json",
+    "load_directory",
+]
+
+
+class Overlap(ValueError):
+    """Two versions claim the same moment, or the same number, or are of two programmes."""
+
+
+class Book:
+    """Programme versions in the order in which they begin."""
+
+    __slots__ = ("_starts", "versions")
+
+    versions: tuple[Programme, ...]
+
+    def __init__(self, programmes: Iterable[Programme] = ()) -> None:
+        """Make a book of ``programmes``, in any order; a version given twice counts once.
+
+        Raises:
+            Overlap: see :meth:`with_version`.
+        """
+        distinct = {programme.hash: programme for programme in programmes}
+        self.versions = tuple(sorted(distinct.values(), key=lambda programme: programme.valid_from_us))
+        self._starts = [programme.valid_from_us for programme in self.versions]
+        for earlier, later in zip(self.versions, self.versions[1:], strict=False):
+            _refuse_overlap(earlier, later)
+        _refuse_same_number(self.versions)
+
+    def with_version(self, programme: Programme) -> Book:
+        """Return a book that also holds ``programme``; the same book if it does already.
+
+        Raises:
+            Overlap: it begins with another version or inside the stated span of one, has its number, or another name.
+        """
+        if programme in self.versions:
+            return self
+        return Book((*self.versions, programme))
+
+    def at(self, time_us: int) -> Programme | None:
+        """Return the version in force at ``time_us``, None before the first, in a gap, and after the last one's end."""
+        index = bisect_right(self._starts, time_us) - 1
+        if index < 0:
+            return None
+        programme = self.versions[index]
+        if programme.valid_until_us is not None and time_us >= programme.valid_until_us:
+            return None
+        return programme
+
+
+def _refuse_overlap(earlier: Programme, later: Programme) -> None:
+    if earlier.name != later.name:
+        raise Overlap(f"one deployment has one programme, here are two: {earlier.name} and {later.name}")
+    begins = to_text(later.valid_from_us)
+    if earlier.valid_from_us == later.valid_from_us:
+        raise Overlap(f"versions {earlier.version} and {later.version} of {later.name} both begin at {begins}")
+    if earlier.valid_until_us is not None and earlier.valid_until_us > later.valid_from_us:
+        ends = to_text(earlier.valid_until_us)
+        raise Overlap(f"version {later.version} of {later.name} begins at {begins}, but {earlier.version} ends at {ends}")
+
+
+def _refuse_same_number(versions: Iterable[Programme]) -> None:
+    seen: dict[int, Programme] = {}
+    for programme in versions:
+        if programme.version in seen:
+            raise Overlap(f"two different versions of {programme.name} have the number {programme.version}")
+        seen[programme.version] = programme
+
+
+def from_json(text: bytes) -> Programme:
+    """Compile what the `programmes` topic holds.
+
+    Raises:
+        rules.errors.ProgrammeErrors: it is no programme this engine understands.
+    """
+    from rules.compiling import from_canonical
+
+    return from_canonical(text)
+
+
+def load_directory(path: str | Path) -> list[Programme]:
+    """Read, check and compile every version in a directory (or one file), in the order in which they begin.
+
+    Raises:
+        rules.errors.ProgrammeErrors: with every problem of every file.
+    """
+    from rules.files import read_directory
+
+    return read_directory(Path(path))

@@ -1,0 +1,209 @@
+"""What a programme file compiles to: small frozen objects that the ledger reads for every fact.
+
+Nothing here parses, rounds or decides. Money is integer minor units, time is microseconds since the epoch, factors are
+whole fractions. `rules.book` is the door: import these names from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from zoneinfo import ZoneInfo
+
+from rules.local_time import local_day, window_label
+from schemas.money import Rounding
+
+if TYPE_CHECKING:
+    from rules.language import ProgrammeFile
+    from schemas.envelope import Fact
+
+# The total order of rules begins with the phase; "limit" clips what the others gave and comes last.
+PHASES = ("base", "bonus", "multiply", "limit")
+
+
+class MemberView(Protocol):
+    """What conditions may ask about the member, as he stood before the fact that is being decided."""
+
+    @property
+    def tier(self) -> str | None:
+        """Id of the tier the member holds; None where no tier has been decided yet."""
+
+    @property
+    def joined_us(self) -> int | None:
+        """When the account began, microseconds; None before the member's first decided fact."""
+
+    @property
+    def orders_counted(self) -> int:
+        """Orders counted for this member so far."""
+
+    @property
+    def last_purchase_us(self) -> int | None:
+        """Time of the newest counted purchase; None before the first."""
+
+    def bought_since(self, sku: str, since_us: int) -> bool:
+        """Tell whether a counted purchase at or after ``since_us`` has a line with this SKU."""
+
+    def spent_since(self, since_us: int) -> int:
+        """Return the minor units of counted purchases at or after ``since_us``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """At most so many points, or so many grants, in each calendar window of the programme's time zone."""
+
+    points: int | None = None
+    times: int | None = None
+    per_place: bool = False
+    every: str = "ever"  # day | week (ISO) | month | quarter | year | ever
+    text: str = ""  # reads aloud in a note: "at most 200 points per member every month"
+    only: frozenset[str] | None = None  # of a limit: the rules whose entries it clips; None means all
+
+    def window(self, time_us: int, zone: ZoneInfo) -> str:
+        """Return the label of the window ``time_us`` falls into, such as ``2026-03`` or ``2026-W09``."""
+        if self.every == "ever":
+            return "ever"
+        return window_label(local_day(time_us, zone), self.every)
+
+
+@dataclass(frozen=True, slots=True)
+class Award:
+    """Points for a fact: a fixed number, or ``points`` per ``per_minor`` minor units of the eligible lines."""
+
+    points: int
+    per_minor: int | None = None
+    gross: bool = False  # the base is gross_before_discounts instead of net_after_discounts
+    rounding: Rounding = Rounding.FLOOR
+    each_line: bool = False
+    round_before: bool = False  # round the award before multipliers see it
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply:
+    """A factor ``num/den`` (at least 1, in lowest terms) on base rules, or on the rules named in ``only``."""
+
+    num: int
+    den: int
+    only: frozenset[str] | None = None
+
+
+Lines = Callable[[MemberView, "Fact", "Programme"], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One earning rule; exactly one of ``award``, ``multiply`` and ``limit`` is set."""
+
+    id: str
+    phase: str  # one of PHASES
+    priority: int
+    exclusive: str | None
+    stop: bool
+    lines: Lines = field(compare=False)  # indexes (from 0) of eligible lines; (0,) for facts without lines; () does not apply
+    award: Award | None = None
+    multiply: Multiply | None = None
+    limit: Cap | None = None
+    cap: Cap | None = None
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Sort key of the total order: phase, then priority (high first), then id."""
+        return (PHASES.index(self.phase), -self.priority, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One tier: reached at ``from_amount`` (minor units, points or a count, as the plan says), multiplying by ``num/den``."""
+
+    id: str
+    label: str
+    from_amount: int
+    num: int = 1
+    den: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TierPlan:
+    """How members qualify for tiers; ``levels`` ascend and the first is the base, from 0."""
+
+    by: str  # spend | points | visits | orders
+    over: str  # calendar_year | rolling | lifetime
+    months: int  # length of a rolling window; 0 otherwise
+    downgrade: str  # none | earned_level
+    levels: tuple[Level, ...]
+
+    def level_at(self, amount: int) -> Level:
+        """Return the highest level that ``amount`` reaches."""
+        reached = self.levels[0]
+        for level in self.levels:
+            if level.from_amount <= amount:
+                reached = level
+        return reached
+
+    def level(self, level_id: str | None) -> Level:
+        """Return the level of that id; the base level for None and for ids this version does not know."""
+        for level in self.levels:
+            if level.id == level_id:
+                return level
+        return self.levels[0]
+
+
+class ReferAward(NamedTuple):
+    """Points of one side of a referral, and the cap on them."""
+
+    points: int
+    cap: Cap | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferPlan:
+    """What bringing a new member is worth, to whom and when."""
+
+    moment: str  # referral | first_purchase
+    at_least_minor: int  # total of the first purchase; 0 without a threshold
+    within_us: int | None  # from the referral to the first purchase; None without a deadline
+    referrer: ReferAward | None
+    referred: ReferAward | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Programme:
+    """One version of a programme, compiled. Two are equal when their hashes are."""
+
+    hash: str  # 32 lower-case hex digits, BLAKE2b-128 of the canonical JSON
+    name: str
+    version: int
+    valid_from_us: int
+    valid_until_us: int | None  # exclusive; None: until the next version begins
+    time_zone: ZoneInfo
+    currency: str
+    minor_digits: int
+    points_name: str
+    visit_gap_us: int
+    late_limit_us: int | None
+    rules_on: dict[str, tuple[Rule, ...]]  # short type name -> rules in total order; a type without rules is missing
+    tiers: TierPlan | None
+    refer: ReferPlan | None
+    document: ProgrammeFile = field(repr=False)
+    canonical: bytes = field(repr=False)
+
+    def canonical_json(self) -> bytes:
+        """Return what the `programmes` topic holds: every value said or defaulted, keys sorted, no spaces."""
+        return self.canonical
+
+    @property
+    def base_tier(self) -> str | None:
+        """Id of the first level, None without tiers."""
+        return self.tiers.levels[0].id if self.tiers else None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Programme) and other.hash == self.hash
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Programme], tuple[bytes]]:
+        # Closures cannot cross a process border; the canonical JSON can, and compiles to the same programme.
+        from rules.book import from_json
+
+        return (from_json, (self.canonical,))
