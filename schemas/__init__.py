@@ -1,0 +1,1 @@
+"""What crosses a boundary, and nothing else: envelopes, facts, decisions, money, time. No I/O."""

@@ -1,0 +1,127 @@
+"""The CloudEvents 1.0 envelope as it arrives, and the fact that is made of it for the log.
+
+Source: CloudEvents specification 1.0.2, JSON event format. Identity is (source, id).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas import facts
+from schemas.ids import hash_bytes
+from schemas.times import to_text, to_us
+
+ENGINE_SOURCES = "urn:stammgast:"
+TIMER_SOURCE = "urn:stammgast:timer"
+CLOCK_SOURCE = "urn:stammgast:clock"
+PROGRAMME_SOURCE = "urn:stammgast:programme"
+REFERRAL_SOURCE = "urn:stammgast:referral"
+ORDER_KEY = "order:"
+
+RFC3339 = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$"
+Text = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Envelope(BaseModel):
+    """CloudEvents attributes; extension attributes are allowed and not kept."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    specversion: Literal["1.0"]
+    id: Text
+    source: Text
+    type: Text
+    subject: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
+    time: Annotated[str, Field(pattern=RFC3339)] = Field(description="RFC 3339 with an offset")
+    datacontenttype: Literal["application/json"] | None = None
+
+
+@dataclass(slots=True)
+class Fact:
+    """One record of the ``facts`` log: a valid event in normal form.
+
+    Attributes:
+        time: when it happened, canonical text; ``time_us`` is the same in microseconds.
+        recorded_at: when intake wrote it, canonical text of whole milliseconds; never hashed, never decided upon.
+        body_hash: names type, subject, time and data: a duplicate has the same, a reused id another.
+        data: the ``...Form`` of its type (schemas.facts).
+    """
+
+    id: str
+    source: str
+    type: str
+    subject: str | None
+    time: str
+    recorded_at: str
+    body_hash: str
+    data: Any
+    time_us: int
+
+    @property
+    def key(self) -> str | None:
+        """The Kafka key: the subject, the order of an anonymous sale, or None for ticks and programme facts."""
+        if self.subject is not None:
+            return self.subject
+        if self.type in facts.ANONYMOUS_TYPES:
+            return order_key(self.data["order_source"], self.data["order_id"])
+        return None
+
+
+def order_key(order_source: str, order_id: str) -> str:
+    """Return the key under which an anonymous order is kept."""
+    return f"{ORDER_KEY}{order_source}:{order_id}"
+
+
+def body_hash(event_type: str, subject: str | None, time: str, data: Any) -> str:
+    """Return the hash by which a second delivery is told from a reused id."""
+    return hash_bytes(orjson.dumps([event_type, subject, time, data]))
+
+
+def make_fact(
+    *, id: str, source: str, type: str, subject: str | None, time_us: int, recorded_at: str, data: Any
+) -> Fact:
+    """Make a fact, with canonical time and its body hash."""
+    time = to_text(time_us)
+    return Fact(id, source, type, subject, time, recorded_at, body_hash(type, subject, time, data), data, time_us)
+
+
+def encode_fact(fact: Fact) -> bytes:
+    """Return the value of a ``facts`` record: a CloudEvent in JSON with extension attributes recordedat and bodyhash."""
+    return orjson.dumps(
+        {
+            "specversion": "1.0",
+            "id": fact.id,
+            "source": fact.source,
+            "type": fact.type,
+            "subject": fact.subject,
+            "time": fact.time,
+            "recordedat": fact.recorded_at,
+            "bodyhash": fact.body_hash,
+            "data": fact.data,
+        }
+    )
+
+
+def parse_fact(value: bytes) -> Fact:
+    """Return the fact of a ``facts`` record, trusting that this engine wrote it.
+
+    Raises:
+        ValueError or KeyError: this is not a record of the ``facts`` log.
+    """
+    event = orjson.loads(value)
+    time = event["time"]
+    return Fact(
+        event["id"],
+        event["source"],
+        event["type"],
+        event["subject"],
+        time,
+        event["recordedat"],
+        event["bodyhash"],
+        event["data"],
+        to_us(time),
+    )

@@ -1,0 +1,287 @@
+"""One model per fact type as upstream sends it, and the normalised form that the ``facts`` log holds.
+
+The models refuse what they do not know. The normalised forms carry money as integer minor units and quantities as shortest
+decimal text, so that one event has one form however its numbers were written.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+
+PURCHASE = "stammgast.purchase.v1"
+REFUND = "stammgast.refund.v1"
+VISIT = "stammgast.visit.v1"
+REVIEW = "stammgast.review.v1"
+REFERRAL = "stammgast.referral.v1"
+ACTIVITY = "stammgast.activity.v1"
+JOINED = "stammgast.joined.v1"
+# Written by the engine alone, refused from outside.
+TICK = "stammgast.tick.v1"
+PROGRAMME = "stammgast.programme.v1"
+REFERRAL_AWARD = "stammgast.referral_award.v1"
+
+INBOUND_TYPES = (PURCHASE, REFUND, VISIT, REVIEW, REFERRAL, ACTIVITY, JOINED)
+ENGINE_TYPES = (TICK, PROGRAMME, REFERRAL_AWARD)
+# A sale or a return without a member is keyed by its order; everything else needs a subject.
+ANONYMOUS_TYPES = frozenset({PURCHASE, REFUND})
+
+Token = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f|]+$")]
+Money = Annotated[Decimal, Field(ge=0, lt=10**15)]
+Quantity = Annotated[Decimal, Field(gt=0, lt=10**9)]
+UnitPrice = Annotated[Decimal, Field(ge=0, lt=10**9)]
+QUANTITY_DECIMALS = 3
+UNIT_PRICE_DECIMALS = 6
+
+
+class FactData(BaseModel):
+    """What all fact payloads share: unknown keys are refused, values are not changed after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PurchaseLine(FactData):
+    """One line of a receipt; its amount is half_up(quantity x unit_price - discount) in minor units."""
+
+    sku: Token
+    category: Token | None = None
+    quantity: Quantity = Field(description="positive, at most 3 decimals")
+    unit_price: UnitPrice = Field(description="not negative, at most 6 decimals")
+    discount: Money | None = Field(None, description="for the whole line, in the currency's digits")
+
+
+class Payment(FactData):
+    """The part of an order that was not paid with money."""
+
+    points: Money | None = Field(None, description="worth of the points that paid a part")
+    voucher: Money | None = Field(None, description="worth of the vouchers that paid a part")
+
+
+class Purchase(FactData):
+    """An order was paid. Without a subject it is an anonymous sale."""
+
+    order_id: Token
+    order_source: Token | None = Field(None, description="who numbered the order; default: the event's source")
+    lines: Annotated[list[PurchaseLine], Field(min_length=1, max_length=10_000)]
+    total: Money = Field(description="what was charged; may differ from the lines by tax and delivery")
+    currency: str = Field(description="ISO 4217 code")
+    channel: Literal["pos", "web", "app"]
+    store: Token | None = None
+    payment: Payment | None = None
+
+
+class RefundLine(FactData):
+    """A part of one order line that came back, named by its line number or its SKU."""
+
+    line: Annotated[StrictInt, Field(ge=1)] | None = Field(None, description="number of the order's line, from 1")
+    sku: Token | None = None
+    quantity: Quantity | None = None
+    amount: Money | None = Field(None, description="money paid back for this line")
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if self.line is None and self.sku is None:
+            raise ValueError("a refund line names its order line by `line` or by `sku`")
+        if self.quantity is None and self.amount is None:
+            raise ValueError("a refund line says how much came back: `quantity`, `amount` or both")
+        return self
+
+
+class Refund(FactData):
+    """Goods came back; several refunds may follow one order."""
+
+    order_id: Token
+    order_source: Token | None = None
+    lines: Annotated[list[RefundLine], Field(min_length=1, max_length=10_000)] | None = None
+    amount: Money | None = Field(None, description="money back for the order as a whole, spread over its lines")
+    total: Money | None = Field(None, description="money paid back; default: what lines or amount say")
+    currency: str
+    channel: Literal["pos", "web", "app"] | None = None
+    store: Token | None = None
+
+    @model_validator(mode="after")
+    def _one_of_lines_and_amount(self) -> Self:
+        if (self.lines is None) == (self.amount is None):
+            raise ValueError("a refund has either `lines` or `amount`")
+        return self
+
+
+class Visit(FactData):
+    """A check-in, a beacon seen, a card shown."""
+
+    store: Token | None = None
+    dwell_seconds: Annotated[StrictInt, Field(ge=0)] | None = None
+
+
+class Review(FactData):
+    """A rating of a product or a place."""
+
+    sku: Token | None = None
+    place: Token | None = None
+    rating: Annotated[StrictInt, Field(ge=0, le=10)]
+    verified: StrictBool | None = None
+    link: Token | None = None
+
+    @model_validator(mode="after")
+    def _rates_something(self) -> Self:
+        if self.sku is None and self.place is None:
+            raise ValueError("a review rates a `sku` or a `place`")
+        return self
+
+
+class Referral(FactData):
+    """The subject, a new member, was brought by ``referrer``, a member (codes are resolved upstream)."""
+
+    referrer: Token
+
+
+class Activity(FactData):
+    """Anything else worth a rule: a name and flat attributes."""
+
+    name: Token
+    attributes: dict[Token, StrictBool | StrictInt | Decimal | Token] = Field(default_factory=dict, max_length=64)
+
+
+class Joined(FactData):
+    """The account begins."""
+
+    via: Token | None = Field(None, description="recruiting channel")
+
+
+DATA_MODELS: dict[str, type[FactData]] = {
+    PURCHASE: Purchase,
+    REFUND: Refund,
+    VISIT: Visit,
+    REVIEW: Review,
+    REFERRAL: Referral,
+    ACTIVITY: Activity,
+    JOINED: Joined,
+}
+
+
+class LineForm(TypedDict):
+    """A purchase line as the facts log holds it; its number is its position, from 1."""
+
+    sku: str
+    category: str | None
+    quantity: str
+    unit_price: str
+    discount_minor: int
+    amount_minor: int
+
+
+class PurchaseForm(TypedDict):
+    """A purchase as the facts log holds it."""
+
+    order_source: str
+    order_id: str
+    lines: list[LineForm]
+    total_minor: int
+    currency: str
+    channel: str
+    store: str | None
+    paid_with_points_minor: int
+    paid_with_voucher_minor: int
+
+
+class RefundLineForm(TypedDict):
+    """A refund line as the facts log holds it."""
+
+    line: int | None
+    sku: str | None
+    quantity: str | None
+    amount_minor: int | None
+
+
+class RefundForm(TypedDict):
+    """A refund as the facts log holds it."""
+
+    order_source: str
+    order_id: str
+    lines: list[RefundLineForm] | None
+    amount_minor: int | None
+    total_minor: int | None
+    currency: str
+    channel: str | None
+    store: str | None
+
+
+class VisitForm(TypedDict):
+    """A visit as the facts log holds it."""
+
+    store: str | None
+    dwell_seconds: int | None
+
+
+class ReviewForm(TypedDict):
+    """A review as the facts log holds it."""
+
+    sku: str | None
+    place: str | None
+    rating: int
+    verified: bool | None
+    link: str | None
+
+
+class ReferralForm(TypedDict):
+    """A referral as the facts log holds it."""
+
+    referrer: str
+
+
+class ActivityForm(TypedDict):
+    """An activity as the facts log holds it; decimals are text."""
+
+    name: str
+    attributes: dict[str, Any]
+
+
+class JoinedForm(TypedDict):
+    """The beginning of an account as the facts log holds it."""
+
+    via: str | None
+
+
+class TickForm(TypedDict):
+    """A moment to which every member of the partition is settled: the fact's own time."""
+
+
+class ProgrammeForm(TypedDict):
+    """From this place of the log on, the version of this hash is known."""
+
+    hash: str
+    programme: str
+    version: int
+    valid_from: str
+    time_zone: str
+    currency: str
+    base_tier: str | None
+
+
+class ReferralAwardForm(TypedDict):
+    """The referrer's side of a referral, derived from what the referred member did."""
+
+    referred: str
+    cause_source: str
+    cause_id: str
+
+
+FORMS: dict[str, Any] = {
+    PURCHASE: PurchaseForm,
+    REFUND: RefundForm,
+    VISIT: VisitForm,
+    REVIEW: ReviewForm,
+    REFERRAL: ReferralForm,
+    ACTIVITY: ActivityForm,
+    JOINED: JoinedForm,
+    TICK: TickForm,
+    PROGRAMME: ProgrammeForm,
+    REFERRAL_AWARD: ReferralAwardForm,
+}
+
+
+def short_name(event_type: str) -> str:
+    """Return ``purchase`` of ``stammgast.purchase.v1``: the name that rules use."""
+    return event_type.split(".")[1]

@@ -1,0 +1,314 @@
+"""From the bytes of an inbound event to a fact in normal form, or to the reason why not.
+
+The fast path validates a whole event in one step. Only when that fails the event is examined step by step, so that the
+owner of the source reads the first thing that is wrong, with its field.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from schemas import facts
+from schemas.envelope import ENGINE_SOURCES, Envelope, Fact, body_hash
+from schemas.money import TooManyDecimals, half_up, minor_digits, to_minor
+from schemas.rejects import Rejected
+from schemas.times import SECOND_US, to_text, to_us
+
+MAX_EVENT_BYTES = 900_000  # below the broker's default of 1 MiB for a record, with room for headers
+MAX_CLOCK_SKEW_US = 300 * SECOND_US
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What one inbound topic may carry."""
+
+    topic: str
+    types: frozenset[str]
+    max_clock_skew_us: int = MAX_CLOCK_SKEW_US
+    max_bytes: int = MAX_EVENT_BYTES
+
+
+OPEN_POLICY = Policy("events", frozenset(facts.INBOUND_TYPES))
+
+
+class _PurchaseEvent(Envelope):
+    type: Literal["stammgast.purchase.v1"]
+    data: facts.Purchase
+
+
+class _RefundEvent(Envelope):
+    type: Literal["stammgast.refund.v1"]
+    data: facts.Refund
+
+
+class _VisitEvent(Envelope):
+    type: Literal["stammgast.visit.v1"]
+    data: facts.Visit
+
+
+class _ReviewEvent(Envelope):
+    type: Literal["stammgast.review.v1"]
+    data: facts.Review
+
+
+class _ReferralEvent(Envelope):
+    type: Literal["stammgast.referral.v1"]
+    data: facts.Referral
+
+
+class _ActivityEvent(Envelope):
+    type: Literal["stammgast.activity.v1"]
+    data: facts.Activity
+
+
+class _JoinedEvent(Envelope):
+    type: Literal["stammgast.joined.v1"]
+    data: facts.Joined
+
+
+_Event = (
+    _PurchaseEvent | _RefundEvent | _VisitEvent | _ReviewEvent | _ReferralEvent | _ActivityEvent | _JoinedEvent
+)
+EVENT_MODELS: dict[str, type[Envelope]] = {
+    facts.PURCHASE: _PurchaseEvent,
+    facts.REFUND: _RefundEvent,
+    facts.VISIT: _VisitEvent,
+    facts.REVIEW: _ReviewEvent,
+    facts.REFERRAL: _ReferralEvent,
+    facts.ACTIVITY: _ActivityEvent,
+    facts.JOINED: _JoinedEvent,
+}
+_EVENT: TypeAdapter[_Event] = TypeAdapter(Annotated[_Event, Field(discriminator="type")])
+_ENVELOPE = TypeAdapter(Envelope)
+
+# JSON numbers go through a binary double on the fast path. Up to 15 significant digits a double gives back the same
+# decimal; an event that might hold a longer number, or one with an exponent, is parsed with exact decimals instead.
+_INEXACT_NUMBER = re.compile(rb"[:,\[\s]-?(?=[\d.]{16}|[\d.]+[eE])")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_PHONE = re.compile(r"(?:\+|00)[\s().\-/]*(?:\d[\s().\-/]*){7,15}")
+
+
+def normalise(raw: bytes, recorded_at: str, recorded_at_us: int, policy: Policy = OPEN_POLICY) -> Fact:
+    """Return the fact that an inbound event says.
+
+    Args:
+        raw: the record's value: a CloudEvent in structured JSON.
+        recorded_at: canonical text of now, whole milliseconds, with the same in microseconds beside it.
+        policy: what the topic it came by may carry.
+
+    Raises:
+        Rejected: with reason, field and a message for the owner of the source.
+    """
+    if len(raw) > policy.max_bytes:
+        raise Rejected("too_large", f"{len(raw):,} bytes, at most {policy.max_bytes:,} are taken: send a smaller event")
+    try:
+        event = _EVENT.validate_python(_exact(raw)) if _INEXACT_NUMBER.search(raw) else _EVENT.validate_json(raw)
+    except (ValidationError, ValueError, RecursionError) as error:
+        _examine(raw, policy)
+        raise Rejected("invalid", f"not understood: {error}") from error
+    time_us = _occurred_at(event.time)
+    _check_permission(event, policy)
+    if time_us > recorded_at_us + policy.max_clock_skew_us:
+        raise Rejected("future_time", f"{event.time} lies in the future: set the clock of this source", "time")
+    _check_subject(event)
+    try:
+        data = _form(event)
+    except TooManyDecimals as error:
+        raise Rejected("too_many_decimals", f"{error} of {event.data.currency}", "data") from error  # type: ignore[union-attr]
+    except OverflowError as error:
+        raise Rejected("invalid", str(error), "data") from error
+    time = to_text(time_us)
+    digest = body_hash(event.type, event.subject, time, data)
+    return Fact(event.id, event.source, event.type, event.subject, time, recorded_at, digest, data, time_us)
+
+
+def _exact(raw: bytes) -> Any:
+    return json.loads(raw, parse_float=Decimal)
+
+
+def _occurred_at(time: str) -> int:
+    try:
+        return to_us(time.upper())
+    except ValueError as error:
+        raise Rejected("invalid", f"{time} is no moment of the calendar", "time") from error
+
+
+def _check_permission(event: _Event, policy: Policy) -> None:
+    if event.source.startswith(ENGINE_SOURCES):
+        raise Rejected("not_allowed", f"sources {ENGINE_SOURCES}* belong to the engine: name your own", "source")
+    if event.type not in policy.types:
+        raise Rejected("not_allowed", f"{policy.topic} does not carry {event.type}", "type")
+
+
+def _check_subject(event: _Event) -> None:
+    subject = event.subject
+    if subject is None:
+        if event.type not in facts.ANONYMOUS_TYPES:
+            raise Rejected("invalid", f"a {facts.short_name(event.type)} needs a subject: the member's key", "subject")
+    else:
+        check_key(subject, "subject")
+    if isinstance(event.data, facts.Referral):
+        check_key(event.data.referrer, "data.referrer")
+
+
+def check_key(key: str, field: str) -> None:
+    """Refuse a member key that looks like an e-mail address or a phone number, or like the key of an order.
+
+    Raises:
+        Rejected: ``personal_subject`` or ``invalid``.
+    """
+    if key.startswith("order:"):
+        raise Rejected("invalid", "keys that begin with order: belong to anonymous sales", field)
+    if ("@" in key and _EMAIL.search(key)) or (key[0] in "+0" and _PHONE.fullmatch(key)):
+        # The key itself stays out of the message: messages are read by people who may not see it.
+        raise Rejected("personal_subject", "looks like an e-mail address or a phone number: use an opaque key", field)
+
+
+def _form(event: _Event) -> Any:
+    match event:
+        case _PurchaseEvent():
+            return _purchase(event.data, event.source)
+        case _RefundEvent():
+            return _refund(event.data, event.source)
+        case _ActivityEvent():
+            attributes = {
+                name: plain(value) if isinstance(value, Decimal) else value
+                for name, value in sorted(event.data.attributes.items())
+            }
+            return {"name": event.data.name, "attributes": attributes}
+        case _:
+            return event.data.model_dump()
+
+
+def plain(number: Decimal) -> str:
+    """Return the shortest plain decimal text: 6 for 6.0, 2.5 for 2.50, 1200 for 1.2E3."""
+    text = format(number, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _digits(currency: str) -> int:
+    try:
+        return minor_digits(currency)
+    except KeyError:
+        raise Rejected("unknown_currency", f"{currency[:16]!r} is no ISO 4217 code", "data.currency") from None
+
+
+def _decimals(number: Decimal, most: int, field: str) -> None:
+    if -cast(int, number.as_tuple().exponent) > most and -cast(int, number.normalize().as_tuple().exponent) > most:
+        raise Rejected("too_many_decimals", f"{number} has more than {most} decimals", field)
+
+
+def _purchase(data: facts.Purchase, source: str) -> facts.PurchaseForm:
+    digits = _digits(data.currency)
+    payment = data.payment
+    return {
+        "order_source": data.order_source or source,
+        "order_id": data.order_id,
+        "lines": [_line(line, index, digits) for index, line in enumerate(data.lines)],
+        "total_minor": to_minor(data.total, digits),
+        "currency": data.currency,
+        "channel": data.channel,
+        "store": data.store,
+        "paid_with_points_minor": _optional_minor(payment.points, digits) or 0 if payment else 0,
+        "paid_with_voucher_minor": _optional_minor(payment.voucher, digits) or 0 if payment else 0,
+    }
+
+
+def _line(line: facts.PurchaseLine, index: int, digits: int) -> facts.LineForm:
+    quantity, price = line.quantity, line.unit_price
+    _decimals(quantity, facts.QUANTITY_DECIMALS, f"data.lines.{index}.quantity")
+    _decimals(price, facts.UNIT_PRICE_DECIMALS, f"data.lines.{index}.unit_price")
+    discount = to_minor(line.discount, digits) if line.discount is not None else 0
+    amount = _line_amount(quantity, price, discount, digits)
+    if amount < 0:
+        raise Rejected("invalid", "the discount is more than the line", f"data.lines.{index}.discount")
+    return {
+        "sku": line.sku,
+        "category": line.category,
+        "quantity": plain(quantity),
+        "unit_price": plain(price),
+        "discount_minor": discount,
+        "amount_minor": amount,
+    }
+
+
+def _line_amount(quantity: Decimal, price: Decimal, discount_minor: int, digits: int) -> int:
+    """Return half_up(quantity x price - discount) in minor units; at most 12 x 15 digits, so the product is exact."""
+    numerator, denominator = (quantity * price).scaleb(digits).as_integer_ratio()
+    return half_up(numerator - discount_minor * denominator, denominator)
+
+
+def _optional_minor(amount: Decimal | None, digits: int) -> int | None:
+    return None if amount is None else to_minor(amount, digits)
+
+
+def _refund(data: facts.Refund, source: str) -> facts.RefundForm:
+    digits = _digits(data.currency)
+    return {
+        "order_source": data.order_source or source,
+        "order_id": data.order_id,
+        "lines": None if data.lines is None else [_refund_line(line, i, digits) for i, line in enumerate(data.lines)],
+        "amount_minor": _optional_minor(data.amount, digits),
+        "total_minor": _optional_minor(data.total, digits),
+        "currency": data.currency,
+        "channel": data.channel,
+        "store": data.store,
+    }
+
+
+def _refund_line(line: facts.RefundLine, index: int, digits: int) -> facts.RefundLineForm:
+    if line.quantity is not None:
+        _decimals(line.quantity, facts.QUANTITY_DECIMALS, f"data.lines.{index}.quantity")
+    return {
+        "line": line.line,
+        "sku": line.sku,
+        "quantity": None if line.quantity is None else plain(line.quantity),
+        "amount_minor": _optional_minor(line.amount, digits),
+    }
+
+
+def _examine(raw: bytes, policy: Policy) -> None:
+    """Raise the first thing that is wrong with an event the fast path refused."""
+    try:
+        event = _exact(raw)
+    except (ValueError, RecursionError) as error:
+        raise Rejected("not_json", f"not JSON: {error}") from error
+    if not isinstance(event, dict):
+        raise Rejected("not_a_cloudevent", "a CloudEvent is a JSON object with specversion, id, source, type and time")
+    _examine_time(event)
+    try:
+        envelope = _ENVELOPE.validate_python(event)
+    except ValidationError as error:
+        field, message = _first(error)
+        raise Rejected("not_a_cloudevent", message, field) from error
+    if envelope.type not in facts.DATA_MODELS:
+        if envelope.type in facts.ENGINE_TYPES:
+            raise Rejected("not_allowed", f"{envelope.type} is written by the engine alone", "type")
+        raise Rejected("unknown_type", f"no type {envelope.type!r}: known are {', '.join(facts.INBOUND_TYPES)}", "type")
+    try:
+        EVENT_MODELS[envelope.type].model_validate(event)
+    except ValidationError as error:
+        field, message = _first(error)
+        raise Rejected("invalid", message, field) from error
+
+
+def _examine_time(event: dict[str, Any]) -> None:
+    """A time without an offset has a reason of its own: it is the most frequent mistake, and guessing would move points."""
+    time = event.get("time")
+    if isinstance(time, str):
+        try:
+            to_us(time.upper())
+        except ValueError as error:
+            if "has no offset" in str(error):
+                raise Rejected("naive_time", f"{time} has no offset: write 2026-03-01T10:00:00+01:00", "time") from error
+
+
+def _first(error: ValidationError) -> tuple[str, str]:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"]
