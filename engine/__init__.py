@@ -1,0 +1,1 @@
+"""The engine: how facts become points, on Kafka or offline."""

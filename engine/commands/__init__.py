@@ -1,0 +1,1 @@
+"""One module per verb of the command line; `engine.cli` names them and loads one when it is asked for."""
