@@ -1,6 +1,6 @@
-"""The book of programme versions: which one is in force at a moment of event time, and the door to the compiled rules.
+"""The book of programme versions: which one is in force at a moment, and the door to the compiled rules.
 
-A book is immutable. A version begins at its `valid.from` and ends when the next one begins, or at its own `valid.until`.
+A book is immutable. A version begins at its `valid.from` and ends when the next begins, or at its own `valid.until`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from pathlib import Path
 
+from rules.compiling import from_canonical
+from rules.files import read_directory
 from rules.plan import (
     PHASES,
     Award,
@@ -32,7 +34,7 @@ __all__ = [
     "Level",
     "MemberView",
     "Multiply",
-    "Overlap",
+    "OverlapError",
     "Programme",
     "ReferAward",
     "ReferPlan",
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 
-class Overlap(ValueError):
+class OverlapError(ValueError):
     """Two versions claim the same moment, or the same number, or are of two programmes."""
 
 
@@ -58,7 +60,7 @@ class Book:
         """Make a book of ``programmes``, in any order; a version given twice counts once.
 
         Raises:
-            Overlap: see :meth:`with_version`.
+            OverlapError: see :meth:`with_version`.
         """
         distinct = {programme.hash: programme for programme in programmes}
         self.versions = tuple(sorted(distinct.values(), key=lambda programme: programme.valid_from_us))
@@ -71,7 +73,7 @@ class Book:
         """Return a book that also holds ``programme``; the same book if it does already.
 
         Raises:
-            Overlap: it begins with another version or inside the stated span of one, has its number, or another name.
+            OverlapError: it begins with another version or inside the stated span of one, has its number, or another name.
         """
         if programme in self.versions:
             return self
@@ -90,20 +92,22 @@ class Book:
 
 def _refuse_overlap(earlier: Programme, later: Programme) -> None:
     if earlier.name != later.name:
-        raise Overlap(f"one deployment has one programme, here are two: {earlier.name} and {later.name}")
+        raise OverlapError(f"one deployment has one programme, here are two: {earlier.name} and {later.name}")
     begins = to_text(later.valid_from_us)
     if earlier.valid_from_us == later.valid_from_us:
-        raise Overlap(f"versions {earlier.version} and {later.version} of {later.name} both begin at {begins}")
+        raise OverlapError(f"versions {earlier.version} and {later.version} of {later.name} both begin at {begins}")
     if earlier.valid_until_us is not None and earlier.valid_until_us > later.valid_from_us:
         ends = to_text(earlier.valid_until_us)
-        raise Overlap(f"version {later.version} of {later.name} begins at {begins}, but {earlier.version} ends at {ends}")
+        raise OverlapError(
+            f"version {later.version} of {later.name} begins at {begins}, before version {earlier.version} ends at {ends}"
+        )
 
 
 def _refuse_same_number(versions: Iterable[Programme]) -> None:
     seen: dict[int, Programme] = {}
     for programme in versions:
         if programme.version in seen:
-            raise Overlap(f"two different versions of {programme.name} have the number {programme.version}")
+            raise OverlapError(f"two different versions of {programme.name} have the number {programme.version}")
         seen[programme.version] = programme
 
 
@@ -113,8 +117,6 @@ def from_json(text: bytes) -> Programme:
     Raises:
         rules.errors.ProgrammeErrors: it is no programme this engine understands.
     """
-    from rules.compiling import from_canonical
-
     return from_canonical(text)
 
 
@@ -124,6 +126,4 @@ def load_directory(path: str | Path) -> list[Programme]:
     Raises:
         rules.errors.ProgrammeErrors: with every problem of every file.
     """
-    from rules.files import read_directory
-
     return read_directory(Path(path))

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 class Problem:
     """One mistake.
 
-    ``field`` is the path as one would say it, ``earn[2].award.per``, empty for the file as a whole; ``line`` counts from 1,
-    0 where there is no line; ``proposal`` is empty where nothing sensible can be proposed.
+    ``field`` is the path as one would say it, ``earn[2].award.per``, empty for the file as a whole; ``line`` counts
+    from 1, 0 where there is no line; ``proposal`` is empty where nothing sensible can be proposed.
     """
 
     file: str
@@ -31,7 +31,7 @@ class Problem:
         return asdict(self)
 
 
-class ProgrammeErrors(Exception):
+class ProgrammeErrors(Exception):  # noqa: N818 - it holds many errors, and says so
     """Programme files that cannot be used; ``problems`` holds every mistake, in file and line order."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

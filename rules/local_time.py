@@ -1,7 +1,7 @@
 """Local days and hours of a programme's time zone, from microseconds, fast enough for every fact.
 
-A time zone's offset is looked up once per quarter of an hour and remembered: all offsets and all changes of offset since
-1970 fall on quarter hours; where a quarter has two offsets after all, the exact one is computed.
+A time zone's offset is looked up once per quarter of an hour and remembered: offsets and changes of offset since 1970
+fall on quarter hours; where a quarter has two offsets after all, the exact one is computed.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def day_date(day: int) -> date:
 
 @lru_cache(maxsize=1 << 12)
 def midnight_us(day: int, zone: ZoneInfo) -> int:
-    """Return the moment at which the local day ``day`` (days since 1970-01-01) begins, in microseconds since the epoch."""
+    """Return the moment at which the local day ``day`` (days since 1970-01-01) begins, microseconds since the epoch."""
     return moment_us(datetime.combine(day_date(day), time()), zone)
 
 
 def moment_us(local: datetime, zone: ZoneInfo) -> int:
-    """Return the microseconds since the epoch of a naive local time; a time that occurs twice is the first of the two."""
+    """Return microseconds since the epoch of a naive local time; a time that occurs twice is the first of the two."""
     return from_datetime(local.replace(tzinfo=zone).astimezone(UTC))
 
 

@@ -99,7 +99,7 @@ class Rule:
     priority: int
     exclusive: str | None
     stop: bool
-    lines: Lines = field(compare=False)  # indexes (from 0) of eligible lines; (0,) for facts without lines; () does not apply
+    lines: Lines = field(compare=False)  # indexes (from 0) of eligible lines; (0,) without lines; () does not apply
     award: Award | None = None
     multiply: Multiply | None = None
     limit: Cap | None = None
@@ -113,7 +113,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One tier: reached at ``from_amount`` (minor units, points or a count, as the plan says), multiplying by ``num/den``."""
+    """One tier: reached at ``from_amount`` (minor units, points or a count, as the plan says); multiplies by ``num/den``."""
 
     id: str
     label: str
@@ -201,9 +201,3 @@ class Programme:
 
     def __hash__(self) -> int:
         return hash(self.hash)
-
-    def __reduce__(self) -> tuple[Callable[[bytes], Programme], tuple[bytes]]:
-        # Closures cannot cross a process border; the canonical JSON can, and compiles to the same programme.
-        from rules.book import from_json
-
-        return (from_json, (self.canonical,))

@@ -1,0 +1,390 @@
+"""The programme language: the models of one programme file, which is one version of a programme.
+
+A shop owner can read a file aloud: units stand with their numbers, every rule has an id that entries carry, and what is
+not said has the one default that the field's description names. The models are strict; what a single field cannot know
+(an id defined elsewhere in the file, a condition that does not fit the fact) is in `rules.checks`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from rules.values import (
+    CalendarText,
+    FactorText,
+    FixedText,
+    HourText,
+    MomentText,
+    MoneyText,
+    NumberText,
+    Slug,
+    Word,
+    mistake,
+    parse_number,
+    parse_word,
+    shown,
+)
+from schemas.money import Rounding
+
+LANGUAGE = 1  # in canonical JSON; raised when a value that is not said comes to mean something else
+
+FactName = Literal["purchase", "visit", "review", "activity", "joined", "referral"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Every = Literal["day", "week", "month", "quarter", "year", "ever"]
+Channel = Literal["pos", "web", "app"]
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _schema_of_list(items: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [items, {"type": "array", "items": items, "minItems": 1}]})
+
+
+_MANY = Field(min_length=1)
+Words = Annotated[
+    tuple[Word, ...], BeforeValidator(_as_list), _MANY, _schema_of_list({"type": ["string", "number"]})
+]
+Slugs = Annotated[tuple[Slug, ...], BeforeValidator(_as_list), _MANY, _schema_of_list({"type": ["string", "integer"]})]
+Weekdays = Annotated[
+    tuple[Weekday, ...],
+    BeforeValidator(_as_list),
+    _MANY,
+    _schema_of_list({"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}),
+]
+Channels = Annotated[
+    tuple[Channel, ...], BeforeValidator(_as_list), _MANY, _schema_of_list({"enum": ["pos", "web", "app"]})
+]
+Points = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
+
+
+class Part(BaseModel):
+    """What all models share: unknown keys are mistakes, nothing is converted behind the writer's back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class MoneyRange(Part):
+    """An amount of money, from and to; both may be said."""
+
+    at_least: MoneyText | None = Field(None, description="This amount or more. Default: no lower bound.")
+    below: MoneyText | None = Field(None, description="Less than this amount. Default: no upper bound.")
+
+
+class NumberRange(Part):
+    """A number, from and to; both may be said."""
+
+    at_least: NumberText | None = Field(None, description="This number or more. Default: no lower bound.")
+    below: NumberText | None = Field(None, description="Less than this number. Default: no upper bound.")
+
+
+class CountRange(Part):
+    """A whole number, from and to; both may be said."""
+
+    at_least: Count | None = Field(None, description="This number or more. Default: no lower bound.")
+    below: Count | None = Field(None, description="Less than this number. Default: no upper bound.")
+
+
+class BoughtSku(Part):
+    """The reviewed product was bought by this member before."""
+
+    within: FixedText = Field(description="Counted back from the review, for example 90 days.")
+
+
+class Spent(Part):
+    """What the member spent before this fact."""
+
+    at_least: MoneyText = Field(description="Total of counted purchases, this one not included.")
+    within: FixedText = Field(description="Counted back from the fact, for example 30 days.")
+
+
+def _parse_attribute(value: Any) -> Any:
+    if isinstance(value, dict):
+        return NumberRange.model_validate(value)
+    wanted = [_parse_attribute_value(item) for item in _as_list(value)]
+    if not wanted:
+        raise mistake("an empty list never holds")
+    return tuple(wanted)
+
+
+def _parse_attribute_value(value: Any) -> str | int | bool:
+    if isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return parse_word(value)
+    if value is not None and not isinstance(value, dict | list):
+        number = parse_number(value)
+        raise mistake(f"{number} as an exact decimal", f"write {{at_least: {number}}} or a range")
+    raise mistake(f"{shown(value)} is no attribute", "write a word, a whole number, true or false")
+
+
+Attribute = Annotated[
+    NumberRange | tuple[str | int | bool, ...],
+    PlainValidator(_parse_attribute),
+    WithJsonSchema({"type": ["string", "integer", "boolean", "array", "object"]}),
+]
+
+
+class Condition(Part):
+    """When a rule applies: everything that is said here must hold. For a purchase, line by line."""
+
+    amount: MoneyRange | None = Field(None, description="purchase: total of the order, as charged.")
+    quantity: NumberRange | None = Field(None, description="purchase: quantity of the line.")
+    sku: Words | None = Field(None, description="purchase: SKU of the line; review: the product. One or a list.")
+    category: Words | None = Field(None, description="purchase: category of the line. One or a list.")
+    channel: Channels | None = Field(None, description="purchase: pos, web or app. One or a list.")
+    store: Words | None = Field(None, description="purchase, visit: the store. One or a list.")
+    place: Words | None = Field(None, description="review: the place that was rated. One or a list.")
+    weekday: Weekdays | None = Field(None, description="Day of the week in the programme's time zone. One or a list.")
+    between: tuple[HourText, HourText] | None = Field(
+        None,
+        description='Local time of day, the first included, the second not: ["14:00", "17:00"]. May cross midnight.',
+    )
+    from_: MomentText | None = Field(None, alias="from", description="Facts from this day, or moment, on.")
+    until: MomentText | None = Field(None, description="Facts until the end of this day, or before this moment.")
+    first_purchase: Annotated[bool, Field(strict=True)] | None = Field(
+        None, description="purchase: true: no order of this member was counted before; false: one was."
+    )
+    bought_sku: BoughtSku | None = Field(None, description="review: the product was bought within this time before.")
+    spent: Spent | None = Field(None, description="Money spent before this fact.")
+    tier: Slugs | None = Field(None, description="Tier before this fact. One or a list of level ids.")
+    days_since_joined: CountRange | None = Field(
+        None, description="Calendar days since the account began; 0 on its first day."
+    )
+    days_since_last_purchase: CountRange | None = Field(
+        None, description="Calendar days since the newest counted purchase; never holds before the first."
+    )
+    rating: CountRange | None = Field(None, description="review: the rating.")
+    verified: Annotated[bool, Field(strict=True)] | None = Field(
+        None, description="review: whether it is marked as verified; a review that does not say is not."
+    )
+    name: Words | None = Field(None, description="activity: its name. One or a list.")
+    attributes: Annotated[dict[str, Attribute], Field(min_length=1)] | None = Field(
+        None, description="activity: attribute by name: a value, a list of values, or {at_least, below}."
+    )
+    via: Words | None = Field(None, description="joined: the recruiting channel. One or a list.")
+    all: Annotated[tuple[Condition, ...], Field(min_length=1, strict=False)] | None = Field(
+        None, description="All of these conditions hold."
+    )
+    any: Annotated[tuple[Condition, ...], Field(min_length=1, strict=False)] | None = Field(
+        None, description="At least one of these conditions holds."
+    )
+    not_: Condition | None = Field(None, alias="not", description="This condition does not hold.")
+
+
+class Award(Part):
+    """Points for a fact, fixed or by money."""
+
+    points: Points = Field(description="Points granted, or points for each amount in `per`.")
+    per: MoneyText | None = Field(
+        None, description="purchase: the points are for each so much money, in proportion. Default: a fixed award."
+    )
+    of: Literal["net_after_discounts", "gross_before_discounts"] = Field(
+        "net_after_discounts", description="purchase: which amount of the lines counts. Default: net_after_discounts."
+    )
+    each: Literal["order", "line"] = Field(
+        "order", description="purchase: one award for all eligible lines, or one for each. Default: order."
+    )
+    round: Annotated[Rounding, Field(strict=False)] = Field(
+        Rounding.FLOOR, description="How a fraction of a point is rounded. Default: floor."
+    )
+    rounding: Literal["after_multipliers", "before_multipliers"] = Field(
+        "after_multipliers", description="Round once after multipliers, or the award first. Default: after_multipliers."
+    )
+
+
+class Multiply(Part):
+    """A factor on what base rules award."""
+
+    by: FactorText = Field(description="The factor, at least 1: 2, 1.25 or 125 %.")
+    only: Slugs | None = Field(None, description="Ids of the rules it multiplies. Default: all base rules.")
+
+
+class Cap(Part):
+    """At most so much in each calendar window; exactly one of points and times is said."""
+
+    points: Points | None = Field(None, description="At most so many points; an award is clipped to what is left.")
+    times: Points | None = Field(None, description="At most so many awards.")
+    per: Annotated[
+        tuple[Literal["member", "place"], ...],
+        BeforeValidator(_as_list),
+        WithJsonSchema(
+            {"anyOf": [{"const": "member"}, {"type": "array", "items": {"enum": ["member", "place"]}, "minItems": 1}]}
+        ),
+    ] = Field(
+        ("member",),
+        description="Counted per member, or per [member, place]: place is the store, or what a review is about. "
+        "Default: member.",
+    )
+    every: Every = Field(
+        "ever", description="Window of the programme's time zone: day, week (ISO), month, quarter, year. Default: ever."
+    )
+
+
+class Limit(Cap):
+    """At most so many points from several rules together."""
+
+    only: Slugs | None = Field(None, description="Ids of the rules it clips. Default: every rule for this fact.")
+
+
+class EarnRule(Part):
+    """One rule: what it is about, when it applies, and either an award, a multiplier or a limit."""
+
+    id: Slug = Field(description="Name of the rule; entries carry it, so it stays the same from version to version.")
+    on: FactName = Field(description="The fact it answers.")
+    when: Condition | None = Field(None, description="Applies only where this holds. Default: always.")
+    unless: Condition | None = Field(None, description="Does not apply where this holds. Default: no exception.")
+    award: Award | None = Field(None, description="Points for the fact.")
+    bonus: Annotated[bool, Field(strict=True)] = Field(
+        False, description="A bonus comes after base awards and is not multiplied unless named. Default: false."
+    )
+    multiply: Multiply | None = Field(None, description="A factor on base awards.")
+    limit: Limit | None = Field(None, description="A limit over several rules.")
+    cap: Cap | None = Field(None, description="A cap on this rule alone. Default: none.")
+    priority: Annotated[int, Field(strict=True, ge=-1000, le=1000)] = Field(
+        0, description="Higher comes first within base, bonus, multiply or limit. Default: 0."
+    )
+    exclusive: Slug | None = Field(
+        None, description="Of the rules of one exclusive group only the best applies. Default: no group."
+    )
+    stop: Annotated[bool, Field(strict=True)] = Field(
+        False, description="Where it applies, no later rule does; limits still clip. Default: false."
+    )
+    from_: MomentText | None = Field(None, alias="from", description="Facts from then on. Default: as the version.")
+    until: MomentText | None = Field(None, description="Facts until the end of that day. Default: as the version.")
+
+
+class FirstPurchase(Part):
+    """The referral is rewarded at the new member's first counted purchase."""
+
+    first: Literal["purchase"] = Field(description="purchase")
+    at_least: MoneyText | None = Field(None, description="Its total must reach this amount. Default: any amount.")
+    within: FixedText | None = Field(None, description="Counted from the referral. Default: no deadline.")
+
+
+class ReferSide(Part):
+    """What one side of a referral gets."""
+
+    points: Points = Field(description="Points for one referral.")
+    cap: Cap | None = Field(None, description="A cap on these awards, per member. Default: none.")
+
+
+class Refer(Part):
+    """Members bring members."""
+
+    moment: Literal["referral"] | FirstPurchase = Field(
+        "referral", description="referral, or {first: purchase, at_least, within}. Default: referral."
+    )
+    referrer: ReferSide | None = Field(None, description="For the member who brought the other. Default: nothing.")
+    referred: ReferSide | None = Field(None, description="For the new member. Default: nothing.")
+
+
+class Rolling(Part):
+    """The months behind the moment."""
+
+    rolling: CalendarText = Field(description="How far back progress counts, for example 12 months.")
+
+
+class Qualify(Part):
+    """How members qualify for tiers."""
+
+    by: Literal["spend", "points", "visits", "orders"] = Field(
+        "spend", description="What counts: money spent, points earned, visits or orders. Default: spend."
+    )
+    over: Literal["calendar_year", "lifetime"] | Rolling = Field(
+        "calendar_year", description="calendar_year, lifetime, or {rolling: 12 months}. Default: calendar_year."
+    )
+
+
+class EarnedLevel(Part):
+    """When a period ends, the member goes to the level that was earned."""
+
+    to: Literal["earned_level"] = Field(description="earned_level")
+    after: Literal["period_end"] = Field("period_end", description="Default: period_end.")
+
+
+def _parse_threshold(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and " " in value:
+        return value
+    raise mistake(f"{shown(value)} is no threshold", "write an amount like 300.00 EUR, or a whole number")
+
+
+class Level(Part):
+    """One tier."""
+
+    id: Slug = Field(description="Name of the tier in tables and conditions.")
+    label: Word | None = Field(None, description="What guests see. Default: the id.")
+    from_: Annotated[Annotated[int, Field(strict=True)] | MoneyText, BeforeValidator(_parse_threshold)] = Field(
+        0,
+        alias="from",
+        description="Reached at this amount of money (by spend) or this number (by points, visits, orders). "
+        "The first level is the base and has none. Default: 0.",
+    )
+    multiply: FactorText | None = Field(None, description="Factor on base awards of its members. Default: 1.")
+
+
+class Tiers(Part):
+    """Levels of membership."""
+
+    qualify: Qualify = Field(
+        Qualify.model_construct(), description="Default: {by: spend, over: calendar_year}."
+    )
+    downgrade: Literal["none"] | EarnedLevel = Field(
+        "none", description="What the passing of time does: none, or {to: earned_level, after: period_end}. "
+        "Default: none."
+    )
+    levels: Annotated[tuple[Level, ...], Field(min_length=1, strict=False)] = Field(
+        description="From the base upwards, thresholds ascending."
+    )
+
+
+class PointsAre(Part):
+    """What points are."""
+
+    name: Word = Field("points", description="What guests call them. Default: points.")
+    negative_balance: Literal["within_balance"] = Field(
+        "within_balance",
+        description="When goods come back and the points are gone: take what is there. Default: within_balance.",
+    )
+    worth: MoneyText | None = Field(
+        None, description="Value of one point, for people to read; nothing is computed from it yet. Default: not said."
+    )
+
+
+class Valid(Part):
+    """When this version is in force, by the time of the fact, in the programme's time zone."""
+
+    from_: MomentText = Field(alias="from", description="From this day (or moment) on.")
+    until: MomentText | None = Field(
+        None, description="Until the end of this day, or before this moment. Default: until the next version begins."
+    )
+
+
+class ProgrammeFile(Part):
+    """One version of a reward programme."""
+
+    programme: Slug = Field(description="Name of the programme; all its versions share it.")
+    version: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(
+        description="Number of this version, rising; entries carry it."
+    )
+    valid: Valid = Field(description="When it is in force.")
+    time_zone: str = Field(description="IANA name, such as Europe/Berlin: days, weeks and hours of rules are local.")
+    currency: str = Field(description="ISO 4217 code, such as EUR. A purchase in another currency earns nothing.")
+    points: PointsAre = Field(PointsAre.model_construct(), description="What points are called and how they behave.")
+    visit_gap: FixedText = Field(
+        default_factory=lambda: _HALF_HOUR, description="Visits at one store this close are one. Default: 30 minutes."
+    )
+    accept_late: FixedText | None = Field(
+        None, description="How far a fact may lie behind the member's newest one. Default: however late."
+    )
+    earn: Annotated[tuple[EarnRule, ...], Field(strict=False)] = Field(
+        (), description="The rules. Their order in the file does not matter."
+    )
+    refer: Refer | None = Field(None, description="Awards for members who bring members. Default: none.")
+    tiers: Tiers | None = Field(None, description="Levels of membership. Default: none.")
