@@ -1,0 +1,358 @@
+"""What a running process tells about itself: logs with fields, Prometheus metrics, /healthz and /readyz.
+
+Logs and metrics carry fact ids, topics, reasons and rule ids, never who a member is.
+"""
+
+import contextlib
+import http.server
+import json
+import logging
+import re
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import IO, Any, Literal, Self
+
+import prometheus_client
+import structlog
+from prometheus_client import CollectorRegistry
+
+from engine.settings import UsageError
+from schemas.decisions import Decision
+
+LogFormat = Literal["auto", "console", "json"]
+Probe = Callable[[], tuple[bool, str]]
+
+WITHHELD = "(withheld)"
+_PERSONAL_KEYS = re.compile(
+    r"(?:^|_)(?:name|first_?name|last_?name|surname|e?mail|phone|mobile|address|street|city|zip|postcode|birth_?da(?:y|te)"
+    r"|subject|member(?:_id)?|referrer|referred|customer|payload|body|value|password|token)(?:$|_)"
+    r"|(?:^|_)key$"  # the key of a record is its subject
+)
+_MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_PHONE = re.compile(r"(?<![\w.:+-])(?:\+|00)[1-9]\d{6,14}(?![\w.:])")
+_BATCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+def withhold_personal(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Blank fields whose name promises a person, and mail addresses and phone numbers in any text (structlog processor)."""
+    for key, value in event.items():
+        if _PERSONAL_KEYS.search(key):
+            event[key] = WITHHELD
+        elif isinstance(value, str):
+            event[key] = _PHONE.sub(WITHHELD, _MAIL.sub(WITHHELD, value))
+    return event
+
+
+def set_up_logging(log_format: LogFormat = "auto", log_level: str = "info", stream: IO[str] | None = None) -> None:
+    """Send the logs of this process, those of libraries included, to `stream` (default: standard error).
+
+    `auto` is console on a terminal and JSON lines elsewhere. Times are UTC.
+    """
+    out = stream or sys.stderr
+    console = log_format == "console" or (log_format == "auto" and out.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(_formatter(shared, console=console, colors=console and out.isatty()))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(log_level.upper())
+    _quieten_libraries(log_level)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _formatter(
+    shared: list[structlog.typing.Processor], *, console: bool, colors: bool
+) -> structlog.stdlib.ProcessorFormatter:
+    """The last steps, for our lines and for those of libraries: tracebacks become text before anything is withheld."""
+    ending: list[structlog.typing.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        withhold_personal,
+        structlog.dev.ConsoleRenderer(colors=colors) if console else structlog.processors.JSONRenderer(),
+    ]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=ending)
+
+
+def _quieten_libraries(log_level: str) -> None:
+    """Libraries below a warning speak only when somebody debugs."""
+    level = logging.DEBUG if log_level == "debug" else logging.WARNING
+    for name in ("aiokafka", "faust", "mode", "asyncio", "kafka"):
+        logging.getLogger(name).setLevel(level)
+
+
+class Metrics:
+    """Every metric in one place, on a registry of its own. Labels come from bounded sets and never name a member."""
+
+    def __init__(self, *, with_process: bool = True, clock: Callable[[], float] = time.time) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        self._clock = clock
+        self._undecided: dict[int, float] = {}
+        self._lock = threading.Lock()
+        if with_process:
+            prometheus_client.ProcessCollector(registry=self.registry)
+        self._counters()
+        self._gauges()
+
+    def _counters(self) -> None:
+        def counter(name: str, help_text: str, *labels: str) -> prometheus_client.Counter:
+            return prometheus_client.Counter(f"stammgast_{name}", help_text, labels, registry=self.registry)
+
+        self.facts = counter("facts_total", "Facts written by intake.", "type")
+        self.decisions = counter("decisions_total", "Decisions written, by outcome.", "outcome")
+        self.entries = counter("entries_total", "Entries written.", "kind", "rule")
+        self.points = counter("points_total", "Points moved, as a magnitude.", "kind", "rule")
+        self.rejects = counter("rejects_total", "Records put into rejects.", "reason")
+        self.batch_seconds = prometheus_client.Histogram(
+            "stammgast_batch_seconds",
+            "Time from taking a batch to its commit.",
+            ["stage"],
+            buckets=_BATCH_SECONDS,
+            registry=self.registry,
+        )
+
+    def _gauges(self) -> None:
+        def gauge(name: str, help_text: str, *labels: str) -> prometheus_client.Gauge:
+            return prometheus_client.Gauge(f"stammgast_{name}", help_text, labels, registry=self.registry)
+
+        place = ("topic", "partition")
+        self.lag_records = gauge(
+            "lag_records", "Records of a partition not yet worked off (an offset distance).", *place
+        )
+        self.lag_seconds = gauge(
+            "lag_seconds", "Age of the newest record worked off while others wait; else 0.", *place
+        )
+        self.projector_position = gauge("projector_position", "Next offset the tables will take.", *place)
+        self.projector_lag_records = gauge("projector_lag_records", "Offsets the tables are behind a log.", *place)
+        self.projector_lag_seconds = gauge("projector_lag_seconds", "Seconds the tables are behind a log.", *place)
+        oldest = gauge(
+            "oldest_undecided_fact_age_seconds", "Age of the oldest fact without a decision; 0 when none waits."
+        )
+        oldest.set_function(self._oldest_age)
+
+    def count_facts(self, by_type: Mapping[str, int]) -> None:
+        """Count facts that intake wrote: {type: number}."""
+        for fact_type, number in by_type.items():
+            self.facts.labels(fact_type).inc(number)
+
+    def count_decisions(self, decisions: Iterable[Decision]) -> None:
+        """Count a batch of decisions with their entries; one in parts counts once, with its last part."""
+        outcomes: Counter[str] = Counter()
+        entries: Counter[tuple[str, str]] = Counter()
+        points: Counter[tuple[str, str]] = Counter()
+        for decision in decisions:
+            if decision.last:
+                outcomes[decision.outcome] += 1
+            for entry in decision.entries:
+                entries[entry.kind, entry.rule_id] += 1
+                points[entry.kind, entry.rule_id] += abs(entry.points)
+        for outcome, number in outcomes.items():
+            self.decisions.labels(outcome).inc(number)
+        for labels, number in entries.items():
+            self.entries.labels(*labels).inc(number)
+            self.points.labels(*labels).inc(points[labels])
+
+    def count_reject(self, reason: str) -> None:
+        """Count one record put into rejects."""
+        self.rejects.labels(reason).inc()
+
+    def time_batch(self, stage: str) -> contextlib.AbstractContextManager[object]:
+        """Measure a batch: `with metrics.time_batch("rewards"): ...`; stages are intake, rewards, projector."""
+        return self.batch_seconds.labels(stage).time()
+
+    def set_lag(self, topic: str, partition: int, records: int, seconds: float) -> None:
+        """Say how far a partition's reader is behind."""
+        self.lag_records.labels(topic, str(partition)).set(records)
+        self.lag_seconds.labels(topic, str(partition)).set(seconds)
+
+    def set_projector(self, topic: str, partition: int, position: int, lag_records: int, lag_seconds: float) -> None:
+        """Say where the tables are in one partition of a log."""
+        labels = (topic, str(partition))
+        self.projector_position.labels(*labels).set(position)
+        self.projector_lag_records.labels(*labels).set(lag_records)
+        self.projector_lag_seconds.labels(*labels).set(lag_seconds)
+
+    def set_oldest_undecided(self, partition: int, recorded_ms: int | None) -> None:
+        """Note when the oldest fact of a partition that waits for its decision was recorded; None when none waits."""
+        with self._lock:
+            if recorded_ms is None:
+                self._undecided.pop(partition, None)
+            else:
+                self._undecided[partition] = recorded_ms / 1000
+
+    def forget_partition(self, topic: str, partition: int) -> None:
+        """Drop the series of a partition that this process no longer reads."""
+        self.set_oldest_undecided(partition, None)
+        for gauge in (self.lag_records, self.lag_seconds):
+            with contextlib.suppress(KeyError):
+                gauge.remove(topic, str(partition))
+
+    def _oldest_age(self) -> float:
+        with self._lock:
+            oldest = min(self._undecided.values(), default=None)
+        return 0.0 if oldest is None else max(0.0, self._clock() - oldest)
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return prometheus_client.generate_latest(self.registry)
+
+
+METRICS = Metrics()
+
+
+class Progress:
+    """Proof that work goes on: ready when nothing waits, or when some was done within `limit_seconds`.
+
+    May be told from any thread. `clock` is monotonic seconds.
+    """
+
+    def __init__(self, limit_seconds: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit_seconds = limit_seconds
+        self._clock = clock
+        self._waiting_since: float | None = None
+        self._waiting = 0
+        self._lock = threading.Lock()
+
+    def waiting(self, number: int) -> None:
+        """Say how much waits now; the time without progress counts from the first that waited."""
+        with self._lock:
+            self._waiting = number
+            if number == 0:
+                self._waiting_since = None
+            elif self._waiting_since is None:
+                self._waiting_since = self._clock()
+
+    def worked(self) -> None:
+        """Say that something was finished just now."""
+        with self._lock:
+            if self._waiting_since is not None:
+                self._waiting_since = self._clock()
+
+    def probe(self) -> tuple[bool, str]:
+        """Ready or not, and why."""
+        with self._lock:
+            if self._waiting_since is None:
+                return True, "nothing waits"
+            idle_seconds = self._clock() - self._waiting_since
+        ready = idle_seconds <= self._limit_seconds
+        return ready, f"{self._waiting} waiting, last progress {idle_seconds:.1f} s ago"
+
+
+class Health:
+    """The questions behind /readyz: each probe has a name and says (ready, why). Without any, nothing is ready."""
+
+    def __init__(self) -> None:
+        self._probes: dict[str, Probe] = {}
+        self._lock = threading.Lock()
+
+    def add(self, name: str, probe: Probe) -> None:
+        """Ask `probe` from now on; a second one of the same name replaces the first."""
+        with self._lock:
+            self._probes[name] = probe
+
+    def remove(self, name: str) -> None:
+        """Ask no longer."""
+        with self._lock:
+            self._probes.pop(name, None)
+
+    def ready(self) -> tuple[bool, dict[str, dict[str, object]]]:
+        """(every probe is content and there is one, {name: {ready, detail}})."""
+        with self._lock:
+            probes = dict(self._probes)
+        answers = {name: self._ask(probe) for name, probe in probes.items()}
+        told: dict[str, dict[str, object]] = {name: {"ready": ok, "detail": why} for name, (ok, why) in answers.items()}
+        return bool(answers) and all(ok for ok, _ in answers.values()), told
+
+    @staticmethod
+    def _ask(probe: Probe) -> tuple[bool, str]:
+        try:
+            return probe()
+        except Exception as error:  # noqa: BLE001  a probe that cannot answer is an answer
+            return False, f"the probe failed: {type(error).__name__}"
+
+
+class TelemetryServer:
+    """A small HTTP server on a thread of its own, so that a stuck event loop is seen rather than hidden."""
+
+    def __init__(self, host: str, port: int, metrics: Metrics, health: Health) -> None:
+        """Listen at once; port 0 takes a free one. Errors: UsageError when the address cannot be had."""
+        self._health = health
+        self._metrics = metrics
+        try:
+            self._server = http.server.ThreadingHTTPServer((host, port), self._handler())
+        except (OSError, OverflowError) as error:
+            raise UsageError(
+                f"metrics cannot listen on {host}:{port} ({getattr(error, 'strerror', None) or error}): "
+                "choose others with --metrics-host and --metrics-port (0 takes a free port)."
+            ) from error
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+        self.url = f"http://{host}:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, name="telemetry", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def answer(self, path: str) -> tuple[int, str, bytes]:
+        """(status, content type, body) for a path."""
+        match path.partition("?")[0]:
+            case "/metrics":
+                return 200, prometheus_client.CONTENT_TYPE_LATEST, self._metrics.text()
+            case "/healthz":
+                return 200, "text/plain; charset=utf-8", b"alive\n"
+            case "/readyz":
+                ready, probes = self._health.ready()
+                body = json.dumps({"ready": ready, "probes": probes}, indent=2).encode() + b"\n"
+                return (200 if ready else 503), "application/json", body
+            case _:
+                return 404, "text/plain; charset=utf-8", b"/metrics, /healthz and /readyz are here\n"
+
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        answer = self.answer
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            """Answers GET; says nothing on standard error."""
+
+            server_version = "stammgast"
+            sys_version = ""
+            timeout = 10
+
+            def do_GET(self) -> None:
+                status, content_type, body = answer(self.path)
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Requests are not worth a line."""
+
+        return Handler

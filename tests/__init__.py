@@ -1,0 +1,1 @@
+"""The tests: unit, properties, kafka, chaos, projections, independent, docs."""

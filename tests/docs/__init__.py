@@ -1,0 +1,1 @@
+"""Documents, deployment files and help texts held against the code."""

@@ -1,0 +1,1 @@
+"""Small tests without Kafka or files of their own."""
