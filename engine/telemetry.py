@@ -37,7 +37,7 @@ _BATCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 def withhold_personal(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Blank fields whose name promises a person, and mail addresses and phone numbers in any text (structlog processor)."""
+    """Blank fields whose name promises a person, and mail addresses and phone numbers in any text (a processor)."""
     for key, value in event.items():
         if _PERSONAL_KEYS.search(key):
             event[key] = WITHHELD

@@ -1,0 +1,69 @@
+# Everything from a bare Python 3.11 or newer: `make demo` and `make test` set up what they need in .venv, once.
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.stammgast-installed
+LOCKING := $(VENV)-lock
+PIP     := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
+
+# The first Python that is new enough; `make PYTHON=/path/to/python3.12 ...` overrides.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+
+# Arguments for the verbs behind the targets
+DEMO_ARGS     ?=
+BENCH_ARGS    ?=
+TEST_ARGS     ?=
+ONLINE_RETAIL ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-full lint format types bench docs lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  DEMO_ARGS="--exit --db FILE"  TEST_ARGS="tests/unit -k refund"  BENCH_ARGS="--json"  ONLINE_RETAIL=PATH'
+
+install: $(STAMP) ## set up .venv with everything, hashes checked
+	@echo "Ready: $(BIN)/stammgast --help"
+
+demo: $(STAMP) ## run both demo shops through an embedded Kafka broker into DuckDB
+	@$(BIN)/stammgast demo $(DEMO_ARGS)
+
+test: $(STAMP) ## every test this machine can run; skipped ones are listed with the reason
+	@$(BIN)/python -m pytest $(TEST_ARGS)
+
+test-full: $(STAMP) ## the same with the long tests; ONLINE_RETAIL=PATH adds the whole till export
+	@STAMMGAST_TEST_FULL=1 STAMMGAST_ONLINE_RETAIL="$(abspath $(ONLINE_RETAIL))" $(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(STAMP) ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(STAMP) ## let ruff format and mend what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+types: $(STAMP) ## mypy, strict
+	@$(BIN)/mypy
+
+bench: $(STAMP) ## measure this machine, with bare Kafka and idiomatic Faust beside it
+	@$(BIN)/stammgast bench $(BENCH_ARGS)
+
+docs: $(STAMP) ## refresh the generated parts of README.md
+	@$(BIN)/stammgast docs README.md
+
+lock: pyproject.toml ## renew requirements.lock: hashes, no index addresses
+	@$(PYTHON) -m venv $(LOCKING) && $(LOCKING)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(LOCKING)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --all-extras \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file requirements.lock
+	@rm -rf $(LOCKING)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none was found: install it, or say make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "Setting up $(VENV) with $(PYTHON), once (about a minute) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "No venv could be made: on Debian and Ubuntu install python3-venv." >&2; exit 2; }
+	@$(PIP) --require-hashes --requirement requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
