@@ -1,0 +1,16 @@
+-- What the house owes in points at a moment, one row. Points only: a programme of this version gives a point no price.
+create or replace macro liability_as_of(ts) as table (
+    with asked as (
+        select cast(ts as timestamptz) as as_of
+    )
+
+    select a.as_of,
+        count(*) filter (where b.available + b.pending > 0) as members_with_points,
+        cast(coalesce(sum(b.available), 0) as bigint) as points_available,
+        cast(coalesce(sum(b.pending), 0) as bigint) as points_pending,
+        cast(coalesce(sum(b.available + b.pending), 0) as bigint) as points_outstanding,
+        cast(coalesce(sum(b.debt), 0) as bigint) as points_debt
+    from asked as a
+    left join balances_as_of(ts) as b on true
+    group by a.as_of
+);

@@ -1,0 +1,49 @@
+-- Recency, frequency, money of every member as of the end of a programme day, and the segment of the R-F cell.
+-- Scores are 1 (poor) to 5 (good), ceil(5 * cume_dist()), so members with equal values share a score.
+-- recency: days since the last purchase; frequency: orders not fully refunded; money: net of refunds, in the programme's currency.
+create or replace macro rfm_as_of(day) as table (
+    with asked as (
+        select cast(day as date) as as_of, time_zone, currency
+        from staging.clock
+    ),
+
+    returned as (
+        select r.order_source, r.order_id, r.member_id, r.currency, sum(r.refunded_minor) as refunded_minor
+        from refunds as r
+        cross join asked as a
+        where r.reason is null and cast(r.occurred_at at time zone a.time_zone as date) <= a.as_of
+        group by all
+    ),
+
+    bought as (
+        select p.member_id, a.as_of, cast(p.occurred_at at time zone a.time_zone as date) as bought_on,
+            p.total_minor, least(coalesce(r.refunded_minor, 0), p.total_minor) as refunded_minor,
+            p.currency = coalesce(a.currency, p.currency) as in_currency,
+            coalesce(r.refunded_minor >= least(p.total_minor, p.lines_minor), false) as fully_refunded
+        from staging.orders as p
+        cross join asked as a
+        left join returned as r
+            on r.order_source = p.order_source and r.order_id = p.order_id and r.member_id = p.member_id and r.currency = p.currency
+        where p.member_id is not null and cast(p.occurred_at at time zone a.time_zone as date) <= a.as_of
+    ),
+
+    measured as (
+        select member_id, any_value(as_of) as as_of,
+            date_diff('day', max(bought_on), any_value(as_of)) as recency_days,
+            count(*) filter (where not fully_refunded) as frequency,
+            cast(coalesce(sum(total_minor - refunded_minor) filter (where in_currency), 0) as bigint) as monetary_minor
+        from bought
+        group by member_id
+    ),
+
+    scored as (
+        select *,
+            cast(ceil(5 * cume_dist() over (order by recency_days desc)) as integer) as r,
+            cast(ceil(5 * cume_dist() over (order by frequency)) as integer) as f,
+            cast(ceil(5 * cume_dist() over (order by monetary_minor)) as integer) as m
+        from measured
+    )
+
+    select member_id, recency_days, frequency, monetary_minor, r, f, m, rfm_segment(r, f) as segment, as_of
+    from scored
+);

@@ -1,0 +1,101 @@
+"""Find SQL by name: statements live in .sql files beside this module, never in Python strings.
+
+A file holds one statement or several, each under a line ``-- statement: <name>``. Text before the first such line is a comment.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parent
+MARK = "-- statement:"
+BUILD_ORDER = (
+    "marts/facts",
+    "marts/decisions",
+    "marts/purchases",
+    "marts/purchase_lines",
+    "marts/refunds",
+    "marts/visits",
+    "marts/reviews",
+    "marts/referrals",
+    "marts/activities",
+    "marts/redemptions",
+    "marts/rejects",
+    "marts/programmes",
+    "marts/meta",
+    "marts/points_entries",
+    "marts/lot_burns",
+    "marts/lots",
+    "marts/balances",
+    "marts/tier_history",
+    "marts/tiers",
+    "marts/members",
+    "marts/cohorts",
+    "macros/balances_as_of",
+    "macros/tiers_as_of",
+    "macros/liability_as_of",
+    "macros/rfm_segment",
+    "macros/rfm_as_of",
+    "macros/churn_as_of",
+    "marts/rfm_segments",
+    "marts/churn_flags",
+)
+
+
+@cache
+def statements(name: str) -> dict[str, str]:
+    """Return the statements of ``<name>.sql`` by their names, in the order of the file.
+
+    Args:
+        name: path under ``projections/`` without suffix, such as ``staging/facts``.
+    """
+    found: dict[str, str] = {}
+    current = ""
+    for line in (ROOT / f"{name}.sql").read_text(encoding="utf-8").splitlines():
+        if line.startswith(MARK):
+            current = line.removeprefix(MARK).strip()
+            found[current] = ""
+        elif current:
+            found[current] += line + "\n"
+    return {key: text.strip() for key, text in found.items()}
+
+
+def whole(name: str) -> str:
+    """Return the text of ``<name>.sql``, a file that is one statement."""
+    return (ROOT / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def names(folder: str) -> tuple[str, ...]:
+    """Return the names of the files of a folder (``marts``, ``macros``), without suffix, sorted."""
+    return tuple(sorted(path.stem for path in (ROOT / folder).glob("*.sql")))
+
+
+def hash_of(*files: str) -> str:
+    """Return a hash of the text of these SQL files: it tells whether a database was built with them."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in files:
+        digest.update(whole(name).encode())
+    return digest.hexdigest()
+
+
+def views() -> Iterator[str]:
+    """Yield the statements that make every view and macro, each after those it builds on."""
+    yield from statements("staging/views").values()
+    yield from (whole(name) for name in BUILD_ORDER)
+
+
+def views_hash() -> str:
+    """Return a hash of the SQL of all views and macros."""
+    return hash_of("staging/views", *BUILD_ORDER)
+
+
+@cache
+def mart(name: str) -> dict[str, Any]:
+    """Return what stands beside a mart: grain, columns, invariants, given and expected rows."""
+    description: dict[str, Any] = yaml.safe_load((ROOT / "marts" / f"{name}.yml").read_text(encoding="utf-8"))
+    return description

@@ -1,0 +1,154 @@
+-- Records of the facts log -> staging rows. The batch stands in the Arrow table incoming_facts(partition, offset, timestamp_ms, value).
+
+-- statement: parse
+-- Every record is parsed once; what was applied before is left out, so that a second delivery changes nothing.
+create or replace temp table parsed_facts as
+with fresh as (
+    select i.partition, i."offset" as position,
+        from_json(
+            decode(i.value),
+            '{"source":"VARCHAR","id":"VARCHAR","type":"VARCHAR","subject":"VARCHAR","time":"VARCHAR","recordedat":"VARCHAR","data":"JSON"}'
+        ) as fact
+    from incoming_facts as i
+    left join log_positions as p on p.topic = 'facts' and p.partition = i.partition
+    where i."offset" > coalesce(p.position, -1)
+)
+
+select partition, position, fact.source as source, fact.id as fact_id, fact.type as type, fact.subject as member_id,
+    cast(fact.time as timestamptz) as occurred_at, cast(fact.recordedat as timestamptz) as recorded_at, fact.data as data
+from fresh;
+
+-- statement: facts
+insert into staging.facts
+select partition, position, source, fact_id, type, member_id, occurred_at, recorded_at, data
+from parsed_facts
+order by partition, position;
+
+-- statement: parse_purchases
+create or replace temp table parsed_purchases as
+select * exclude (data),
+    from_json(
+        data,
+        '{"order_source":"VARCHAR","order_id":"VARCHAR","total_minor":"BIGINT","currency":"VARCHAR","channel":"VARCHAR","store":"VARCHAR",
+          "paid_with_points_minor":"BIGINT","paid_with_voucher_minor":"BIGINT",
+          "lines":[{"sku":"VARCHAR","category":"VARCHAR","quantity":"DECIMAL(18,3)","unit_price":"DECIMAL(18,6)",
+                    "discount_minor":"BIGINT","amount_minor":"BIGINT"}]}'
+    ) as data
+from parsed_facts
+where type = 'stammgast.purchase.v1';
+
+-- statement: purchases
+insert into staging.purchases
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data.order_source, data.order_id,
+    data.total_minor, data.currency, data.channel, data.store, data.paid_with_points_minor, data.paid_with_voucher_minor
+from parsed_purchases
+order by partition, position;
+
+-- statement: purchase_lines
+insert into staging.purchase_lines
+with numbered as (
+    select partition, position, source, fact_id, data.order_id as order_id,
+        unnest(data.lines) as line, generate_subscripts(data.lines, 1) as number
+    from parsed_purchases
+)
+
+select partition, position, source, fact_id, order_id, number, line.sku, line.category, line.quantity, line.unit_price,
+    line.discount_minor, line.amount_minor
+from numbered
+order by partition, position, number;
+
+-- statement: parse_refunds
+create or replace temp table parsed_refunds as
+select * exclude (data),
+    from_json(
+        data,
+        '{"order_source":"VARCHAR","order_id":"VARCHAR","amount_minor":"BIGINT","total_minor":"BIGINT","currency":"VARCHAR",
+          "channel":"VARCHAR","store":"VARCHAR",
+          "lines":[{"line":"INTEGER","sku":"VARCHAR","quantity":"DECIMAL(18,3)","amount_minor":"BIGINT"}]}'
+    ) as data
+from parsed_facts
+where type = 'stammgast.refund.v1';
+
+-- statement: refunds
+insert into staging.refunds
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data.order_source, data.order_id,
+    data.amount_minor, data.total_minor, data.currency, data.channel, data.store
+from parsed_refunds
+order by partition, position;
+
+-- statement: refund_lines
+insert into staging.refund_lines
+with numbered as (
+    select partition, position, source, fact_id, data.order_source as order_source, data.order_id as order_id,
+        unnest(data.lines) as line, generate_subscripts(data.lines, 1) as number
+    from parsed_refunds
+)
+
+select partition, position, source, fact_id, order_source, order_id, number, line.line, line.sku, line.quantity, line.amount_minor
+from numbered
+order by partition, position, number;
+
+-- statement: visits
+insert into staging.visits
+with parsed as (
+    select *, from_json(data, '{"store":"VARCHAR","dwell_seconds":"BIGINT"}') as visit
+    from parsed_facts
+    where type = 'stammgast.visit.v1'
+)
+
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at, visit.store, visit.dwell_seconds
+from parsed
+order by partition, position;
+
+-- statement: reviews
+insert into staging.reviews
+with parsed as (
+    select *,
+        from_json(data, '{"sku":"VARCHAR","place":"VARCHAR","rating":"INTEGER","verified":"BOOLEAN","link":"VARCHAR"}') as review
+    from parsed_facts
+    where type = 'stammgast.review.v1'
+)
+
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at,
+    review.sku, review.place, review.rating, review.verified, review.link
+from parsed
+order by partition, position;
+
+-- statement: referrals
+insert into staging.referrals
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.referrer'
+from parsed_facts
+where type = 'stammgast.referral.v1'
+order by partition, position;
+
+-- statement: activities
+insert into staging.activities
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.name', data -> '$.attributes'
+from parsed_facts
+where type = 'stammgast.activity.v1'
+order by partition, position;
+
+-- statement: joins
+insert into staging.joins
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.via'
+from parsed_facts
+where type = 'stammgast.joined.v1'
+order by partition, position;
+
+-- statement: programmes
+insert into staging.programmes
+with parsed as (
+    select *,
+        from_json(
+            data,
+            '{"hash":"VARCHAR","programme":"VARCHAR","version":"BIGINT","valid_from":"VARCHAR","time_zone":"VARCHAR",
+              "currency":"VARCHAR","base_tier":"VARCHAR"}'
+        ) as programme_data
+    from parsed_facts
+    where type = 'stammgast.programme.v1'
+)
+
+select partition, position, programme_data.hash, programme_data.programme, programme_data.version,
+    cast(programme_data.valid_from as timestamptz), programme_data.time_zone, programme_data.currency, programme_data.base_tier
+from parsed
+order by partition, position;

@@ -1,0 +1,37 @@
+-- What the program asks of the file itself.
+
+-- statement: utc
+set timezone = 'UTC';
+
+-- statement: exists
+select 1 from information_schema.tables where table_schema = 'staging' and table_name = 'identity';
+
+-- statement: identify
+insert into staging.identity values (null, $1, $2);
+
+-- statement: log_id
+select log_id from staging.identity;
+
+-- statement: tables_hash
+select tables_hash from staging.identity;
+
+-- statement: views_hash
+select views_hash from staging.identity;
+
+-- statement: bind
+update staging.identity set log_id = $1;
+
+-- statement: renew_views
+update staging.identity set views_hash = $1;
+
+-- statement: positions
+select topic, partition, position from log_positions;
+
+-- statement: settings
+select churn_horizon_days, churn_threshold from staging.settings;
+
+-- statement: forget_settings
+delete from staging.settings;
+
+-- statement: keep_settings
+insert into staging.settings values ($1, $2);

@@ -1,0 +1,137 @@
+-- Tables filled once per log record, in log order, and never changed: everything analysts see is a view over them.
+-- No keys and no indexes: positions make a second delivery impossible, and DuckDB's indexes can corrupt (duckdb/duckdb#23645).
+-- Money is integer minor units, points are integers, times are UTC.
+
+-- statement: schema
+create schema if not exists staging;
+
+-- statement: facts
+create table staging.facts (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, type varchar not null, member_id varchar,
+    occurred_at timestamptz not null, recorded_at timestamptz not null, payload json
+);
+
+-- statement: purchases
+create table staging.purchases (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    order_source varchar not null, order_id varchar not null, total_minor bigint not null, currency varchar not null,
+    channel varchar, store varchar, paid_with_points_minor bigint, paid_with_voucher_minor bigint
+);
+
+-- statement: purchase_lines
+create table staging.purchase_lines (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, order_id varchar not null,
+    line integer not null, sku varchar, category varchar, quantity decimal(18, 3), unit_price decimal(18, 6),
+    discount_minor bigint, amount_minor bigint
+);
+
+-- statement: refunds
+create table staging.refunds (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    order_source varchar not null, order_id varchar not null, amount_minor bigint, total_minor bigint, currency varchar not null,
+    channel varchar, store varchar
+);
+
+-- statement: refund_lines
+create table staging.refund_lines (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, order_source varchar not null, order_id varchar not null,
+    refund_line integer not null, line integer, sku varchar, quantity decimal(18, 3), amount_minor bigint
+);
+
+-- statement: visits
+create table staging.visits (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    store varchar, dwell_seconds bigint
+);
+
+-- statement: reviews
+create table staging.reviews (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    sku varchar, place varchar, rating integer, verified boolean, link varchar
+);
+
+-- statement: referrals
+create table staging.referrals (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    referrer varchar
+);
+
+-- statement: activities
+create table staging.activities (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    name varchar, attributes json
+);
+
+-- statement: joins
+create table staging.joins (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    via varchar
+);
+
+-- statement: programmes
+create table staging.programmes (
+    partition integer not null, position bigint not null,
+    programme_hash varchar not null, programme varchar, version bigint, valid_from timestamptz not null,
+    time_zone varchar not null, currency varchar not null, base_tier varchar
+);
+
+-- statement: decisions
+create table staging.decisions (
+    partition integer not null, position bigint not null, fact_position bigint not null, part integer not null, last boolean not null,
+    source varchar not null, fact_id varchar not null, type varchar not null, member_id varchar,
+    outcome varchar not null, reason varchar, programme_hash varchar,
+    occurred_at timestamptz not null, recorded_at timestamptz not null,
+    notes struct(code varchar, rule_id varchar, "text" varchar)[]
+);
+
+-- statement: points_entries
+create table staging.points_entries (
+    partition integer not null, position bigint not null, ordinal integer not null,
+    entry_id varchar not null, member_id varchar not null, kind varchar not null, points bigint not null,
+    rule_id varchar, rule_version integer, source varchar not null, fact_id varchar not null,
+    occurred_at timestamptz not null, recorded_at timestamptz not null, caused_by varchar,
+    active_from timestamptz, expires_at timestamptz, order_source varchar, order_id varchar,
+    lines struct(line integer, points bigint)[]
+);
+
+-- statement: lot_burns
+create table staging.lot_burns (
+    partition integer not null, position bigint not null,
+    entry_id varchar not null, lot_id varchar not null, member_id varchar not null, points bigint not null,
+    occurred_at timestamptz not null
+);
+
+-- statement: tier_changes
+create table staging.tier_changes (
+    partition integer not null, position bigint not null, ordinal integer not null,
+    member_id varchar not null, tier varchar not null, previous varchar, since timestamptz not null, until timestamptz,
+    source varchar not null, fact_id varchar not null, occurred_at timestamptz not null, recorded_at timestamptz not null
+);
+
+-- statement: rejects
+create table staging.rejects (
+    partition integer not null, position bigint not null,
+    reason varchar not null, field varchar, message varchar,
+    topic varchar, source_partition integer, source_position bigint, received_at timestamptz
+);
+
+-- statement: log_positions
+create table log_positions (topic varchar not null, partition integer not null, position bigint not null);
+
+-- statement: identity
+-- One row: the logs this file was built from, and the SQL it was built with.
+create table staging.identity (log_id varchar, tables_hash varchar not null, views_hash varchar not null);
+
+-- statement: settings
+-- One row: the settings that stand in churn_flags.
+create table staging.settings (churn_horizon_days integer not null, churn_threshold double not null);

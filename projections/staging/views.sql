@@ -1,0 +1,44 @@
+-- Named steps that several marts share. Analysts do not need them.
+
+-- statement: clock
+-- One row: the programme's time zone and currency (those of the version that begins last), the newest settled moment, and its day there.
+-- Programme facts settle nobody; a tick does.
+create or replace view staging.clock as
+with settled as (
+    select max(occurred_at) as settled_at
+    from staging.decisions
+    where outcome = 'decided' and type <> 'stammgast.programme.v1'
+),
+
+programme as (
+    select coalesce(arg_max(time_zone, valid_from), 'UTC') as time_zone, arg_max(currency, valid_from) as currency,
+        arg_max(base_tier, valid_from) as base_tier
+    from staging.programmes
+)
+
+select programme.time_zone, programme.currency, programme.base_tier, settled.settled_at,
+    cast(settled.settled_at at time zone programme.time_zone as date) as as_of
+from settled
+cross join programme;
+
+-- statement: decided
+-- One row per fact that was decided: the first part of its decision.
+create or replace view staging.decided as
+select partition, fact_position as position, member_id, reason, programme_hash
+from staging.decisions
+where outcome = 'decided' and part = 0;
+
+-- statement: orders
+-- One row per counted order: what it was worth, by its own lines too (total can hold tax and delivery, lines do not).
+create or replace view staging.orders as
+with goods as (
+    select partition, position, cast(sum(amount_minor) as bigint) as lines_minor
+    from staging.purchase_lines
+    group by partition, position
+)
+
+select p.order_source, p.order_id, p.member_id, p.occurred_at, p.currency, p.total_minor, coalesce(g.lines_minor, p.total_minor) as lines_minor
+from staging.purchases as p
+inner join staging.decided as d using (partition, position)
+left join goods as g using (partition, position)
+where d.reason is distinct from 'order_already_counted';

@@ -1,0 +1,368 @@
+"""The DuckDB file: open it, create it, tell whose logs it holds, and apply log records to it.
+
+One process may hold the file and one thread of it writes. Rows and the log positions they came from go into one transaction,
+so that the file is always exactly some prefix of each log. The file is a cache: drop it, rebuild it, get the same rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import duckdb
+import pyarrow as pa
+
+from engine.settings import No, UsageError
+from projections import sql
+
+FACTS, DECISIONS, REJECTS = "facts", "points-log", "rejects"
+MEMORY_LIMIT = "2GB"
+LOG_SCHEMA = pa.schema(
+    [("partition", pa.int32()), ("offset", pa.int64()), ("timestamp_ms", pa.int64()), ("value", pa.binary())]
+)
+REJECT_SCHEMA = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp_ms", pa.int64()),
+        *((name, pa.string()) for name in ("reason", "field", "message", "topic")),
+        ("source_partition", pa.int32()),
+        ("source_position", pa.int64()),
+        ("received_at", pa.string()),
+    ]
+)
+
+
+class Record(NamedTuple):
+    """One record of ``facts`` or ``points-log``: its place, its timestamp (ms since epoch) and its bytes."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    value: bytes
+
+
+class Reject(NamedTuple):
+    """One record of ``rejects`` as analysts see it: why and whence, never the refused bytes, which can hold anything."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    reason: str
+    field: str | None = None
+    message: str | None = None
+    topic: str | None = None
+    source_partition: int | None = None
+    source_position: int | None = None
+    received_at: str | None = None
+
+
+Records = Sequence[Record] | pa.Table
+Rejects = Sequence[Reject] | pa.Table
+
+
+class OutOfOrder(Exception):
+    """A batch holds the same offset twice: whoever reads the log is broken, and nothing was applied."""
+
+
+def reject_of(partition: int, offset: int, timestamp_ms: int, headers: Iterable[tuple[str, bytes]]) -> Reject:
+    """Return what a record of ``rejects`` says about itself in its ``stammgast-*`` headers."""
+    said = {name: value.decode("utf-8", "replace") for name, value in headers if name.startswith("stammgast-")}
+
+    def number(name: str) -> int | None:
+        text = said.get(name, "")
+        return int(text) if text.lstrip("-").isdigit() else None
+
+    return Reject(
+        partition,
+        offset,
+        timestamp_ms,
+        said.get("stammgast-reason", "unknown"),
+        said.get("stammgast-field"),
+        said.get("stammgast-message"),
+        said.get("stammgast-topic"),
+        number("stammgast-partition"),
+        number("stammgast-offset"),
+        said.get("stammgast-received-at"),
+    )
+
+
+class Warehouse:
+    """A DuckDB file and the one connection that writes it. Not thread-safe: one thread owns it."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: str) -> None:
+        self.connection = connection
+        self.path = path
+        self._positions: dict[tuple[str, int], int] = {}
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        log_id: str | None = None,
+        memory_limit: str = MEMORY_LIMIT,
+        threads: int | None = None,
+        fresh: bool = False,
+        churn_horizon_days: int = 90,
+        churn_threshold: float = 0.5,
+    ) -> Self:
+        """Open the file to write it, create it where there is none, and bring its views up to date.
+
+        Args:
+            path: the DuckDB file, or ``:memory:``.
+            log_id: names the logs the rows come from; a file of other logs is refused. None: not known yet, see `bind`.
+            memory_limit: DuckDB's own limit, such as ``2GB``.
+            fresh: set an existing file aside (`set_aside`) and begin an empty one.
+            churn_horizon_days, churn_threshold: settings that stand in every row of churn_flags.
+
+        Raises:
+            UsageError: the file holds other logs or another version's tables; exit 2.
+            No: the file is locked, read-only, no DuckDB file, or the disk is full; exit 1.
+        """
+        if fresh:
+            set_aside(path)
+        connection = _connect(path, memory_limit, threads)
+        warehouse = cls(connection, str(path))
+        try:
+            with explained(path):
+                warehouse._prepare()
+                warehouse._keep_settings(churn_horizon_days, churn_threshold)
+            if log_id is not None:
+                warehouse.bind(log_id)
+        except BaseException:
+            connection.close()
+            raise
+        return warehouse
+
+    def bind(self, log_id: str) -> None:
+        """Tie the file to the logs of this id; an empty file takes it, a file of other logs is refused.
+
+        Raises:
+            UsageError: the file was built from other logs.
+        """
+        known = self._one("session", "log_id")
+        if known is None:
+            with explained(self.path):
+                self.connection.execute(sql.statements("staging/session")["bind"], [log_id])
+        elif known != log_id:
+            raise UsageError(
+                f"{self.path} was built from other logs (id {known}, these are {log_id}): their rows would be mixed. "
+                "Name another file with --db, or say --fresh to set this one aside and build it anew."
+            )
+
+    @property
+    def log_id(self) -> str | None:
+        """The id of the logs the rows come from; None as long as nothing was bound."""
+        known = self._one("session", "log_id")
+        return None if known is None else str(known)
+
+    def positions(self, topic: str) -> dict[int, int]:
+        """Return partition -> offset of the last record applied; partitions without a record are missing."""
+        return {partition: offset for (name, partition), offset in self._positions.items() if name == topic}
+
+    def apply(self, facts: Records = (), decisions: Records = (), rejects: Rejects = ()) -> None:
+        """Apply records of the three logs in one transaction: all rows and positions, or none.
+
+        Records at or below the stored position are left out, so a second delivery changes nothing.
+
+        Args:
+            facts, decisions: records in offset order per partition, or tables of `LOG_SCHEMA`.
+            rejects: records of the rejects topic, or a table of `REJECT_SCHEMA`.
+
+        Raises:
+            OutOfOrder: an offset stands twice in the batch.
+            duckdb.Error: nothing was applied.
+        """
+        batches = {
+            FACTS: ("staging/facts", "incoming_facts", _table(facts, LOG_SCHEMA)),
+            DECISIONS: ("staging/decisions", "incoming_decisions", _table(decisions, LOG_SCHEMA)),
+            REJECTS: ("staging/rejects", "incoming_rejects", _table(rejects, REJECT_SCHEMA)),
+        }
+        filled = {topic: batch for topic, batch in batches.items() if batch[2].num_rows}
+        ends = [end for topic, (_, _, table) in filled.items() for end in _ends(topic, table)]
+        if not ends:
+            return
+        with self._transaction():
+            for script, name, table in filled.values():
+                self._run(script, {name: table})
+            self._run("staging/positions", {"new_positions": _ends_table(ends)})
+        for topic, partition, offset in ends:
+            self._positions[topic, partition] = max(offset, self._positions.get((topic, partition), -1))
+
+    def broken_invariants(self) -> list[tuple[str, str, int]]:
+        """Return (mart, invariant, rows that break it) for every invariant stated beside a mart that does not hold."""
+        broken = []
+        for name in sql.names("marts"):
+            for invariant in sql.mart(name).get("invariants", ()):
+                rows = self.connection.execute(invariant["sql"]).fetchall()
+                if rows:
+                    broken.append((name, str(invariant["says"]), len(rows)))
+        return broken
+
+    def close(self) -> None:
+        """Write everything into the file and let it go."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, script: str, inputs: Mapping[str, pa.Table]) -> None:
+        for name, table in inputs.items():
+            self.connection.register(name, table)
+        try:
+            for statement in sql.statements(script).values():
+                self.connection.execute(statement)
+        finally:
+            for name in inputs:
+                self.connection.unregister(name)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.connection.begin()
+        try:
+            yield
+        except BaseException:
+            # A fatal error invalidates the database: there is nothing left to roll back, and the first error is the one to tell.
+            with contextlib.suppress(duckdb.Error):
+                self.connection.rollback()
+            raise
+        self.connection.commit()
+
+    def _one(self, script: str, statement: str) -> object:
+        row = self.connection.execute(sql.statements(f"staging/{script}")[statement]).fetchone()
+        return None if row is None else row[0]
+
+    def _prepare(self) -> None:
+        """Create what is missing; refuse tables of another version; renew views whose SQL changed."""
+        tables_hash, views_hash = sql.hash_of("staging/tables"), sql.views_hash()
+        if not self._one("session", "exists"):
+            with self._transaction():
+                for statement in sql.statements("staging/tables").values():
+                    self.connection.execute(statement)
+                self.connection.execute(sql.statements("staging/session")["identify"], [tables_hash, ""])
+        if self._one("session", "tables_hash") != tables_hash:
+            raise UsageError(
+                f"{self.path} was built by another version of stammgast: its tables differ. "
+                "Say --fresh to set it aside and build it anew from the logs."
+            )
+        if self._one("session", "views_hash") != views_hash:
+            self._renew_views(views_hash)
+        rows = self.connection.execute(sql.statements("staging/session")["positions"]).fetchall()
+        self._positions = {(topic, partition): position for topic, partition, position in rows}
+
+    def _renew_views(self, views_hash: str) -> None:
+        with self._transaction():
+            for statement in sql.views():
+                self.connection.execute(statement)
+            self.connection.execute(sql.statements("staging/session")["renew_views"], [views_hash])
+
+    def _keep_settings(self, horizon_days: int, threshold: float) -> None:
+        row = self.connection.execute(sql.statements("staging/session")["settings"]).fetchone()
+        if row != (horizon_days, threshold):
+            with self._transaction():
+                self.connection.execute(sql.statements("staging/session")["forget_settings"])
+                self.connection.execute(sql.statements("staging/session")["keep_settings"], [horizon_days, threshold])
+
+
+def set_aside(path: str | Path) -> Path | None:
+    """Rename a DuckDB file and its log out of the way; return its new name, None where there was no file."""
+    old = Path(path)
+    if str(path) == ":memory:" or not old.exists():
+        return None
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(old.stat().st_mtime))
+    new, count = old.with_name(f"{old.name}.{stamp}.old"), 1
+    while new.exists():
+        count += 1
+        new = old.with_name(f"{old.name}.{stamp}-{count}.old")
+    try:
+        old.rename(new)
+        wal = old.with_name(f"{old.name}.wal")
+        if wal.exists():
+            wal.rename(new.with_name(f"{new.name}.wal"))
+    except OSError as error:
+        raise No(f"{path} cannot be set aside as {new.name}: {error.strerror}. Move it away yourself, or name another file with --db.") from error
+    return new
+
+
+@contextlib.contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """Turn DuckDB's errors about the file itself into one sentence: what, where, how to mend it."""
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        raise No(explanation(path, error)) from error
+
+
+def explanation(path: str | Path, error: Exception) -> str:
+    """Return in one sentence what an error about the file means and what to do about it."""
+    text = str(error)
+    lower = text.lower()
+    first = text.splitlines()[0] if text else type(error).__name__
+    if "no space left" in lower or "could not write all bytes" in lower:
+        return f"The disk that holds {path} is full: nothing of the last batch was kept. Make room and start again; it goes on where it stood."
+    if "conflicting lock" in lower or "could not set lock" in lower:
+        return f"{path} is held by another process ({_holder(first)}). Stop it, or ask it with `stammgast query --db {path}`."
+    if "read-only" in lower or "permission denied" in lower or "read only" in lower:
+        return f"{path} cannot be written: {first}. Give this user the right to write it and its folder, or name another file with --db."
+    if "not a valid duckdb" in lower or "serialization" in lower or "corrupt" in lower or "checksum" in lower:
+        return f"{path} is no readable DuckDB file: {first}. It is a cache: say --fresh to set it aside and build it anew from the logs."
+    if isinstance(error, duckdb.FatalException | duckdb.InternalException):
+        return f"DuckDB gave up on {path}: {first}. Say --fresh to set the file aside and build it anew from the logs."
+    if "cannot open file" in lower or "no such file" in lower:
+        return f"{path} cannot be opened: {first}. Make its folder, or name another file with --db."
+    return f"{path}: {first}"
+
+
+def _holder(message: str) -> str:
+    _, _, rest = message.partition("Conflicting lock is held in ")
+    return rest.split(". ")[0].strip() or "unknown"
+
+
+def _connect(path: str | Path, memory_limit: str, threads: int | None) -> duckdb.DuckDBPyConnection:
+    config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": memory_limit}
+    if threads is not None:
+        config["threads"] = threads
+    with explained(path):
+        connection = duckdb.connect(str(path), config=config)
+        connection.execute(sql.statements("staging/session")["utc"])
+    return connection
+
+
+def _table(records: Sequence[Record] | Sequence[Reject] | pa.Table, schema: pa.Schema) -> pa.Table:
+    if isinstance(records, pa.Table):
+        return records
+    if not records:
+        return schema.empty_table()
+    columns = zip(*records, strict=True)
+    return pa.table([pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema=schema)
+
+
+def _ends(topic: str, table: pa.Table) -> list[tuple[str, int, int]]:
+    """Return (topic, partition, highest offset) of a batch; offsets that do not rise are a broken reader."""
+    grouped = table.select(["partition", "offset"]).group_by("partition").aggregate(
+        [("offset", "max"), ("offset", "count_distinct"), ("offset", "count")]
+    )
+    ends = []
+    for row in grouped.to_pylist():
+        if row["offset_count_distinct"] != row["offset_count"]:
+            raise OutOfOrder(f"{topic}, partition {row['partition']}: an offset stands twice in one batch")
+        ends.append((topic, int(row["partition"]), int(row["offset_max"])))
+    return ends
+
+
+def _ends_table(ends: Sequence[tuple[str, int, int]]) -> pa.Table:
+    topics, partitions, positions = zip(*ends, strict=True)
+    return pa.table(
+        {
+            "topic": pa.array(topics, pa.string()),
+            "partition": pa.array(partitions, pa.int32()),
+            "position": pa.array(positions, pa.int64()),
+        }
+    )
