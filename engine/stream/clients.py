@@ -1,0 +1,335 @@
+"""The one place that makes Kafka clients: security, isolation and bounded timeouts are decided here for all of them.
+
+Errors that a user can mend are `KafkaTrouble`; its message says what, where and how. Commands turn it into their exit
+code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    OffsetOutOfRangeError,
+)
+from aiokafka.partitioner import murmur2
+
+from engine.settings import KafkaSecurity
+
+#: One request to one broker. Too small: a broker busy with a leader election (some seconds) looks dead and the worker
+#: restarts for nothing. Too large: a dead broker looks like a hang; Faust's own default is 20 minutes.
+REQUEST_TIMEOUT_MS = 30_000
+#: First contact at start. Too small: a broker that is just starting is reported as unreachable. Too large: somebody who
+#: mistyped --bootstrap waits that long for the message that says so.
+CONNECT_TIMEOUT_S = 10.0
+#: How long a transaction may stay open without its owner. Too small: a batch that is slow to decide is aborted under
+#: the keeper. Too large: after a death, readers of committed records wait that long for what follows.
+TRANSACTION_TIMEOUT_MS = 10_000
+#: How long the broker holds a fetch with nothing to send when a log is read to its end. Too small: idle requests in a
+#: tight loop. Too large: that much is added to every recovery, once per log.
+END_OF_LOG_WAIT_MS = 100
+#: No record and no progress for so long while reading a log to its end. Too small: a slow disk fails a recovery. Too
+#: large: a partition without a leader holds a start that will not succeed.
+STALLED_S = 30.0
+
+#: Bytes of one record batch: below the 1 MiB that brokers take by default, with room for the batch's own header.
+BATCH_BYTES = 900_000
+#: Bytes of a single record, which may fill a batch alone; topics take 2 MiB (topics.py), minus room for headers.
+RECORD_BYTES = 2_000_000
+#: Bytes one fetch may bring per partition. Together with the batch transport's budget it bounds a worker's memory.
+FETCH_BYTES = 1_048_576
+
+Header = tuple[str, bytes]
+#: key, value, timestamp in ms (None: now), headers
+Outgoing = tuple[bytes | None, bytes | None, int | None, Sequence[Header]]
+
+
+class KafkaTrouble(Exception):
+    """Something about Kafka that a user can mend; the message is for them."""
+
+
+class Unreachable(KafkaTrouble):
+    """No broker answers."""
+
+
+class RecordTooLarge(KafkaTrouble):
+    """A record is larger than the topics take."""
+
+
+class LogEndsEarlier(KafkaTrouble):
+    """A log is shorter than the position it is to be read from: records were lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a broker can do beyond produce and fetch."""
+
+    transactions: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kafka to talk to, and how: every client comes from here."""
+
+    bootstrap: str
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
+    client_id: str = "stammgast"
+
+    def _common(self) -> dict[str, Any]:
+        return {
+            "bootstrap_servers": self.bootstrap,
+            "client_id": self.client_id,
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            **self.security.client_options(),
+        }
+
+    def new_producer(
+        self, *, transactional_id: str | None = None, idempotent: bool = False, **more: Any
+    ) -> AIOKafkaProducer:
+        """A producer, not yet started, that waits for all in-sync copies.
+
+        A transactional producer fences its predecessors when it starts. `idempotent` needs a broker that can (see
+        `capabilities`).
+        """
+        settings: dict[str, Any] = {"acks": "all", "max_batch_size": BATCH_BYTES, "max_request_size": RECORD_BYTES}
+        if transactional_id is not None:
+            settings |= {"transactional_id": transactional_id, "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS}
+        elif idempotent:
+            settings["enable_idempotence"] = True
+        return AIOKafkaProducer(**self._common(), **settings | more)
+
+    def new_consumer(self, *topics: str, group_id: str | None = None, **more: Any) -> AIOKafkaConsumer:
+        """A consumer, not yet started, that sees committed records only and never commits by itself."""
+        settings: dict[str, Any] = {
+            "isolation_level": "read_committed",
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "max_partition_fetch_bytes": FETCH_BYTES,
+        }
+        return AIOKafkaConsumer(*topics, group_id=group_id, **self._common(), **settings | more)
+
+    def new_admin(self) -> AIOKafkaAdminClient:
+        """An admin client, not yet started."""
+        return AIOKafkaAdminClient(**self._common())
+
+    @asynccontextmanager
+    async def producer(self, **settings: Any) -> AsyncIterator[AIOKafkaProducer]:
+        """A started producer. Errors: Unreachable."""
+        async with self._started(self.new_producer(**settings)) as producer:
+            yield producer
+
+    @asynccontextmanager
+    async def consumer(self, *topics: str, **settings: Any) -> AsyncIterator[AIOKafkaConsumer]:
+        """A started consumer. Errors: Unreachable."""
+        async with self._started(self.new_consumer(*topics, **settings)) as consumer:
+            yield consumer
+
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """A started admin client. Errors: Unreachable."""
+        async with self._started(self.new_admin()) as admin:
+            yield admin
+
+    @asynccontextmanager
+    async def _started(self, client: Any) -> AsyncIterator[Any]:
+        stop = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
+        try:
+            await self.start(client)
+            yield client
+        finally:
+            await stop()
+
+    async def start(self, client: Any) -> None:
+        """Start a client within CONNECT_TIMEOUT_S.
+
+        Errors: Unreachable when nothing answers or the login is refused; the caller stops the client in any case.
+        """
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await client.start()
+        except AuthenticationFailedError as error:
+            raise Unreachable(
+                f"Kafka at {self.bootstrap} refuses the login: {error}; check the --sasl-* settings"
+            ) from error
+        except (KafkaConnectionError, TimeoutError, OSError) as error:
+            raise Unreachable(self.unreachable_text()) from error
+
+    def unreachable_text(self) -> str:
+        """What to tell a user when no broker answers."""
+        return (
+            f"no Kafka answers at {self.bootstrap} ({self.security.security_protocol}): is it running, and are "
+            "--bootstrap and --security-protocol right?"
+        )
+
+
+async def capabilities(cluster: Cluster) -> Capabilities:
+    """Does this broker know transactions and idempotent producers? (The embedded one does not.)
+
+    Asks with one InitProducerId request, so it costs an id and nothing else, within CONNECT_TIMEOUT_S.
+
+    Errors: Unreachable.
+    """
+    async with cluster.admin():
+        pass  # an unreachable broker is an error of its own, not a missing capability
+    producer = cluster.new_producer(idempotent=True)
+    try:
+        await cluster.start(producer)
+    except KafkaError as error:  # Tansu answers UnknownError, brokers without the request UnsupportedVersionError
+        return Capabilities(transactions=False, reason=type(error).__name__)
+    except Unreachable as error:
+        # It answered a moment ago: the request itself hangs.
+        return Capabilities(transactions=False, reason=type(error.__cause__).__name__)
+    finally:
+        await producer.stop()
+    return Capabilities(transactions=True)
+
+
+# -------------------------------------------------------------------------------------------------------------- writing
+
+
+def partition_for(key: bytes, partitions: int) -> int:
+    """The partition of a key: murmur2 as in Kafka's default partitioner, so any client agrees. Source: KIP-480, Java's
+    `BuiltInPartitioner.partitionForKey`."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+async def send_values(producer: Any, topic: str, partition: int, records: Sequence[Outgoing]) -> int:
+    """Write records to one partition, in order, as few batches as possible; returns when all copies have all of them.
+
+    Args:
+        producer: a started aiokafka producer; inside a transaction if it is a transactional one.
+        records: (key, value, timestamp in ms or None for now, headers) each.
+
+    Returns:
+        How many records were written.
+
+    Errors: RecordTooLarge before anything is sent; KafkaError of the first batch that failed (later ones may be there).
+    """
+    futures = [
+        await producer.send_batch(batch, topic, partition=partition) for batch in _batches(producer, topic, records)
+    ]
+    await acknowledged(futures)
+    return len(records)
+
+
+def _batches(producer: Any, topic: str, records: Sequence[Outgoing]) -> list[Any]:
+    batches, batch = [], None
+    for key, value, timestamp_ms, headers in records:
+        if batch is None or not _fits(batch, key, value, timestamp_ms, headers):
+            size = len(key or b"") + len(value or b"")
+            if size > RECORD_BYTES:
+                raise RecordTooLarge(f"a record for {topic} has {size:,} bytes; at most {RECORD_BYTES:,} are possible")
+            batch = producer.create_batch()
+            batches.append(batch)
+            _fits(batch, key, value, timestamp_ms, headers)  # an empty batch takes any record
+    for batch in batches:
+        batch.close()
+    return batches
+
+
+def _fits(
+    batch: Any, key: bytes | None, value: bytes | None, timestamp_ms: int | None, headers: Sequence[Header]
+) -> bool:
+    return batch.append(key=key, value=value, timestamp=timestamp_ms, headers=headers) is not None
+
+
+async def acknowledged(futures: Sequence[Any]) -> None:
+    """Wait for every future and raise the first error, so that none is left behind unread."""
+    for outcome in await asyncio.gather(*futures, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
+
+
+async def read_partition(
+    cluster: Cluster, topic: str, partition: int, start: int = 0, *, max_records: int = 5_000
+) -> AsyncGenerator[list[ConsumerRecord], None]:
+    """Read one partition forward from `start` to its end as of now, committed records only, a list per fetch.
+
+    The end is where the reader's own position reaches the last stable offset that the first fetch reported. Nothing is
+    computed from offsets, because transactions leave holes; and `end_offsets` is not asked, because the embedded broker
+    answers it wrongly after a batch.
+
+    Errors: LogEndsEarlier when the log ends before `start` or begins after it; KafkaTrouble when there is no such
+    partition or nothing moves for STALLED_S; Unreachable.
+    """
+    tp = TopicPartition(topic, partition)
+    await _must_exist(cluster, tp)
+    more = {"auto_offset_reset": "none", "fetch_max_wait_ms": END_OF_LOG_WAIT_MS}
+    async with cluster.consumer(**more) as consumer:
+        consumer.assign([tp])
+        consumer.seek(tp, start)
+        end = None
+        while end is None or await consumer.position(tp) < end:
+            records, end = await _step(consumer, tp, end, max_records)
+            if records:
+                yield records
+
+
+async def _step(
+    consumer: Any, tp: TopicPartition, end: int | None, max_records: int
+) -> tuple[list[ConsumerRecord], int | None]:
+    """Move on by one fetch, records or none; learns the end from the first answer."""
+    before = await consumer.position(tp)
+    try:
+        async with asyncio.timeout(STALLED_S):
+            while True:
+                got = await consumer.getmany(tp, timeout_ms=END_OF_LOG_WAIT_MS, max_records=max_records)
+                records = got.get(tp, [])
+                if end is None:
+                    end = _reported_end(consumer, tp)
+                position = await consumer.position(tp)
+                highwater = consumer.highwater(tp)
+                if highwater is not None and before > highwater:
+                    raise LogEndsEarlier(
+                        f"{tp.topic}/{tp.partition} ends at {highwater}, before {before}: records were lost"
+                    )
+                # A fetch may move over holes alone: no record, and yet a step.
+                if records or position > before or (end is not None and position >= end):
+                    return records, end
+    except TimeoutError as error:
+        raise KafkaTrouble(
+            f"{tp.topic}/{tp.partition} does not move on from {before} within {STALLED_S:.0f} s"
+        ) from error
+    except OffsetOutOfRangeError as error:
+        raise LogEndsEarlier(f"{tp.topic}/{tp.partition} does not hold offset {before}: records were lost") from error
+
+
+def _reported_end(consumer: Any, tp: TopicPartition) -> int | None:
+    """The last stable offset of the latest fetch, None before the first answer."""
+    stable = consumer.last_stable_offset(tp)
+    return None if stable is None or stable < 0 else int(stable)
+
+
+async def _must_exist(cluster: Cluster, tp: TopicPartition) -> None:
+    """Asking for all topics creates none; a consumer that asks for a missing one would."""
+    async with cluster.admin() as admin:
+        counts: Mapping[str, int] = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics()}
+    if tp.partition >= counts.get(tp.topic, 0):
+        raise KafkaTrouble(f"{cluster.bootstrap} has no partition {tp.topic}/{tp.partition}: was the topic deleted?")
+
+
+__all__ = [
+    "Capabilities",
+    "Cluster",
+    "KafkaTrouble",
+    "LogEndsEarlier",
+    "RecordTooLarge",
+    "Unreachable",
+    "acknowledged",
+    "capabilities",
+    "partition_for",
+    "read_partition",
+    "send_values",
+]
