@@ -87,8 +87,9 @@ class Decision:
     Attributes:
         offset: of the fact in its partition; with ``part`` and ``last`` it says how far rewards has come.
         programme: hash of the version it was decided under, if any.
-        progress: [time of the purchase it belongs to, amount] pairs towards tiers.
+        progress: [local day of the purchase it belongs to, amount] pairs towards tiers: ``["2026-03-01", 1250]``.
         counts: [cap key, points, times] triples used up.
+        returned: [order line from 1, quantity in thousandths, minor units] triples that a refund took back.
     """
 
     source: str
@@ -107,6 +108,7 @@ class Decision:
     tiers: list[TierChange] = field(default_factory=list)
     progress: list[tuple[str, int]] = field(default_factory=list)
     counts: list[tuple[str, int, int]] = field(default_factory=list)
+    returned: list[tuple[int, int, int]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     derived: list[Derived] = field(default_factory=list)
 

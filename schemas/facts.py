@@ -32,6 +32,8 @@ Token = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1
 Money = Annotated[Decimal, Field(ge=0, lt=10**15)]
 Quantity = Annotated[Decimal, Field(gt=0, lt=10**9)]
 UnitPrice = Annotated[Decimal, Field(ge=0, lt=10**9)]
+# Bounds what one decision can hold: lines x rules must fit into one record.
+MAX_LINES = 2_000
 QUANTITY_DECIMALS = 3
 UNIT_PRICE_DECIMALS = 6
 
@@ -64,7 +66,7 @@ class Purchase(FactData):
 
     order_id: Token
     order_source: Token | None = Field(None, description="who numbered the order; default: the event's source")
-    lines: Annotated[list[PurchaseLine], Field(min_length=1, max_length=10_000)]
+    lines: Annotated[list[PurchaseLine], Field(min_length=1, max_length=MAX_LINES)]
     total: Money = Field(description="what was charged; may differ from the lines by tax and delivery")
     currency: str = Field(description="ISO 4217 code")
     channel: Literal["pos", "web", "app"]
@@ -94,7 +96,7 @@ class Refund(FactData):
 
     order_id: Token
     order_source: Token | None = None
-    lines: Annotated[list[RefundLine], Field(min_length=1, max_length=10_000)] | None = None
+    lines: Annotated[list[RefundLine], Field(min_length=1, max_length=MAX_LINES)] | None = None
     amount: Money | None = Field(None, description="money back for the order as a whole, spread over its lines")
     total: Money | None = Field(None, description="money paid back; default: what lines or amount say")
     currency: str
@@ -266,6 +268,7 @@ class ReferralAwardForm(TypedDict):
     referred: str
     cause_source: str
     cause_id: str
+    cause_entry: str | None
 
 
 FORMS: dict[str, Any] = {

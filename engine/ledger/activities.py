@@ -1,0 +1,50 @@
+"""Facts that earn by the rules and move nothing else but themselves: visits, reviews, activities, joining."""
+
+from __future__ import annotations
+
+from engine.ledger.earning import earn
+from engine.ledger.member import Member, day_text
+from rules.book import Programme
+from rules.local_time import local_day
+from schemas.decisions import Decision
+from schemas.envelope import Fact
+
+DEFAULT_VISIT_GAP_US = 30 * 60 * 1_000_000
+
+
+def decide_earning(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Fill ``decision`` with what the rules on this type of fact award."""
+    if programme is None:
+        decision.reason = "no_programme"
+        return []
+    earned = earn(member, fact, programme)
+    decision.entries, decision.counts, decision.notes = earned.entries, earned.counts, earned.notes
+    if programme.tiers is not None and programme.tiers.by == "points":
+        _progress(fact, programme, sum(entry.points for entry in earned.entries), decision)
+    return []
+
+
+def _progress(fact: Fact, programme: Programme, amount: int, decision: Decision) -> None:
+    if amount:
+        decision.progress.append((day_text(local_day(fact.time_us, programme.time_zone)), amount))
+
+
+def decide_visit(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """A visit counts unless it continues one at the same store: a gap of at most ``visit_gap`` in either direction."""
+    last_us = member.visits.get(fact.data["store"] or "")
+    gap_us = programme.visit_gap_us if programme is not None else DEFAULT_VISIT_GAP_US
+    if last_us is not None and abs(fact.time_us - last_us) <= gap_us:
+        decision.reason = "same_visit"
+        return []
+    decide_earning(member, fact, programme, decision)
+    if programme is not None and programme.tiers is not None and programme.tiers.by == "visits":
+        _progress(fact, programme, 1, decision)
+    return []
+
+
+def decide_joined(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Joining counts once."""
+    if member.joined_said:
+        decision.reason = "already_joined"
+        return []
+    return decide_earning(member, fact, programme, decision)

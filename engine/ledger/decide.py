@@ -1,0 +1,48 @@
+"""The dispatcher: which file answers which fact, and nothing else."""
+
+from __future__ import annotations
+
+from engine.ledger.activities import decide_earning, decide_joined, decide_visit
+from engine.ledger.member import Member
+from engine.ledger.purchases import decide_purchase
+from engine.ledger.referrals import decide_referral, decide_referral_award
+from engine.ledger.refunds import decide_refund
+from rules.book import Programme
+from schemas import facts
+from schemas.decisions import Decision
+from schemas.envelope import Fact
+
+
+def decide(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Fill ``decision`` with what ``fact`` does to ``member``; return facts that follow for other subjects.
+
+    Args:
+        member: settled to the fact's time; never changed here.
+        fact: new for this member, not too late.
+        programme: the version in force at the fact's time, None in a gap.
+        decision: outcome ``decided``, empty.
+
+    Raises:
+        UnknownFactType: the log holds a type that this engine does not know.
+    """
+    match fact.type:
+        case facts.PURCHASE:
+            return decide_purchase(member, fact, programme, decision)
+        case facts.REFUND:
+            return decide_refund(member, fact, decision)
+        case facts.VISIT:
+            return decide_visit(member, fact, programme, decision)
+        case facts.REVIEW | facts.ACTIVITY:
+            return decide_earning(member, fact, programme, decision)
+        case facts.JOINED:
+            return decide_joined(member, fact, programme, decision)
+        case facts.REFERRAL:
+            return decide_referral(member, fact, programme, decision)
+        case facts.REFERRAL_AWARD:
+            return decide_referral_award(member, fact, programme, decision)
+        case _:
+            raise UnknownFactType(fact.type)
+
+
+class UnknownFactType(ValueError):
+    """The facts log holds a type this engine does not know: it was written by a newer one."""

@@ -1,0 +1,295 @@
+"""What a fact earns: applicable rules in their total order, exact fractions, one rounding, caps, and points per line.
+
+A unit is what is rounded once: a whole order, or one line of it. Its running total is the rounded product of its amount and
+the factors so far; every rule's entry is the difference it makes to that total.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.ledger.member import Member
+from rules.book import Award, Cap, Programme, Rule
+from schemas import facts
+from schemas.decisions import Entry, Note
+from schemas.envelope import Fact
+from schemas.ids import hash_id
+from schemas.money import Rounding, allot, round_ratio
+
+Applicable = tuple[Rule, tuple[int, ...]]
+
+
+@dataclass(slots=True)
+class Unit:
+    """An exact amount of points ``num/den`` over some lines (indexes from 0), and its rounded running total."""
+
+    rule: Rule
+    lines: tuple[int, ...]
+    num: int
+    den: int
+    rounding: Rounding
+    running: int
+
+
+@dataclass(slots=True)
+class Share:
+    """Points one rule gives before its entry is made; ``by_line`` is empty for facts without lines."""
+
+    rule_id: str
+    cap: Cap | None
+    points: int
+    by_line: dict[int, int]
+
+
+@dataclass(slots=True)
+class Earned:
+    """What a fact earned: entries in rule order, caps used up, and what was clipped, in words."""
+
+    entries: list[Entry] = field(default_factory=list)
+    counts: list[tuple[str, int, int]] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+
+def earn(member: Member, fact: Fact, programme: Programme, order: str | None = None) -> Earned:
+    """Return what ``fact`` earns for ``member`` under ``programme``; nothing is changed.
+
+    Args:
+        member: as he stood before the fact.
+        order: name of the order that a purchase is.
+    """
+    earned = Earned()
+    rules = programme.rules_on.get(facts.short_name(fact.type))
+    if not rules:
+        return earned
+    base = _base_amounts(fact)
+    applicable = _applicable(rules, member, fact, programme, base)
+    if not applicable:
+        return earned
+    shares = _shares(applicable, base, member, programme)
+    clipper = _Clipper(member, fact, programme, earned)
+    for share in shares:
+        if share.cap is not None:
+            clipper.clip([share], share.rule_id, share.cap)
+    for rule, _ in applicable:
+        if rule.limit is not None:
+            only = rule.limit.only
+            clipper.clip([share for share in shares if only is None or share.rule_id in only], rule.id, rule.limit)
+    earned.entries = [make_entry(member, fact, programme, share, order) for share in shares if share.points]
+    return earned
+
+
+@dataclass(frozen=True, slots=True)
+class BaseAmounts:
+    """What points are counted from, per line, in minor units: after and before the lines' discounts."""
+
+    net: list[int]
+    gross: list[int]
+
+
+def _base_amounts(fact: Fact) -> BaseAmounts | None:
+    """Return the amounts of a purchase's lines less the part paid with points; None for facts without lines."""
+    if fact.type != facts.PURCHASE:
+        return None
+    data: facts.PurchaseForm = fact.data
+    net = [line["amount_minor"] for line in data["lines"]]
+    gross = [line["amount_minor"] + line["discount_minor"] for line in data["lines"]]
+    paid = data["paid_with_points_minor"]
+    if paid:
+        net, gross = _less(net, paid), _less(gross, paid)
+    return BaseAmounts(net, gross)
+
+
+def _less(amounts: list[int], paid: int) -> list[int]:
+    parts = allot(min(paid, sum(amounts)), amounts)
+    return [max(0, amount - part) for amount, part in zip(amounts, parts, strict=True)]
+
+
+def _applicable(
+    rules: Sequence[Rule], member: Member, fact: Fact, programme: Programme, base: BaseAmounts | None
+) -> list[Applicable]:
+    """Return the rules that apply, with their lines: exclusive groups first, then what a ``stop`` leaves over."""
+    found = [(rule, lines) for rule in rules if (lines := rule.lines(member, fact, programme))]
+    if any(rule.exclusive is not None for rule, _ in found):
+        found = _winners(found, base)
+    for index, (rule, _) in enumerate(found):
+        if rule.stop:
+            return found[: index + 1] + [later for later in found[index + 1 :] if later[0].phase == "limit"]
+    return found
+
+
+def _winners(found: list[Applicable], base: BaseAmounts | None) -> list[Applicable]:
+    best: dict[tuple[str, str], tuple[int, int, str]] = {}
+    for rule, lines in found:
+        if rule.exclusive is None:
+            continue
+        num, den = _worth(rule, lines, base)
+        group = (rule.phase, rule.exclusive)
+        held = best.get(group)
+        if held is None or num * held[1] > held[0] * den:
+            best[group] = (num, den, rule.id)
+    return [
+        (rule, lines)
+        for rule, lines in found
+        if rule.exclusive is None or best[rule.phase, rule.exclusive][2] == rule.id
+    ]
+
+
+def _worth(rule: Rule, lines: tuple[int, ...], base: BaseAmounts | None) -> tuple[int, int]:
+    """Return what a rule of an exclusive group would give, as a fraction: points, or the factor of a multiplier."""
+    if rule.multiply is not None:
+        return rule.multiply.num, rule.multiply.den
+    if rule.award is None:
+        return 0, 1
+    return sum(num for _, num in _unit_parts(rule.award, lines, base)), rule.award.per_minor or 1
+
+
+def _unit_parts(
+    award: Award, lines: tuple[int, ...], base: BaseAmounts | None
+) -> list[tuple[tuple[int, ...], int]]:
+    """Return (lines, numerator) of each unit; the denominator is the award's ``per_minor``, or 1 for fixed points."""
+    if base is None:
+        return [(lines, award.points)]
+    amounts = base.gross if award.gross else base.net
+    if award.each_line:
+        return [((i,), award.points * amounts[i] if award.per_minor else award.points) for i in lines]
+    return [(lines, award.points * sum([amounts[i] for i in lines]) if award.per_minor else award.points)]
+
+
+def _units(rule: Rule, award: Award, lines: tuple[int, ...], base: BaseAmounts | None) -> list[Unit]:
+    den = award.per_minor or 1
+    units = []
+    for unit_lines, num in _unit_parts(award, lines, base):
+        rounded = round_ratio(num, den, award.rounding)
+        if award.round_before:
+            units.append(Unit(rule, unit_lines, rounded, 1, award.rounding, rounded))
+        else:
+            units.append(Unit(rule, unit_lines, num, den, award.rounding, rounded))
+    return units
+
+
+def _shares(
+    applicable: list[Applicable], base: BaseAmounts | None, member: Member, programme: Programme
+) -> list[Share]:
+    """Run the chain: base and bonus awards, then the rules' multipliers, then the tier's."""
+    units: list[Unit] = []
+    shares: list[Share] = []
+    for rule, lines in applicable:
+        if rule.award is not None:
+            mine = _units(rule, rule.award, lines, base)
+            units += mine
+            shares.append(_share(rule.id, rule.cap, [(unit, unit.running) for unit in mine], base))
+    for rule, _ in applicable:
+        if rule.multiply is not None:
+            only = rule.multiply.only
+            targets = [u for u in units if (u.rule.phase == "base" if only is None else u.rule.id in only)]
+            steps = _multiply(targets, rule.multiply.num, rule.multiply.den)
+            shares.append(_share(rule.id, rule.cap, steps, base))
+    if programme.tiers is not None and units:
+        level = programme.tiers.level(member.tier)
+        if level.num != level.den:
+            steps = _multiply([u for u in units if u.rule.phase == "base"], level.num, level.den)
+            shares.append(_share(f"tier:{level.id}", None, steps, base))
+    return shares
+
+
+def _multiply(units: Iterable[Unit], num: int, den: int) -> list[tuple[Unit, int]]:
+    """Multiply the units and return by how much each one's rounded total rose."""
+    steps = []
+    for unit in units:
+        unit.num *= num
+        unit.den *= den
+        after = round_ratio(unit.num, unit.den, unit.rounding)
+        steps.append((unit, after - unit.running))
+        unit.running = after
+    return steps
+
+
+def _share(rule_id: str, cap: Cap | None, steps: list[tuple[Unit, int]], base: BaseAmounts | None) -> Share:
+    by_line: dict[int, int] = {}
+    points = 0
+    for unit, step in steps:
+        points += step
+        if base is None or step == 0:
+            continue
+        if len(unit.lines) == 1:
+            by_line[unit.lines[0]] = by_line.get(unit.lines[0], 0) + step
+            continue
+        award = unit.rule.award
+        amounts = base.gross if award is not None and award.gross else base.net
+        for line, part in zip(unit.lines, allot(step, [amounts[i] for i in unit.lines]), strict=True):
+            by_line[line] = by_line.get(line, 0) + part
+    return Share(rule_id, cap, points, by_line)
+
+
+class _Clipper:
+    """Clips shares to what caps leave, and writes down what was used and cut."""
+
+    def __init__(self, member: Member, fact: Fact, programme: Programme, earned: Earned) -> None:
+        self._member, self._fact, self._programme, self._earned = member, fact, programme, earned
+
+    def clip(self, shares: list[Share], rule_id: str, cap: Cap) -> None:
+        """Clip ``shares``, filled in their order, to what ``cap`` leaves in its window."""
+        wanted = sum(share.points for share in shares)
+        if wanted == 0:
+            return
+        key, left = cap_left(self._member, self._fact, self._programme, rule_id, cap)
+        granted = 0
+        for share in shares:
+            take = share.points if left is None else min(share.points, left - granted)
+            _cut(share, take)
+            granted += take
+        if granted:
+            self._earned.counts.append((key, granted, 1))
+        if granted < wanted:
+            self._earned.notes.append(capped(rule_id, cap, wanted, granted))
+
+
+def cap_left(member: Member, fact: Fact, programme: Programme, rule_id: str, cap: Cap) -> tuple[str, int | None]:
+    """Return the cap's key in the window of the fact's time, and the points it leaves; None means no bound."""
+    where = place(fact.data) if cap.per_place else ""
+    key = f"{rule_id}|{where}|{cap.window(fact.time_us, programme.time_zone)}"
+    points, times = member.caps.get(key, (0, 0))
+    if cap.times is not None and times >= cap.times:
+        return key, 0
+    return key, None if cap.points is None else max(0, cap.points - points)
+
+
+def capped(rule_id: str, cap: Cap, wanted: int, granted: int) -> Note:
+    """Return the note that says by which cap points were cut."""
+    return Note("capped", rule_id, f"{cap.text}: {wanted} due, {granted} granted")
+
+
+def place(data: Any) -> str:
+    """Return where a fact happened, or what it is about: store, place or SKU; empty if it does not say."""
+    return data.get("store") or data.get("place") or data.get("sku") or ""
+
+
+def _cut(share: Share, points: int) -> None:
+    if points == share.points:
+        return
+    if share.by_line:
+        lines = list(share.by_line)
+        parts = allot(points, [share.by_line[line] for line in lines]) if points else [0] * len(lines)
+        share.by_line = dict(zip(lines, parts, strict=True))
+    share.points = points
+
+
+def make_entry(member: Member, fact: Fact, programme: Programme, share: Share, order: str | None) -> Entry:
+    """Return the earn entry of a share."""
+    version = programme.version
+    return Entry(
+        entry_id=hash_id(fact.source, fact.id, member.key, "earn", share.rule_id, str(version)),
+        member_id=member.key,
+        kind="earn",
+        points=share.points,
+        rule_id=share.rule_id,
+        rule_version=version,
+        source=fact.source,
+        fact_id=fact.id,
+        occurred_at=fact.time,
+        active_from=fact.time,
+        order=order,
+        lines=[(line + 1, points) for line, points in sorted(share.by_line.items()) if points],
+    )

@@ -1,0 +1,46 @@
+"""An order was paid: it counts once, earns by the rules, moves tier progress, and may be what a referral waited for."""
+
+from __future__ import annotations
+
+from engine.ledger.earning import earn
+from engine.ledger.member import Member, day_text, order_ref
+from engine.ledger.referrals import award_first_purchase
+from rules.book import Programme
+from rules.local_time import local_day
+from schemas import facts
+from schemas.decisions import Decision, Note
+from schemas.envelope import Fact
+
+
+def decide_purchase(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Fill ``decision`` with what a purchase moves; return facts for other subjects."""
+    data: facts.PurchaseForm = fact.data
+    order = order_ref(data)
+    if order in member.orders:
+        decision.reason = "order_already_counted"
+        return []
+    if member.anonymous:
+        return []
+    if programme is None:
+        decision.reason = "no_programme"
+        return []
+    if data["currency"] != programme.currency:
+        decision.reason = "other_currency"
+        text = f"the programme counts {programme.currency}, this order was paid in {data['currency']}"
+        decision.notes.append(Note("other_currency", None, text))
+        return []
+    earned = earn(member, fact, programme, order)
+    decision.entries, decision.counts, decision.notes = earned.entries, earned.counts, earned.notes
+    if programme.tiers is not None:
+        amount = _progress(programme.tiers.by, data, sum([entry.points for entry in earned.entries]))
+        if amount:
+            decision.progress.append((day_text(local_day(fact.time_us, programme.time_zone)), amount))
+    return award_first_purchase(member, fact, programme, decision)
+
+
+def _progress(by: str, data: facts.PurchaseForm, points: int) -> int:
+    if by == "spend":
+        return data["total_minor"]
+    if by == "points":
+        return points
+    return 1 if by == "orders" else 0

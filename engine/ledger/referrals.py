@@ -1,0 +1,113 @@
+"""One member brought another: who may, when it pays, and how the other side hears of it.
+
+The referred member's decision carries his own award and a derived fact for the referrer, decided in the referrer's order.
+The derived fact is written whenever the moment has come, also where the referrer gets nothing, so that both states know.
+"""
+
+from __future__ import annotations
+
+from engine.ledger.earning import Share, cap_left, capped, make_entry
+from engine.ledger.member import Member
+from rules.book import Programme, ReferAward
+from schemas import facts
+from schemas.decisions import Decision, Derived
+from schemas.envelope import REFERRAL_SOURCE, Fact, make_fact
+from schemas.ids import hash_id
+
+REFERRED = "refer:referred"
+REFERRER = "refer:referrer"
+
+
+def decide_referral(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Fill ``decision`` with what a referral moves now; return the fact for the referrer where it pays at once."""
+    referrer: str = fact.data["referrer"]
+    decision.reason = _refusal(member, referrer)
+    if decision.reason is not None:
+        return []
+    if programme is None or programme.refer is None or programme.refer.moment != "referral":
+        return []
+    return _award(member, fact, programme, referrer, decision)
+
+
+def _refusal(member: Member, referrer: str) -> str | None:
+    if referrer == member.key:
+        return "self_referral"
+    if member.referral is not None:
+        return "already_referred"
+    if member.orders_counted:
+        return "not_a_new_member"
+    if referrer in member.brought:
+        return "referral_loop"
+    return None
+
+
+def award_first_purchase(member: Member, fact: Fact, programme: Programme, decision: Decision) -> list[Fact]:
+    """Add the referral's awards to a purchase if this is the one they waited for."""
+    referral, plan = member.referral, programme.refer
+    if referral is None or not referral.open or plan is None or plan.moment != "first_purchase":
+        return []
+    if fact.data["total_minor"] < plan.at_least_minor:
+        return []
+    if plan.within_us is not None and fact.time_us > referral.at_us + plan.within_us:
+        return []
+    return _award(member, fact, programme, referral.referrer, decision)
+
+
+def _award(member: Member, fact: Fact, programme: Programme, referrer: str, decision: Decision) -> list[Fact]:
+    plan = programme.refer
+    assert plan is not None
+    cause_entry = _grant(member, fact, programme, REFERRED, plan.referred, None, decision)
+    data: facts.ReferralAwardForm = {
+        "referred": member.key,
+        "cause_source": fact.source,
+        "cause_id": fact.id,
+        "cause_entry": cause_entry,
+    }
+    derived = make_fact(
+        id=hash_id(fact.source, fact.id, member.key, REFERRER),
+        source=REFERRAL_SOURCE,
+        type=facts.REFERRAL_AWARD,
+        subject=referrer,
+        time_us=fact.time_us,
+        recorded_at=fact.recorded_at,
+        data=data,
+    )
+    decision.derived.append(Derived(derived.source, derived.id, derived.type, referrer))
+    return [derived]
+
+
+def decide_referral_award(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Fill ``decision`` with the referrer's award."""
+    if programme is None:
+        decision.reason = "no_programme"
+    elif programme.refer is not None:
+        _grant(member, fact, programme, REFERRER, programme.refer.referrer, fact.data["cause_entry"], decision)
+    return []
+
+
+def _grant(
+    member: Member,
+    fact: Fact,
+    programme: Programme,
+    rule_id: str,
+    award: ReferAward | None,
+    caused_by: str | None,
+    decision: Decision,
+) -> str | None:
+    """Add one side's award, clipped by its cap, and return the entry's id."""
+    if award is None or award.points == 0:
+        return None
+    points = award.points
+    if award.cap is not None:
+        key, left = cap_left(member, fact, programme, rule_id, award.cap)
+        points = points if left is None else min(points, left)
+        if points < award.points:
+            decision.notes.append(capped(rule_id, award.cap, award.points, points))
+        if points:
+            decision.counts.append((key, points, 1))
+    if points == 0:
+        return None
+    entry = make_entry(member, fact, programme, Share(rule_id, None, points, {}), None)
+    entry.caused_by = caused_by
+    decision.entries.append(entry)
+    return entry.entry_id

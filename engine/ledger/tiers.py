@@ -1,0 +1,149 @@
+"""Tiers: the level a member's progress reaches, and until when it holds if nothing more happens.
+
+The level is a function of the progress by day, the moment and the programme version in force at that moment; nothing else
+is remembered. So a level follows late facts and refunds by itself, and a new version's thresholds count from the member's
+next fact or review on.
+
+Windows, in local days of the programme's time zone:
+
+- ``calendar_year``: what was earned in a year holds to the end of the next.
+- ``rolling``: the amount of day D counts until the midnight that ends day D + N months (clamped to the month's end).
+- ``lifetime``: one window.
+
+Under ``downgrade: none`` the best window ever decides, so only a refund can lower the level.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections.abc import Mapping
+from datetime import date
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from engine.ledger.member import Member, Standing, day_number
+from rules.book import Level, Programme, TierPlan
+from rules.local_time import day_date, local_day, midnight_us
+from schemas.decisions import TierChange
+from schemas.times import to_text
+
+
+def review(
+    member: Member, programme: Programme, now_us: int, progress: list[tuple[str, int]], source: str, fact_id: str
+) -> TierChange | None:
+    """Return the change of tier that ``progress`` or the passing of time brings at ``now_us``, if any.
+
+    Args:
+        member: as he stood before; not changed.
+        programme: the version in force at ``now_us``.
+        progress: [local day, amount] pairs of the decision being made.
+        source, fact_id: of the fact or timer that moved the tier.
+    """
+    plan = programme.tiers
+    before = member.standing
+    if plan is None:
+        return None if before is None or before.until_us is None else _change(member, before.tier, None, now_us, source, fact_id)
+    days = member.days if not progress else _with(member.days, progress)
+    level, until_us = standing_at(plan, days, now_us, programme.time_zone)
+    if before is not None and before.tier == level.id and before.until_us == until_us:
+        return None
+    return _change(member, level.id, until_us, now_us, source, fact_id)
+
+
+def _change(
+    member: Member, tier: str, until_us: int | None, now_us: int, source: str, fact_id: str
+) -> TierChange:
+    before = member.standing
+    since_us = before.since_us if before is not None and before.tier == tier else now_us
+    return TierChange(
+        member_id=member.key,
+        tier=tier,
+        previous=before.tier if before is not None else None,
+        since=to_text(since_us),
+        until=None if until_us is None else to_text(until_us),
+        source=source,
+        fact_id=fact_id,
+        occurred_at=to_text(now_us),
+    )
+
+
+def _with(days: Mapping[int, int], progress: list[tuple[str, int]]) -> dict[int, int]:
+    changed = dict(days)
+    for day, amount in progress:
+        number = day_number(day)
+        changed[number] = changed.get(number, 0) + amount
+    return changed
+
+
+def standing_at(plan: TierPlan, days: Mapping[int, int], now_us: int, zone: ZoneInfo) -> tuple[Level, int | None]:
+    """Return the level that ``days`` reach at ``now_us`` and the moment at which time alone would lower it."""
+    if plan.over == "lifetime":
+        return plan.level_at(sum(days.values())), None
+    if plan.over == "calendar_year":
+        return _calendar_years(plan, days, now_us, zone)
+    if plan.downgrade == "none":
+        return plan.level_at(_best_rolling(days, plan.months)), None
+    return _rolling(plan, days, now_us, zone)
+
+
+def _calendar_years(plan: TierPlan, days: Mapping[int, int], now_us: int, zone: ZoneInfo) -> tuple[Level, int | None]:
+    years: dict[int, int] = {}
+    for day, amount in days.items():
+        year = day_date(day).year
+        years[year] = years.get(year, 0) + amount
+    if plan.downgrade == "none":
+        return plan.level_at(max(years.values(), default=0)), None
+    year = day_date(local_day(now_us, zone)).year
+    level = plan.level_at(max(years.get(year, 0), years.get(year - 1, 0)))
+    if level is plan.levels[0]:
+        return level, None
+    # At the end of this year what was earned in it still carries; a level only last year carries ends with this one.
+    carried = plan.level_at(years.get(year, 0)) is level
+    return level, midnight_us(_first_day(year + 2 if carried else year + 1), zone)
+
+
+@lru_cache(maxsize=1 << 8)
+def _first_day(year: int) -> int:
+    return (date(year, 1, 1) - date(1970, 1, 1)).days
+
+
+def _rolling(plan: TierPlan, days: Mapping[int, int], now_us: int, zone: ZoneInfo) -> tuple[Level, int | None]:
+    today = local_day(now_us, zone)
+    counting = sorted(day for day in days if last_day(day, plan.months) >= today)
+    total = sum(days[day] for day in counting)
+    level = plan.level_at(total)
+    if level is plan.levels[0]:
+        return level, None
+    index = 0
+    while index < len(counting):
+        # Days of the end of a month can fall out together: 29, 30 and 31 January all count to 28 February.
+        end = last_day(counting[index], plan.months)
+        while index < len(counting) and last_day(counting[index], plan.months) == end:
+            total -= days[counting[index]]
+            index += 1
+        if plan.level_at(total).from_amount < level.from_amount:
+            return level, midnight_us(end + 1, zone)
+    return level, None
+
+
+def _best_rolling(days: Mapping[int, int], months: int) -> int:
+    """Return the largest sum any window ever held; a window changes only on a day with progress."""
+    ordered = sorted(days)
+    best = total = first = 0
+    for day in ordered:
+        total += days[day]
+        while last_day(ordered[first], months) < day:
+            total -= days[ordered[first]]
+            first += 1
+        best = max(best, total)
+    return best
+
+
+@lru_cache(maxsize=1 << 14)
+def last_day(day: int, months: int) -> int:
+    """Return the last local day on which the amount of ``day`` counts: ``months`` later, clamped to the month's end."""
+    start = day_date(day)
+    month = start.month - 1 + months
+    year, month = start.year + month // 12, month % 12 + 1
+    end = date(year, month, min(start.day, monthrange(year, month)[1]))
+    return (end - date(1970, 1, 1)).days
