@@ -73,7 +73,7 @@ class Book:
         """Return a book that also holds ``programme``; the same book if it does already.
 
         Raises:
-            OverlapError: it begins with another version or inside the stated span of one, has its number, or another name.
+            OverlapError: it begins with or inside the stated span of another, has its number, or another name.
         """
         if programme in self.versions:
             return self
@@ -99,7 +99,7 @@ def _refuse_overlap(earlier: Programme, later: Programme) -> None:
     if earlier.valid_until_us is not None and earlier.valid_until_us > later.valid_from_us:
         ends = to_text(earlier.valid_until_us)
         raise OverlapError(
-            f"version {later.version} of {later.name} begins at {begins}, before version {earlier.version} ends at {ends}"
+            f"version {later.version} of {later.name} begins at {begins}, before {earlier.version} ends at {ends}"
         )
 
 

@@ -7,23 +7,41 @@ not said has the one default that the field's description names. The models are 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    Tag,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from rules.values import (
     CalendarText,
+    Duration,
     FactorText,
     FixedText,
     HourText,
     MomentText,
+    Money,
     MoneyText,
     NumberText,
     Slug,
     Word,
     mistake,
-    parse_number,
+    parse_money,
+    parse_currency,
     parse_word,
+    parse_zone,
+    refuse_reversed,
     shown,
 )
 from schemas.money import Rounding
@@ -45,9 +63,7 @@ def _schema_of_list(items: dict[str, Any]) -> WithJsonSchema:
 
 
 _MANY = Field(min_length=1)
-Words = Annotated[
-    tuple[Word, ...], BeforeValidator(_as_list), _MANY, _schema_of_list({"type": ["string", "number"]})
-]
+Words = Annotated[tuple[Word, ...], BeforeValidator(_as_list), _MANY, _schema_of_list({"type": ["string", "number"]})]
 Slugs = Annotated[tuple[Slug, ...], BeforeValidator(_as_list), _MANY, _schema_of_list({"type": ["string", "integer"]})]
 Weekdays = Annotated[
     tuple[Weekday, ...],
@@ -62,27 +78,48 @@ Points = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
 Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 
 
+def _shape(value: Any) -> str:
+    return "<mapping>" if isinstance(value, dict) else "<word>"
+
+
+# A word or a mapping: the tags keep one from being blamed for not being the other; `rules.checks` takes them off again.
+_WORD, _MAPPING, _BY_SHAPE = Tag("<word>"), Tag("<mapping>"), Discriminator(_shape)
+
+
 class Part(BaseModel):
     """What all models share: unknown keys are mistakes, nothing is converted behind the writer's back."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class MoneyRange(Part):
+class Range(Part):
+    """From and to; both may be said, one must be."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        at_least, below = getattr(self, "at_least"), getattr(self, "below")  # noqa: B009 - the subclasses have them
+        if at_least is None and below is None:
+            raise mistake("an empty range", "say at_least, below, or both")
+        if at_least is not None and below is not None and at_least >= below:
+            raise mistake("no value is at least the one and below the other", "at_least must be less than below")
+        return self
+
+
+class MoneyRange(Range):
     """An amount of money, from and to; both may be said."""
 
     at_least: MoneyText | None = Field(None, description="This amount or more. Default: no lower bound.")
     below: MoneyText | None = Field(None, description="Less than this amount. Default: no upper bound.")
 
 
-class NumberRange(Part):
+class NumberRange(Range):
     """A number, from and to; both may be said."""
 
     at_least: NumberText | None = Field(None, description="This number or more. Default: no lower bound.")
     below: NumberText | None = Field(None, description="Less than this number. Default: no upper bound.")
 
 
-class CountRange(Part):
+class CountRange(Range):
     """A whole number, from and to; both may be said."""
 
     at_least: Count | None = Field(None, description="This number or more. Default: no lower bound.")
@@ -102,31 +139,28 @@ class Spent(Part):
     within: FixedText = Field(description="Counted back from the fact, for example 30 days.")
 
 
-def _parse_attribute(value: Any) -> Any:
-    if isinstance(value, dict):
-        return NumberRange.model_validate(value)
-    wanted = [_parse_attribute_value(item) for item in _as_list(value)]
+def _parse_attribute_values(value: Any) -> tuple[str | int | bool, ...]:
+    wanted = tuple(_parse_attribute(item) for item in _as_list(value))
     if not wanted:
-        raise mistake("an empty list never holds")
-    return tuple(wanted)
+        raise mistake("an empty list never holds", "write at least one value")
+    return wanted
 
 
-def _parse_attribute_value(value: Any) -> str | int | bool:
+def _parse_attribute(value: Any) -> str | int | bool:
     if isinstance(value, bool | int):
         return value
     if isinstance(value, str):
         return parse_word(value)
-    if value is not None and not isinstance(value, dict | list):
-        number = parse_number(value)
-        raise mistake(f"{number} as an exact decimal", f"write {{at_least: {number}}} or a range")
+    if isinstance(value, Decimal):
+        raise mistake(f"{value} cannot be compared for equality", f"write a range: {{at_least: {value}}}")
     raise mistake(f"{shown(value)} is no attribute", "write a word, a whole number, true or false")
 
 
-Attribute = Annotated[
-    NumberRange | tuple[str | int | bool, ...],
-    PlainValidator(_parse_attribute),
-    WithJsonSchema({"type": ["string", "integer", "boolean", "array", "object"]}),
+_ATTRIBUTE_SCHEMA = {"type": ["string", "integer", "boolean"]}
+AttributeValues = Annotated[
+    tuple[str | int | bool, ...], PlainValidator(_parse_attribute_values), _schema_of_list(_ATTRIBUTE_SCHEMA)
 ]
+Attribute = Annotated[Annotated[AttributeValues, _WORD] | Annotated[NumberRange, _MAPPING], _BY_SHAPE]
 
 
 class Condition(Part):
@@ -167,13 +201,23 @@ class Condition(Part):
         None, description="activity: attribute by name: a value, a list of values, or {at_least, below}."
     )
     via: Words | None = Field(None, description="joined: the recruiting channel. One or a list.")
-    all: Annotated[tuple[Condition, ...], Field(min_length=1, strict=False)] | None = Field(
+    all: Annotated[tuple[Condition, ...], Field(min_length=1)] | None = Field(
         None, description="All of these conditions hold."
     )
-    any: Annotated[tuple[Condition, ...], Field(min_length=1, strict=False)] | None = Field(
+    any: Annotated[tuple[Condition, ...], Field(min_length=1)] | None = Field(
         None, description="At least one of these conditions holds."
     )
     not_: Condition | None = Field(None, alias="not", description="This condition does not hold.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise mistake("an empty condition", "say what must hold, or take the key out")
+        if self.between is not None and self.between[0] == self.between[1]:
+            raise mistake(f"between {self.between[0]} and {self.between[1]} is no time at all", "take between out")
+        if self.from_ is not None and self.until is not None:
+            refuse_reversed(self.from_, self.until)
+        return self
 
 
 class Award(Part):
@@ -189,9 +233,7 @@ class Award(Part):
     each: Literal["order", "line"] = Field(
         "order", description="purchase: one award for all eligible lines, or one for each. Default: order."
     )
-    round: Annotated[Rounding, Field(strict=False)] = Field(
-        Rounding.FLOOR, description="How a fraction of a point is rounded. Default: floor."
-    )
+    round: Rounding = Field(Rounding.FLOOR, description="How a fraction of a point is rounded. Default: floor.")
     rounding: Literal["after_multipliers", "before_multipliers"] = Field(
         "after_multipliers", description="Round once after multipliers, or the award first. Default: after_multipliers."
     )
@@ -223,6 +265,14 @@ class Cap(Part):
     every: Every = Field(
         "ever", description="Window of the programme's time zone: day, week (ISO), month, quarter, year. Default: ever."
     )
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if (self.points is None) == (self.times is None):
+            raise mistake("a cap says either points or times, exactly one", "for two caps write two rules")
+        if sorted(self.per) not in (["member"], ["member", "place"]):
+            raise mistake(f"per {', '.join(self.per)} is not counted", "write per: member or per: [member, place]")
+        return self
 
 
 class Limit(Cap):
@@ -257,6 +307,12 @@ class EarnRule(Part):
     from_: MomentText | None = Field(None, alias="from", description="Facts from then on. Default: as the version.")
     until: MomentText | None = Field(None, description="Facts until the end of that day. Default: as the version.")
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.from_ is not None and self.until is not None:
+            refuse_reversed(self.from_, self.until)
+        return self
+
 
 class FirstPurchase(Part):
     """The referral is rewarded at the new member's first counted purchase."""
@@ -264,6 +320,9 @@ class FirstPurchase(Part):
     first: Literal["purchase"] = Field(description="purchase")
     at_least: MoneyText | None = Field(None, description="Its total must reach this amount. Default: any amount.")
     within: FixedText | None = Field(None, description="Counted from the referral. Default: no deadline.")
+
+
+Moment = Annotated[Annotated[Literal["referral"], _WORD] | Annotated[FirstPurchase, _MAPPING], _BY_SHAPE]
 
 
 class ReferSide(Part):
@@ -276,7 +335,7 @@ class ReferSide(Part):
 class Refer(Part):
     """Members bring members."""
 
-    moment: Literal["referral"] | FirstPurchase = Field(
+    moment: Moment = Field(
         "referral", description="referral, or {first: purchase, at_least, within}. Default: referral."
     )
     referrer: ReferSide | None = Field(None, description="For the member who brought the other. Default: nothing.")
@@ -289,13 +348,16 @@ class Rolling(Part):
     rolling: CalendarText = Field(description="How far back progress counts, for example 12 months.")
 
 
+Over = Annotated[Annotated[Literal["calendar_year", "lifetime"], _WORD] | Annotated[Rolling, _MAPPING], _BY_SHAPE]
+
+
 class Qualify(Part):
     """How members qualify for tiers."""
 
     by: Literal["spend", "points", "visits", "orders"] = Field(
         "spend", description="What counts: money spent, points earned, visits or orders. Default: spend."
     )
-    over: Literal["calendar_year", "lifetime"] | Rolling = Field(
+    over: Over = Field(
         "calendar_year", description="calendar_year, lifetime, or {rolling: 12 months}. Default: calendar_year."
     )
 
@@ -307,12 +369,34 @@ class EarnedLevel(Part):
     after: Literal["period_end"] = Field("period_end", description="Default: period_end.")
 
 
-def _parse_threshold(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+Downgrade = Annotated[Annotated[Literal["none"], _WORD] | Annotated[EarnedLevel, _MAPPING], _BY_SHAPE]
+
+
+def _parse_threshold(value: Any, info: ValidationInfo) -> int | Money:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**12:
         return value
-    if isinstance(value, str) and " " in value:
-        return value
+    if isinstance(value, str):
+        return parse_money(value, info)
     raise mistake(f"{shown(value)} is no threshold", "write an amount like 300.00 EUR, or a whole number")
+
+
+def _threshold_json(value: int | Money) -> int | str:
+    return str(value) if isinstance(value, Money) else value
+
+
+Threshold = Annotated[
+    int | Money,
+    PlainValidator(_parse_threshold),
+    PlainSerializer(_threshold_json),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^\d{1,12}(\.\d{1,4})? [A-Z]{3}$", "examples": ["300.00 EUR"]},
+            ]
+        }
+    ),
+]
 
 
 class Level(Part):
@@ -320,7 +404,7 @@ class Level(Part):
 
     id: Slug = Field(description="Name of the tier in tables and conditions.")
     label: Word | None = Field(None, description="What guests see. Default: the id.")
-    from_: Annotated[Annotated[int, Field(strict=True)] | MoneyText, BeforeValidator(_parse_threshold)] = Field(
+    from_: Threshold = Field(
         0,
         alias="from",
         description="Reached at this amount of money (by spend) or this number (by points, visits, orders). "
@@ -332,14 +416,12 @@ class Level(Part):
 class Tiers(Part):
     """Levels of membership."""
 
-    qualify: Qualify = Field(
-        Qualify.model_construct(), description="Default: {by: spend, over: calendar_year}."
+    qualify: Qualify = Field(Qualify(), description="Default: {by: spend, over: calendar_year}.")
+    downgrade: Downgrade = Field(
+        "none",
+        description="What the passing of time does: none, or {to: earned_level, after: period_end}. Default: none.",
     )
-    downgrade: Literal["none"] | EarnedLevel = Field(
-        "none", description="What the passing of time does: none, or {to: earned_level, after: period_end}. "
-        "Default: none."
-    )
-    levels: Annotated[tuple[Level, ...], Field(min_length=1, strict=False)] = Field(
+    levels: Annotated[tuple[Level, ...], Field(min_length=1)] = Field(
         description="From the base upwards, thresholds ascending."
     )
 
@@ -365,6 +447,12 @@ class Valid(Part):
         None, description="Until the end of this day, or before this moment. Default: until the next version begins."
     )
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.until is not None:
+            refuse_reversed(self.from_, self.until)
+        return self
+
 
 class ProgrammeFile(Part):
     """One version of a reward programme."""
@@ -374,11 +462,15 @@ class ProgrammeFile(Part):
         description="Number of this version, rising; entries carry it."
     )
     valid: Valid = Field(description="When it is in force.")
-    time_zone: str = Field(description="IANA name, such as Europe/Berlin: days, weeks and hours of rules are local.")
-    currency: str = Field(description="ISO 4217 code, such as EUR. A purchase in another currency earns nothing.")
-    points: PointsAre = Field(PointsAre.model_construct(), description="What points are called and how they behave.")
+    time_zone: Annotated[str, PlainValidator(parse_zone), WithJsonSchema({"type": "string"})] = Field(
+        description="IANA name, such as Europe/Berlin: days, weeks and hours of rules are local."
+    )
+    currency: Annotated[
+        str, PlainValidator(parse_currency), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$"})
+    ] = Field(description="ISO 4217 code, such as EUR. A purchase in another currency earns nothing.")
+    points: PointsAre = Field(PointsAre(), description="What points are called and how they behave.")
     visit_gap: FixedText = Field(
-        default_factory=lambda: _HALF_HOUR, description="Visits at one store this close are one. Default: 30 minutes."
+        Duration(30, "minute"), description="Visits at one store this close are one. Default: 30 minutes."
     )
     accept_late: FixedText | None = Field(
         None, description="How far a fact may lie behind the member's newest one. Default: however late."

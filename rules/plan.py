@@ -113,7 +113,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One tier: reached at ``from_amount`` (minor units, points or a count, as the plan says); multiplies by ``num/den``."""
+    """One tier: reached at ``from_amount`` (minor units, points or a count, as the plan says), times ``num/den``."""
 
     id: str
     label: str

@@ -10,13 +10,14 @@ import re
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from rules.errors import did_you_mean
+from rules.errors import did_you_mean, nearest
 from rules.local_time import moment_us
 from schemas.money import CURRENCY_DIGITS, TooManyDecimals, minor_digits, to_minor
 from schemas.times import DAY_US, SECOND_US
@@ -218,6 +219,13 @@ def parse_moment(value: Any) -> LocalMoment:
         raise mistake(f"{value} is not in the calendar", "write it like 2026-03-01") from None
 
 
+def refuse_reversed(begin: LocalMoment, end: LocalMoment) -> None:
+    """Refuse a span that is over before it begins."""
+    last = end.local + timedelta(days=1) if end.whole_day else end.local
+    if last <= begin.local:
+        raise mistake(f"until {end} is before from {begin}", "until is the last day that counts")
+
+
 class HourMinute(NamedTuple):
     """A time of day; 24:00 is the end of the day."""
 
@@ -252,6 +260,32 @@ def parse_word(value: Any) -> str:
     if not text or text != text.strip() or len(text) > 200:
         raise mistake(f"{shown(value)!r} is empty, too long, or has spaces around it")
     return text
+
+
+@lru_cache(maxsize=1)
+def zone_names() -> tuple[str, ...]:
+    """Return every IANA name a programme may use."""
+    return tuple(sorted(available_timezones() - {"Factory", "localtime", "posixrules"}))
+
+
+def parse_zone(value: Any) -> str:
+    """Read an IANA time zone name."""
+    text = shown(value)
+    if isinstance(value, str) and value in zone_names():
+        return value
+    by_city = {name.rsplit("/", 1)[-1].lower(): name for name in zone_names() if "/" in name}
+    city = text.rsplit("/", 1)[-1].strip().lower().replace(" ", "_")
+    close = nearest(text, zone_names()) or by_city.get(nearest(city, list(by_city)), "")
+    found = by_city.get(city, close)
+    raise mistake(f"{text} is no IANA time zone", f"did you mean {found}?" if found else "write it like Europe/Berlin")
+
+
+def parse_currency(value: Any) -> str:
+    """Read an ISO 4217 code."""
+    text = shown(value)
+    if isinstance(value, str) and value in CURRENCY_DIGITS:
+        return value
+    raise mistake(f"{text} is no currency of ISO 4217", did_you_mean(text, list(CURRENCY_DIGITS)))
 
 
 _SLUG = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*", re.ASCII)

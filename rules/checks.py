@@ -1,0 +1,437 @@
+"""Every mistake of one programme file at once: what the models find, and what only the whole file can tell.
+
+The checks here walk the file as it was written, not the models: a file with one wrong amount still hears about its
+unknown rule ids in the same breath.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from rules.draft import Draft, Path
+from rules.errors import did_you_mean, either
+from rules.language import ProgrammeFile
+from rules.values import parse_number, shown
+from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
+
+# Keys that the language will have one day. They are refused by name, so that nobody takes silence for consent.
+LATER_KEYS = frozenset(
+    "expire pending rewards reward every_nth nth_purchase welcome keep grace hold_out segment profile birthday anniversary "
+    "silence not_followed_by points_expiring tier_changed segment_entered join claim benefits challenge notice voucher "
+    "quiet stock incentive paid_with_points override transfer wait_for_purchase".split()
+)
+LATER_EFFECTS = frozenset({"reward", "voucher", "notice", "challenge"})
+LATER_VALUES = {
+    "negative_balance": {"allow", "only_pending"},
+    "over": {"membership_year"},
+    "downgrade": {"one_level"},
+    "to": {"one_level"},
+    "moment": {"joined", "every_purchase"},
+    "on": {
+        "birthday",
+        "anniversary",
+        "silence",
+        "not_followed_by",
+        "points_expiring",
+        "tier_changed",
+        "segment_entered",
+    }
+    | {"spent", "left", "profile", "segment", "claim", "redemption", "transfer"},
+}
+
+EVERY_FACT = (
+    "weekday", "between", "from", "until", "spent", "tier", "days_since_joined", "days_since_last_purchase", "all", "any",
+    "not",
+)  # fmt: skip
+CONDITIONS_ON: dict[str, tuple[str, ...]] = {
+    "purchase": ("amount", "quantity", "sku", "category", "channel", "store", "first_purchase"),
+    "visit": ("store",),
+    "review": ("sku", "place", "rating", "verified", "bought_sku"),
+    "activity": ("name", "attributes"),
+    "joined": ("via",),
+    "referral": (),
+}
+WITH_PLACE = ("purchase", "visit", "review")
+EFFECTS = ("award", "multiply", "limit")
+
+
+def validate(draft: Draft) -> ProgrammeFile | None:
+    """Return the programme file of ``draft``; None if it has mistakes, which are then in ``draft.problems``."""
+    if draft.tree is None:
+        return None
+    if not isinstance(draft.tree, dict):
+        draft.report((), "a programme is a mapping of keys to values", "begin with programme: and a name")
+        return None
+    _check_said(draft, draft.tree, ())
+    document: ProgrammeFile | None = None
+    try:
+        document = ProgrammeFile.model_validate(draft.tree, context={"currency": _currency(draft)})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            _translate(draft, detail)
+    _check_rules(draft)
+    _check_tiers(draft)
+    _check_refer(draft)
+    return None if draft.problems else document
+
+
+def _currency(draft: Draft) -> str | None:
+    currency = draft.at("currency")
+    return currency if isinstance(currency, str) and currency in CURRENCY_DIGITS else None
+
+
+def _check_said(draft: Draft, value: Any, path: Path) -> None:
+    """Report keys without a value: they read like a decision and are none."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_said(draft, item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_said(draft, item, (*path, index))
+    elif value is None and not _reported(draft, path):
+        key = path[-1]
+        if key in LATER_KEYS:
+            return
+        draft.report(path, f"nothing stands behind {key}", "write a value, or take the key out")
+
+
+def _reported(draft: Draft, path: Path) -> bool:
+    from_yaml = draft.line(path)
+    return any(problem.line == from_yaml and problem.line > 0 for problem in draft.problems)
+
+
+# ---- what the models found, in words ----
+
+
+def _translate(draft: Draft, detail: ErrorDetails) -> None:
+    path: Path = tuple(part for part in detail["loc"] if not (isinstance(part, str) and part.startswith("<")))
+    kind, context = detail["type"], detail.get("ctx") or {}
+    key = next((part for part in reversed(path) if isinstance(part, str)), "")
+    if kind == "extra_forbidden":
+        _unknown_key(draft, path)
+    elif kind == "missing":
+        _missing(draft, path, key)
+    elif draft.at(*path) is None and path in draft.lines:
+        return  # a key without a value has been reported as that
+    elif kind == "mistake":
+        draft.report(path, context["message"], context["proposal"])
+    elif kind in {"literal_error", "enum"}:
+        _wrong_choice(draft, path, key, detail["input"], re.findall(r"'([^']*)'", context["expected"]))
+    else:
+        draft.report(path, *_wrong_shape(kind, detail, path))
+
+
+def _unknown_key(draft: Draft, path: Path) -> None:
+    key = str(path[-1])
+    if key in LATER_KEYS:
+        draft.report(path, f"not yet supported: {key}", "take it out; a later release brings it")
+        return
+    known = keys_at(path[:-1])
+    proposal = did_you_mean(key, known, few=0)
+    owners = [place for place, model in _places().items() if key in _aliases(model)]
+    if not proposal and owners:
+        proposal = f"{key} belongs to {either(owners[:3])}"
+    draft.report(path, f"unknown key {key}", proposal or f"known here: {', '.join(known)}")
+
+
+def _missing(draft: Draft, path: Path, key: str) -> None:
+    if path and isinstance(path[-1], int):  # one end of a pair
+        draft.report(path[:-1], f"{key} needs two values", 'write it like ["14:00", "17:00"]')
+        return
+    draft.report(path, f"{key} is missing", _example(key))
+
+
+def _example(key: str) -> str:
+    examples = {
+        "programme": "add programme: my-shop",
+        "version": "add version: 1",
+        "valid": "add valid: {from: 2026-01-01}",
+        "from": "add from: 2026-01-01",
+        "time_zone": "add time_zone: Europe/Berlin",
+        "currency": "add currency: EUR",
+        "on": "add on: purchase, or another fact",
+        "within": "add within: 90 days",
+        "points": "add points: 1",
+        "by": "add by: 2",
+        "levels": "add levels, from the base upwards",
+    }
+    return examples.get(key, f"add {key}")
+
+
+def _wrong_choice(draft: Draft, path: Path, key: str, given: Any, known: list[str]) -> None:
+    text = shown(given)
+    if text in LATER_VALUES.get(key, ()):
+        draft.report(path, f"not yet supported: {key} {text}", f"for now use {either(known)}")
+    elif key == "on" and text == "refund":
+        draft.report(path, "a refund earns nothing: it takes back what its order earned", f"use {either(known)}")
+    else:
+        where = f"on {key}" if key == "on" else key
+        draft.report(path, f"{where} cannot be {text}", did_you_mean(text, known))
+
+
+def _wrong_shape(kind: str, detail: ErrorDetails, path: Path) -> tuple[str, str]:
+    given, context = shown(detail["input"]), detail.get("ctx") or {}
+    if kind in {"model_type", "model_attributes_type", "dict_type", "mapping_type"}:
+        known = keys_at(path)
+        return f"{given} stands where a mapping belongs", f"write {{{known[0]}: ...}}" if known else ""
+    if kind in {"tuple_type", "list_type"}:
+        return f"{given} stands where a list belongs", "begin each item with a hyphen"
+    if kind.startswith("int_"):
+        return f"{given} is no whole number", "write it like 20"
+    if kind.startswith("bool_"):
+        return f"{given} is neither true nor false", "write true or false"
+    if kind == "greater_than_equal":
+        return f"{given} is too small", f"at least {context['ge']}"
+    if kind == "less_than_equal":
+        return f"{given} is too large", f"at most {context['le']}"
+    if kind == "too_short":
+        return "an empty list says nothing", "write at least one value, or take the key out"
+    if kind == "too_long":
+        return f"more than {context['max_length']} values", ""
+    return str(detail["msg"]), ""
+
+
+def _aliases(model: type[BaseModel]) -> list[str]:
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+
+
+def _fields(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel] | None]]:
+    for name, info in model.model_fields.items():
+        yield info.alias or name, _model_in(info.annotation)
+
+
+def keys_at(path: Path) -> list[str]:
+    """Return the keys that may stand in the mapping at ``path``; empty where no mapping belongs."""
+    model: type[BaseModel] | None = ProgrammeFile
+    for part in path:
+        if isinstance(part, str) and model is not None:
+            fields = dict(_fields(model))
+            model = fields[part] if part in fields else model
+    return _aliases(model) if model is not None else []
+
+
+def _places() -> dict[str, type[BaseModel]]:
+    """Return where keys may stand, by the name of the place, as proposals call it."""
+    rule = dict(_fields(ProgrammeFile))["earn"]
+    top = {name: model for name, model in _fields(ProgrammeFile) if model is not None and name != "earn"}
+    inner = {f"a rule's {name}": model for name, model in _fields(rule) if model is not None} if rule else {}
+    level = {"a level": found for name, found in _fields(top["tiers"]) if name == "levels" and found}
+    return {"the programme": ProgrammeFile, **top, **({"a rule": rule} if rule else {}), **inner, **level}
+
+
+# ---- what only the whole file can tell ----
+
+
+def _mappings(draft: Draft, *path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    items = draft.at(*path)
+    for index, item in enumerate(items if isinstance(items, list) else []):
+        if isinstance(item, dict):
+            yield index, item
+
+
+def _ids(draft: Draft, *path: str, what: str) -> dict[str, int]:
+    """Return the position of every id in a list, and report those that stand twice."""
+    found: dict[str, int] = {}
+    for index, item in _mappings(draft, *path):
+        name = item.get("id")
+        if not isinstance(name, str):
+            continue
+        if name in found:
+            first = draft.line((*path, found[name], "id"))
+            where = f", first in line {first}" if first else ""
+            draft.report((*path, index, "id"), f"two {what} have the id {name}{where}", "give each its own id")
+        else:
+            found[name] = index
+    return found
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _check_rules(draft: Draft) -> None:
+    ids = _ids(draft, "earn", what="rules")
+    for index, rule in _mappings(draft, "earn"):
+        path: Path = ("earn", index)
+        _check_effect(draft, path, rule)
+        _check_award(draft, path, rule)
+        _check_place(draft, path, rule)
+        for effect in ("multiply", "limit"):
+            _check_only(draft, (*path, effect), rule, ids)
+        for key in ("when", "unless"):
+            if key in rule:
+                _check_condition(draft, (*path, key), rule[key], rule.get("on"))
+
+
+def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
+    effects = [effect for effect in EFFECTS if effect in rule]
+    if len(effects) > 1:
+        draft.report((*path, effects[1]), f"one rule has both {effects[0]} and {effects[1]}", "make two rules of it")
+    if not effects and not LATER_EFFECTS & set(rule):
+        misspelt = any(did_you_mean(key, EFFECTS, few=0) for key in rule if key not in keys_at(("earn", 0)))
+        if not misspelt:
+            draft.report(path, "the rule does nothing", "add award, multiply or limit")
+    if rule.get("bonus") is True and "award" not in rule and effects:
+        draft.report((*path, "bonus"), f"only an award can be a bonus, not {effects[0]}", "take bonus out")
+    if "limit" in rule:
+        for key in ("cap", "exclusive", "stop"):
+            if key in rule:
+                draft.report((*path, key), f"a limit has no {key}", f"take {key} out")
+        if isinstance(rule["limit"], dict) and "times" in rule["limit"]:
+            draft.report((*path, "limit", "times"), "a limit is over points", "write points, or put a cap on the rule")
+
+
+def _check_award(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
+    award, on = rule.get("award"), rule.get("on")
+    if not isinstance(award, dict) or on not in CONDITIONS_ON:
+        return
+    for key in ("per", "of", "each"):
+        if key in award and on != "purchase":
+            draft.report((*path, "award", key), f"a {on} has no lines with money", f"take {key} out")
+    if "of" in award and "per" not in award and on == "purchase":
+        draft.report((*path, "award", "of"), "of says which money counts, but no money is named", "add per: 1.00 EUR")
+    if _minor(draft, award.get("per")) == 0:
+        draft.report((*path, "award", "per"), "points per nothing", "name an amount above zero")
+
+
+def _minor(draft: Draft, value: Any) -> int | None:
+    """Return the minor units of an amount written in the programme's currency, None if it is anything else."""
+    currency = _currency(draft)
+    if currency is None or not isinstance(value, str) or not value.endswith(f" {currency}"):
+        return None
+    try:
+        return to_minor(parse_number(value.removesuffix(f" {currency}")), minor_digits(currency))
+    except (PydanticCustomError, ValueError):
+        return None
+
+
+def _check_place(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
+    on = rule.get("on")
+    for key in ("cap", "limit"):
+        cap = rule.get(key)
+        per_place = isinstance(cap, dict) and "place" in _as_list(cap.get("per"))
+        if per_place and on in CONDITIONS_ON and on not in WITH_PLACE:
+            draft.report((*path, key, "per"), f"{_a(on)} has no place", "write per: member")
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
+
+
+def _check_only(draft: Draft, path: Path, rule: dict[str, Any], ids: dict[str, int]) -> None:
+    effect, on = rule.get(str(path[-1])), rule.get("on")
+    if not isinstance(effect, dict):
+        return
+    wanted = ("award",) if path[-1] == "multiply" else ("award", "multiply")
+    others = {name: draft.at("earn", index) for name, index in ids.items()}
+    fitting = [
+        name for name, other in others.items() if other.get("on") == on and any(effect in other for effect in wanted)
+    ]
+    if "only" not in effect:
+        if path[-1] == "multiply" and on in CONDITIONS_ON and not _has_base(draft, on):
+            draft.report(path, f"there is no base award on {on} to multiply", "add one, or name a rule in only")
+        return
+    for name in _as_list(effect["only"]):
+        if not isinstance(name, str):
+            continue
+        if name not in others:
+            draft.report((*path, "only"), f"there is no rule {name}", did_you_mean(name, fitting))
+        elif name not in fitting:
+            other = others[name]
+            reason = f"is on {other.get('on')}" if other.get("on") != on else f"has no {either(wanted)}"
+            draft.report((*path, "only"), f"the rule {name} {reason}", did_you_mean(name, fitting))
+
+
+def _has_base(draft: Draft, on: Any) -> bool:
+    return any(
+        rule.get("on") == on and "award" in rule and rule.get("bonus") is not True
+        for _, rule in _mappings(draft, "earn")
+    )
+
+
+def _check_condition(draft: Draft, path: Path, condition: Any, on: Any) -> None:
+    if not isinstance(condition, dict):
+        return
+    for key, value in condition.items():
+        here = (*path, key)
+        if key in {"all", "any"}:
+            for index, item in enumerate(value if isinstance(value, list) else []):
+                _check_condition(draft, (*here, index), item, on)
+        elif key == "not":
+            _check_condition(draft, here, value, on)
+        elif key == "tier":
+            _check_tier(draft, here, value)
+        fitting = CONDITIONS_ON.get(on) if isinstance(on, str) else None
+        known = key in keys_at(("earn", 0, "when"))
+        if known and fitting is not None and key not in fitting and key not in EVERY_FACT:
+            whose = [name for name, keys in CONDITIONS_ON.items() if key in keys]
+            draft.report(here, f"{key} says nothing about {_a(on)}", f"{key} goes with on: {either(whose)}")
+
+
+def _check_tier(draft: Draft, path: Path, value: Any) -> None:
+    levels = [item["id"] for _, item in _mappings(draft, "tiers", "levels") if isinstance(item.get("id"), str)]
+    for name in _as_list(value):
+        if isinstance(name, str) and name not in levels:
+            proposal = did_you_mean(name, levels) if levels else "this programme has no tiers"
+            draft.report(path, f"there is no tier {name}", proposal)
+
+
+def _check_tiers(draft: Draft) -> None:
+    _ids(draft, "tiers", "levels", what="levels")
+    by = draft.at("tiers", "qualify", "by") or "spend"
+    last = -1
+    for index, level in _mappings(draft, "tiers", "levels"):
+        path: Path = ("tiers", "levels", index, "from")
+        begin = level.get("from", 0)
+        amount = _threshold(draft, path, begin, by)
+        if amount is None:
+            continue
+        if index == 0 and amount != 0:
+            draft.report(path, "the first level is the base: everybody begins there", "take from out, or add a level")
+        elif index > 0 and "from" not in level:
+            draft.report(path[:-1], "from is missing: only the base level has none", _threshold_example(draft, by))
+        elif amount <= last:
+            draft.report(path, f"{begin} is not above the level before", "order levels from the base upwards")
+        last = max(last, amount)
+
+
+def _threshold(draft: Draft, path: Path, begin: Any, by: Any) -> int | None:
+    """Return a level's threshold, None (and a problem, where the models find none) if it is of the wrong kind."""
+    if begin == 0 and not isinstance(begin, bool):
+        return 0
+    if isinstance(begin, int) and not isinstance(begin, bool):
+        if by == "spend" and begin > 0:
+            currency = _currency(draft) or "EUR"
+            draft.report(path, f"{begin} of what? Levels are reached by spend", f"write {begin}.00 {currency}")
+            return None
+        return begin if begin > 0 else None
+    minor = _minor(draft, begin)
+    if minor is not None and by in {"points", "visits", "orders"}:
+        draft.report(path, f"{begin} is money, but levels are reached by {by}", "write a whole number")
+        return None
+    return minor
+
+
+def _threshold_example(draft: Draft, by: Any) -> str:
+    return f"add from: 300.00 {_currency(draft) or 'EUR'}" if by == "spend" else "add from: 10"
+
+
+def _check_refer(draft: Draft) -> None:
+    refer = draft.at("refer")
+    if isinstance(refer, dict) and "referrer" not in refer and "referred" not in refer:
+        draft.report(("refer",), "nobody gets anything", "add referrer: {points: 100}, referred: {points: 50}, or both")
+    for side in ("referrer", "referred"):
+        per = draft.at("refer", side, "cap", "per")
+        if "place" in _as_list(per):
+            draft.report(("refer", side, "cap", "per"), "a referral has no place", "write per: member")
