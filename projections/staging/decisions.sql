@@ -1,5 +1,5 @@
 -- Records of the points-log -> staging rows. The batch stands in the Arrow table incoming_decisions(partition, offset, timestamp_ms, value).
--- recorded_at is the record's own timestamp: the keeper gives a decision the timestamp of its fact.
+-- recorded_at is the record's own timestamp: the keeper gives a decision the timestamp of its fact.;
 
 -- statement: parse
 create or replace temp table parsed_decisions as
@@ -28,38 +28,40 @@ from fresh;
 insert into staging.decisions
 select partition, position, "offset", part, last, source, fact_id, type, member_id, outcome, reason, programme,
     cast(occurred_at as timestamptz), recorded_at, notes
-from parsed_decisions
-order by partition, position;
-
--- statement: parse_entries
-create or replace temp table parsed_entries as
-select partition, position, recorded_at, unnest(entries) as entry, generate_subscripts(entries, 1) as ordinal
-from parsed_decisions
-where len(entries) > 0;
+from parsed_decisions;
 
 -- statement: points_entries
 -- An order is written "<order_source>|<order_id>"; a source is a URI and holds no bar.
 insert into staging.points_entries
+with entries as (
+    select partition, position, recorded_at, unnest(entries) as entry, generate_subscripts(entries, 1) as ordinal
+    from parsed_decisions
+    where len(entries) > 0
+)
+
 select partition, position, ordinal, entry.entry_id, entry.member_id, entry.kind, entry.points, entry.rule_id, entry.rule_version,
     entry.source, entry.fact_id, cast(entry.occurred_at as timestamptz), recorded_at, entry.caused_by,
     cast(entry.active_from as timestamptz), cast(entry.expires_at as timestamptz),
     split_part(entry."order", '|', 1), substr(entry."order", strpos(entry."order", '|') + 1),
     list_transform(entry.lines, lambda pair: {'line': cast(pair[1] as integer), 'points': pair[2]})
-from parsed_entries
-order by partition, position, ordinal;
+from entries;
 
 -- statement: lot_burns
 insert into staging.lot_burns
-with burns as (
-    select partition, position, ordinal, entry.entry_id as entry_id, entry.member_id as member_id,
-        cast(entry.occurred_at as timestamptz) as occurred_at, unnest(entry.burns) as burn, generate_subscripts(entry.burns, 1) as burn_ordinal
-    from parsed_entries
-    where len(entry.burns) > 0
+with entries as (
+    select partition, position, unnest(list_filter(entries, lambda entry: len(entry.burns) > 0)) as entry
+    from parsed_decisions
+    where len(entries) > 0
+),
+
+burns as (
+    select partition, position, entry.entry_id as entry_id, entry.member_id as member_id,
+        cast(entry.occurred_at as timestamptz) as occurred_at, unnest(entry.burns) as burn
+    from entries
 )
 
 select partition, position, entry_id, burn[1], member_id, cast(burn[2] as bigint), occurred_at
-from burns
-order by partition, position, ordinal, burn_ordinal;
+from burns;
 
 -- statement: tier_changes
 insert into staging.tier_changes
@@ -71,5 +73,4 @@ with changes as (
 
 select partition, position, ordinal, tier.member_id, tier.tier, tier.previous, cast(tier.since as timestamptz),
     cast(tier.until as timestamptz), tier.source, tier.fact_id, cast(tier.occurred_at as timestamptz), recorded_at
-from changes
-order by partition, position, ordinal;
+from changes;

@@ -1,4 +1,4 @@
--- Records of the facts log -> staging rows. The batch stands in the Arrow table incoming_facts(partition, offset, timestamp_ms, value).
+-- Records of the facts log -> staging rows. The batch stands in the Arrow table incoming_facts(partition, offset, timestamp_ms, value).;
 
 -- statement: parse
 -- Every record is parsed once; what was applied before is left out, so that a second delivery changes nothing.
@@ -21,8 +21,7 @@ from fresh;
 -- statement: facts
 insert into staging.facts
 select partition, position, source, fact_id, type, member_id, occurred_at, recorded_at, data
-from parsed_facts
-order by partition, position;
+from parsed_facts;
 
 -- statement: parse_purchases
 create or replace temp table parsed_purchases as
@@ -41,8 +40,7 @@ where type = 'stammgast.purchase.v1';
 insert into staging.purchases
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data.order_source, data.order_id,
     data.total_minor, data.currency, data.channel, data.store, data.paid_with_points_minor, data.paid_with_voucher_minor
-from parsed_purchases
-order by partition, position;
+from parsed_purchases;
 
 -- statement: purchase_lines
 insert into staging.purchase_lines
@@ -54,8 +52,7 @@ with numbered as (
 
 select partition, position, source, fact_id, order_id, number, line.sku, line.category, line.quantity, line.unit_price,
     line.discount_minor, line.amount_minor
-from numbered
-order by partition, position, number;
+from numbered;
 
 -- statement: parse_refunds
 create or replace temp table parsed_refunds as
@@ -73,8 +70,7 @@ where type = 'stammgast.refund.v1';
 insert into staging.refunds
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data.order_source, data.order_id,
     data.amount_minor, data.total_minor, data.currency, data.channel, data.store
-from parsed_refunds
-order by partition, position;
+from parsed_refunds;
 
 -- statement: refund_lines
 insert into staging.refund_lines
@@ -85,8 +81,7 @@ with numbered as (
 )
 
 select partition, position, source, fact_id, order_source, order_id, number, line.line, line.sku, line.quantity, line.amount_minor
-from numbered
-order by partition, position, number;
+from numbered;
 
 -- statement: visits
 insert into staging.visits
@@ -97,8 +92,7 @@ with parsed as (
 )
 
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, visit.store, visit.dwell_seconds
-from parsed
-order by partition, position;
+from parsed;
 
 -- statement: reviews
 insert into staging.reviews
@@ -111,29 +105,25 @@ with parsed as (
 
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at,
     review.sku, review.place, review.rating, review.verified, review.link
-from parsed
-order by partition, position;
+from parsed;
 
 -- statement: referrals
 insert into staging.referrals
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.referrer'
 from parsed_facts
-where type = 'stammgast.referral.v1'
-order by partition, position;
+where type = 'stammgast.referral.v1';
 
 -- statement: activities
 insert into staging.activities
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.name', data -> '$.attributes'
 from parsed_facts
-where type = 'stammgast.activity.v1'
-order by partition, position;
+where type = 'stammgast.activity.v1';
 
 -- statement: joins
 insert into staging.joins
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.via'
 from parsed_facts
-where type = 'stammgast.joined.v1'
-order by partition, position;
+where type = 'stammgast.joined.v1';
 
 -- statement: programmes
 insert into staging.programmes
@@ -150,5 +140,4 @@ with parsed as (
 
 select partition, position, programme_data.hash, programme_data.programme, programme_data.version,
     cast(programme_data.valid_from as timestamptz), programme_data.time_zone, programme_data.currency, programme_data.base_tier
-from parsed
-order by partition, position;
+from parsed;

@@ -1,5 +1,5 @@
 -- Records of the rejects topic -> rows. The batch stands in the Arrow table incoming_rejects. The refused bytes themselves stay in
--- Kafka: they can hold anything, personal data too, and analysts read these tables.
+-- Kafka: they can hold anything, personal data too, and analysts read these tables.;
 
 -- statement: rejects
 insert into staging.rejects
@@ -7,5 +7,4 @@ select i.partition, i."offset", i.reason, nullif(i.field, ''), i.message, i.topi
     coalesce(try_cast(i.received_at as timestamptz), make_timestamptz(i.timestamp_ms * 1000))
 from incoming_rejects as i
 left join log_positions as p on p.topic = 'rejects' and p.partition = i.partition
-where i."offset" > coalesce(p.position, -1)
-order by i.partition, i."offset";
+where i."offset" > coalesce(p.position, -1);
