@@ -239,7 +239,7 @@ def _batches(producer: Any, topic: str, records: Sequence[Outgoing]) -> list[Any
 def _fits(
     batch: Any, key: bytes | None, value: bytes | None, timestamp_ms: int | None, headers: Sequence[Header]
 ) -> bool:
-    return batch.append(key=key, value=value, timestamp=timestamp_ms, headers=headers) is not None
+    return batch.append(key=key, value=value, timestamp=timestamp_ms, headers=list(headers)) is not None
 
 
 async def acknowledged(futures: Sequence[Any]) -> None:

@@ -1,7 +1,7 @@
 """Every topic, declared once: who writes it under which key, how many partitions, how long it is kept.
 
 The two logs that hold the truth, `facts` and `points-log`, are kept for ever and never compacted: a member's state is
-the fold of both. Everything here is created with explicit settings, because a broker's defaults (seven days, compaction,
+the fold of both. Everything is created with explicit settings, because a broker's defaults (seven days, compaction,
 one partition) would quietly lose points.
 """
 
