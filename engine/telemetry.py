@@ -32,18 +32,30 @@ _PERSONAL_KEYS = re.compile(
     r"|(?:^|_)key$"  # the key of a record is its subject
 )
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_PHONE = re.compile(r"(?<![\w.:+-])(?:\+|00)[1-9]\d{6,14}(?![\w.:])")
+_PHONE = re.compile(r"(?<![\w.:+-])(?:\+|00)[1-9]\d{6,14}(?![\w:]|\.\d)")
 _BATCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 def withhold_personal(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Blank fields whose name promises a person, and mail addresses and phone numbers in any text (a processor)."""
     for key, value in event.items():
-        if _PERSONAL_KEYS.search(key):
-            event[key] = WITHHELD
-        elif isinstance(value, str):
-            event[key] = _PHONE.sub(WITHHELD, _MAIL.sub(WITHHELD, value))
+        event[key] = WITHHELD if _PERSONAL_KEYS.search(key) else _withheld(value)
     return event
+
+
+def _withheld(value: Any) -> Any:
+    """The value, as deep as it goes, without what looks like a person; what is neither plain nor a container as text."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return _PHONE.sub(WITHHELD, _MAIL.sub(WITHHELD, value))
+        case Mapping():
+            return {k: WITHHELD if _PERSONAL_KEYS.search(str(k)) else _withheld(v) for k, v in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_withheld(part) for part in value]
+        case _:
+            return _withheld(str(value))
 
 
 def set_up_logging(log_format: LogFormat = "auto", log_level: str = "info", stream: IO[str] | None = None) -> None:
