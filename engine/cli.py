@@ -26,6 +26,7 @@ VERBS: dict[str, Verb] = {
     "import": Verb("engine.commands.import_:import_", "Turn a till's export into events."),
     "publish": Verb("engine.commands.publish:publish", "Send a file of events to Kafka, in its order, acknowledged."),
     "replay": Verb("engine.commands.replay:replay", "The whole road offline: the same tables without Kafka."),
+    "dump": Verb("engine.commands.dump:dump", "Write the facts log to a file, for replay."),
     "query": Verb("engine.commands.query:query", "Ask the tables in SQL, also while a projector holds the file."),
     "rules": Verb("engine.commands.rules:rules", "Check, show and publish reward programmes."),
     "tick": Verb("engine.commands.tick:tick", "Settle every member up to a moment."),

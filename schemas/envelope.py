@@ -82,7 +82,14 @@ def body_hash(event_type: str, subject: str | None, time: str, data: Any) -> str
 
 
 def make_fact(
-    *, id: str, source: str, type: str, subject: str | None, time_us: int, recorded_at: str, data: Any
+    *,
+    id: str,  # noqa: A002 - CloudEvents' own word
+    source: str,
+    type: str,  # noqa: A002 - CloudEvents' own word
+    subject: str | None,
+    time_us: int,
+    recorded_at: str,
+    data: Any,
 ) -> Fact:
     """Make a fact, with canonical time and its body hash."""
     time = to_text(time_us)

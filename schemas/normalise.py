@@ -72,9 +72,7 @@ class _JoinedEvent(Envelope):
     data: facts.Joined
 
 
-_Event = (
-    _PurchaseEvent | _RefundEvent | _VisitEvent | _ReviewEvent | _ReferralEvent | _ActivityEvent | _JoinedEvent
-)
+_Event = _PurchaseEvent | _RefundEvent | _VisitEvent | _ReviewEvent | _ReferralEvent | _ActivityEvent | _JoinedEvent
 EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.PURCHASE: _PurchaseEvent,
     facts.REFUND: _RefundEvent,
@@ -110,7 +108,7 @@ def normalise(raw: bytes, recorded_at: str, recorded_at_us: int, policy: Policy 
     try:
         event = _EVENT.validate_python(_exact(raw)) if _INEXACT_NUMBER.search(raw) else _EVENT.validate_json(raw)
     except (ValidationError, ValueError, RecursionError) as error:
-        _examine(raw, policy)
+        _examine(raw)
         raise Rejected("invalid", f"not understood: {error}") from error
     time_us = _occurred_at(event.time)
     _check_permission(event, policy)
@@ -273,7 +271,7 @@ def _refund_line(line: facts.RefundLine, index: int, digits: int) -> facts.Refun
     }
 
 
-def _examine(raw: bytes, policy: Policy) -> None:
+def _examine(raw: bytes) -> None:
     """Raise the first thing that is wrong with an event the fast path refused."""
     try:
         event = _exact(raw)
@@ -306,7 +304,9 @@ def _examine_time(event: dict[str, Any]) -> None:
             to_us(time.upper())
         except ValueError as error:
             if "has no offset" in str(error):
-                raise Rejected("naive_time", f"{time} has no offset: write 2026-03-01T10:00:00+01:00", "time") from error
+                raise Rejected(
+                    "naive_time", f"{time} has no offset: write 2026-03-01T10:00:00+01:00", "time"
+                ) from error
 
 
 def _first(error: ValidationError) -> tuple[str, str]:

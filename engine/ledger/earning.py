@@ -145,9 +145,7 @@ def _worth(rule: Rule, lines: tuple[int, ...], base: BaseAmounts | None) -> tupl
     return sum(num for _, num in _unit_parts(rule.award, lines, base)), rule.award.per_minor or 1
 
 
-def _unit_parts(
-    award: Award, lines: tuple[int, ...], base: BaseAmounts | None
-) -> list[tuple[tuple[int, ...], int]]:
+def _unit_parts(award: Award, lines: tuple[int, ...], base: BaseAmounts | None) -> list[tuple[tuple[int, ...], int]]:
     """Return (lines, numerator) of each unit; the denominator is the award's ``per_minor``, or 1 for fixed points."""
     if base is None:
         return [(lines, award.points)]

@@ -211,7 +211,11 @@ def _repeated_or_late(member: Member, fact: Fact, programme: Programme | None, d
         days = DEDUPE_HORIZON_US // DAY_US
         text = f"{fact.time} is more than {days} days before this member's newest fact"
         reject = Rejected("too_late_to_deduplicate", text, "time")
-    elif programme is not None and programme.late_limit_us is not None and fact.time_us < newest_us - programme.late_limit_us:
+    elif (
+        programme is not None
+        and programme.late_limit_us is not None
+        and fact.time_us < newest_us - programme.late_limit_us
+    ):
         reject = Rejected("too_late", f"{fact.time} is later than this programme accepts", "time")
     else:
         return None

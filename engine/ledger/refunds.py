@@ -41,7 +41,9 @@ def decide_refund(member: Member, fact: Fact, decision: Decision) -> list[Fact]:
         text = f"the order was paid in {order.currency}, the refund is in {data['currency']}"
         decision.notes.append(Note("other_currency", None, text))
         return []
-    returns = _by_lines(order, data["lines"], decision) if data["lines"] is not None else _by_amount(order, data, decision)
+    returns = (
+        _by_lines(order, data["lines"], decision) if data["lines"] is not None else _by_amount(order, data, decision)
+    )
     decision.returned = [(number, back.milli, back.minor) for number, back in sorted(returns.items())]
     for grant in order.grants:
         entry = _claw_back(member, fact, ref, order, grant, returns)
@@ -140,9 +142,7 @@ def _share(line: OrderLine, back: Returned) -> tuple[int, int]:
     return line.returned_milli + back.milli, line.quantity_milli
 
 
-def _claw_back(
-    member: Member, fact: Fact, ref: str, order: Order, grant: Grant, returns: Returns
-) -> Entry | None:
+def _claw_back(member: Member, fact: Fact, ref: str, order: Order, grant: Grant, returns: Returns) -> Entry | None:
     """Return the entry that takes back one grant's points for the returned lines, None if that is nothing."""
     lines = []
     for number, granted in grant.lines:

@@ -21,7 +21,7 @@ from datetime import date
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from engine.ledger.member import Member, Standing, day_number
+from engine.ledger.member import Member, day_number
 from rules.book import Level, Programme, TierPlan
 from rules.local_time import day_date, local_day, midnight_us
 from schemas.decisions import TierChange
@@ -42,7 +42,11 @@ def review(
     plan = programme.tiers
     before = member.standing
     if plan is None:
-        return None if before is None or before.until_us is None else _change(member, before.tier, None, now_us, source, fact_id)
+        return (
+            None
+            if before is None or before.until_us is None
+            else _change(member, before.tier, None, now_us, source, fact_id)
+        )
     days = member.days if not progress else _with(member.days, progress)
     level, until_us = standing_at(plan, days, now_us, programme.time_zone)
     if before is not None and before.tier == level.id and before.until_us == until_us:
@@ -50,9 +54,7 @@ def review(
     return _change(member, level.id, until_us, now_us, source, fact_id)
 
 
-def _change(
-    member: Member, tier: str, until_us: int | None, now_us: int, source: str, fact_id: str
-) -> TierChange:
+def _change(member: Member, tier: str, until_us: int | None, now_us: int, source: str, fact_id: str) -> TierChange:
     before = member.standing
     since_us = before.since_us if before is not None and before.tier == tier else now_us
     return TierChange(

@@ -1,0 +1,103 @@
+"""`stammgast replay`: the whole road offline, from a file of events to the tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from engine import replay as offline
+from engine.commands.programmes import load_programmes
+from engine.replay import Progress, ReplayError, Summary, parse_moment
+from engine.settings import UsageError, option
+
+
+@click.command("replay")
+@click.argument("events", type=click.Path(path_type=Path, dir_okay=False))
+@option("programme", required=True)
+@option("db", required=True, help="The DuckDB file to make.")
+@click.option(
+    "--until", metavar="TIME", help="Settle everybody to this moment; default: the last midnight of the data."
+)
+@click.option("--facts", "dump", is_flag=True, help="EVENTS is a dump of the facts log (`stammgast dump`).")
+@click.option("--fresh", is_flag=True, help="Set an existing file aside instead of refusing it.")
+@option("churn_horizon_days")
+@option("churn_threshold")
+@option("memory_limit")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def replay(
+    events: Path,
+    programme: Path,
+    db: Path,
+    until: str | None,
+    dump: bool,
+    fresh: bool,
+    churn_horizon_days: int,
+    churn_threshold: float,
+    memory_limit: str,
+    as_json: bool,
+) -> None:
+    """Decide EVENTS (.jsonl or .jsonl.gz) without Kafka and load the answers into a new DuckDB file.
+
+    The rows are those that publishing the same events live gives, but for log positions and recorded_at.
+    """
+    until_us = _moment(until)
+    if db.exists() and not fresh:
+        raise UsageError(f"{db} exists already: name another file with --db, or say --fresh to set it aside.")
+    programmes = load_programmes(programme)
+    options = {
+        "fresh": fresh,
+        "churn_horizon_days": churn_horizon_days,
+        "churn_threshold": churn_threshold,
+        "memory_limit": memory_limit,
+    }
+    try:
+        with _bar() as progress:
+            summary = offline.replay(
+                events, programmes, db, until_us=until_us, dump=dump, warehouse_options=options, progress=progress
+            )
+    except ReplayError as error:
+        raise UsageError(str(error)) from error
+    click.echo(json.dumps(dataclasses.asdict(summary), indent=2) if as_json else _in_words(summary, db))
+
+
+def _moment(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise UsageError(f"--until {text}: write a moment with an offset, like 2026-03-01T00:00:00+01:00.") from error
+
+
+def _in_words(summary: Summary, db: Path) -> str:
+    rate = summary.facts / summary.seconds if summary.seconds else 0.0
+    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(summary.outcomes.items()))
+    settled = f", settled to {summary.settled_to}" if summary.settled_to else ""
+    return (
+        f"{summary.events:,} lines -> {summary.facts:,} facts -> {summary.decisions:,} decisions ({outcomes}), "
+        f"{summary.rejects:,} rejects{settled}\n"
+        f"{db} in {summary.seconds:.1f} s ({rate:,.0f} facts/s). "
+        f'Ask it: stammgast query --db {db} "from balances limit 10"'
+    )
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = TextColumn("replay"), BarColumn(), TaskProgressColumn(), DownloadColumn(), TimeElapsedColumn()
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("replay")
+        yield lambda done, total: bar.update(task, completed=done, total=total)

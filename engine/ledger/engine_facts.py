@@ -1,0 +1,49 @@
+"""Facts that the engine writes itself: a programme version becomes known, a moment has come."""
+
+from __future__ import annotations
+
+from rules.book import Programme
+from rules.local_time import local_day, midnight_us
+from schemas import facts
+from schemas.envelope import CLOCK_SOURCE, PROGRAMME_SOURCE, Fact, make_fact
+from schemas.times import to_text
+
+
+def programme_fact(programme: Programme, recorded_at: str) -> Fact:
+    """Return the fact that makes ``programme`` known from its place in the log on; its time is when the version begins."""
+    data: facts.ProgrammeForm = {
+        "hash": programme.hash,
+        "programme": programme.name,
+        "version": programme.version,
+        "valid_from": to_text(programme.valid_from_us),
+        "time_zone": programme.time_zone.key,
+        "currency": programme.currency,
+        "base_tier": programme.base_tier,
+    }
+    return make_fact(
+        id=programme.hash,
+        source=PROGRAMME_SOURCE,
+        type=facts.PROGRAMME,
+        subject=None,
+        time_us=programme.valid_from_us,
+        recorded_at=recorded_at,
+        data=data,
+    )
+
+
+def tick_fact(partition: int, time_us: int, recorded_at: str) -> Fact:
+    """Return the fact that settles every member of a partition to ``time_us``; its id is the same for the same moment."""
+    return make_fact(
+        id=f"{partition}:{to_text(time_us)}",
+        source=CLOCK_SOURCE,
+        type=facts.TICK,
+        subject=None,
+        time_us=time_us,
+        recorded_at=recorded_at,
+        data={},
+    )
+
+
+def midnight_before(time_us: int, programme: Programme) -> int:
+    """Return the programme's local midnight at or before ``time_us``."""
+    return midnight_us(local_day(time_us, programme.time_zone), programme.time_zone)

@@ -1,0 +1,298 @@
+"""The whole road offline: the same core over files, no Kafka, the same DuckDB tables as live.
+
+This process normalises and decides, a second one loads DuckDB; a bounded queue of batches lies between them. A file of raw
+events is one partition in file order, with every derived fact right after its cause. A dump of the ``facts`` log keeps its
+partitions and offsets, and its derived facts, ticks and programme facts are in it already.
+"""
+
+from __future__ import annotations
+
+import gzip
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.context import SpawnProcess
+from multiprocessing.queues import Queue
+from pathlib import Path
+from queue import Empty, Full
+from typing import BinaryIO
+
+import orjson
+
+from engine.ledger.engine_facts import midnight_before, programme_fact, tick_fact
+from engine.ledger.partition import Answer, Partition
+from projections.warehouse import Record, Reject, Warehouse
+from rules.book import Programme
+from schemas.decisions import encode_decision
+from schemas.envelope import Fact, encode_fact, parse_fact
+from schemas.normalise import normalise
+from schemas.rejects import Rejected
+from schemas.times import MILLISECOND_US, to_text, to_us
+
+BATCH_FACTS = 10_000
+# Batches that may wait for the loader: enough to smooth its pauses, few enough to bound memory (some 20 MB each).
+QUEUE_BATCHES = 4
+_ALIVE_CHECK_SECONDS = 1.0
+
+
+class ReplayError(Exception):
+    """A file cannot be replayed; the message says what, where and how to mend it."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records on their way into DuckDB."""
+
+    facts: list[Record] = field(default_factory=list)
+    decisions: list[Record] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a replay did."""
+
+    events: int = 0
+    facts: int = 0
+    decisions: int = 0
+    rejects: int = 0
+    seconds: float = 0.0
+    settled_to: str | None = None
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+
+Progress = Callable[[int, int], None]
+
+
+class Replay:
+    """Turns files into batches of log records; holds all state of one replay."""
+
+    def __init__(self, programmes: Sequence[Programme], recorded_us: int | None = None) -> None:
+        """Prepare a replay under ``programmes``; ``recorded_us`` stands as recorded_at of every fact (default: now)."""
+        now_us = time.time_ns() // 1_000 if recorded_us is None else recorded_us
+        self._recorded_us = now_us - now_us % MILLISECOND_US
+        self._recorded_at = to_text(self._recorded_us)
+        self._timestamp_ms = self._recorded_us // MILLISECOND_US
+        self._programmes = {programme.hash: programme for programme in programmes}
+        self._partitions: dict[int, Partition] = {}
+        self._decided: dict[int, int] = {}
+        self.summary = Summary()
+
+    def events(self, lines: Iterator[bytes], name: str, until_us: int | None = None) -> Iterator[Batch]:
+        """Yield batches for inbound events, one per line, then settle everybody.
+
+        Args:
+            lines: CloudEvents in JSON.
+            name: of the file, for rejects.
+            until_us: settle to this moment; default: the programme's midnight at or before the newest fact.
+        """
+        partition = self._partition(0)
+        batch = Batch()
+        for programme in sorted(self._programmes.values(), key=lambda known: known.valid_from_us):
+            self._write(partition, programme_fact(programme, self._recorded_at), batch)
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            self.summary.events += 1
+            try:
+                fact = normalise(line, self._recorded_at, self._recorded_us)
+            except Rejected as rejected:
+                self._reject(rejected, name, 0, number, batch)
+                continue
+            self._write(partition, fact, batch)
+            if len(batch.facts) >= BATCH_FACTS:
+                yield batch
+                batch = Batch()
+        settle_us = until_us if until_us is not None else self._last_midnight(partition)
+        if settle_us is not None:
+            self._write(partition, tick_fact(0, settle_us, self._recorded_at), batch)
+            self.summary.settled_to = to_text(settle_us)
+        yield batch
+
+    def _last_midnight(self, partition: Partition) -> int | None:
+        if partition.newest_us is None:
+            return None
+        programme = partition.book.at(partition.newest_us) or next(iter(partition.book.versions), None)
+        return None if programme is None else midnight_before(partition.newest_us, programme)
+
+    def dump(self, lines: Iterator[bytes], name: str) -> Iterator[Batch]:
+        """Yield batches for a dump of the ``facts`` log: lines of ``{"partition", "offset", "timestamp_ms", "fact"}``.
+
+        Raises:
+            ReplayError: a line is no such record.
+        """
+        batch = Batch()
+        for number, line in enumerate(lines, 1):
+            self.summary.events += 1
+            try:
+                record = orjson.loads(line)
+                value = orjson.dumps(record["fact"])
+                at = (record["partition"], record["offset"], record["timestamp_ms"])
+                fact = parse_fact(value)
+            except (ValueError, KeyError, TypeError) as error:
+                raise ReplayError(
+                    f"{name}:{number}: no record of a facts dump ({error}): make it with `stammgast dump`"
+                ) from error
+            self._decide(self._partition(at[0]), fact, Record(*at, value), batch)
+            if len(batch.facts) >= BATCH_FACTS:
+                yield batch
+                batch = Batch()
+        yield batch
+
+    def _partition(self, number: int) -> Partition:
+        if number not in self._partitions:
+            self._partitions[number] = Partition(number, self._programmes)
+            self._decided[number] = 0
+        return self._partitions[number]
+
+    def _write(self, partition: Partition, fact: Fact, batch: Batch) -> None:
+        """Append a fact, its decision, and whatever follows from it for others."""
+        record = Record(partition.number, partition.next_offset, self._timestamp_ms, encode_fact(fact))
+        for derived in self._decide(partition, fact, record, batch).derived:
+            self._write(partition, derived, batch)
+
+    def _decide(self, partition: Partition, fact: Fact, record: Record, batch: Batch) -> Answer:
+        batch.facts.append(record)
+        number, offset, timestamp_ms, _ = record
+        answer = partition.answer(fact, offset)
+        for decision in answer.decisions:
+            batch.decisions.append(Record(number, self._decided[number], timestamp_ms, encode_decision(decision)))
+            self._decided[number] += 1
+            self.summary.outcomes[decision.outcome] = self.summary.outcomes.get(decision.outcome, 0) + 1
+        if answer.reject is not None:
+            self._reject(answer.reject, "facts", number, offset, batch)
+        self.summary.facts += 1
+        self.summary.decisions += len(answer.decisions)
+        return answer
+
+    def _reject(self, rejected: Rejected, topic: str, partition: int, position: int, batch: Batch) -> None:
+        batch.rejects.append(
+            Reject(
+                partition=0,
+                offset=self.summary.rejects,
+                timestamp_ms=self._timestamp_ms,
+                reason=rejected.reason,
+                field=rejected.field,
+                message=rejected.message,
+                topic=topic,
+                source_partition=partition,
+                source_position=position,
+                received_at=self._recorded_at,
+            )
+        )
+        self.summary.rejects += 1
+
+
+def replay(
+    path: Path,
+    programmes: Sequence[Programme],
+    db: Path,
+    *,
+    until_us: int | None = None,
+    dump: bool = False,
+    warehouse_options: Mapping[str, object] | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> Summary:
+    """Replay a file into a new DuckDB file.
+
+    Args:
+        path: inbound events, or with ``dump`` a dump of the ``facts`` log; plain or gzip.
+        programmes: every version of the programme.
+        db: the file to make; one that exists is refused unless ``warehouse_options`` says ``fresh``.
+        until_us: settle to this moment, see `Replay.events`.
+        progress: called with bytes read and bytes in all.
+
+    Raises:
+        ReplayError: the input cannot be read, or is no dump.
+        projections' errors about the DuckDB file (UsageError, No).
+    """
+    began = time.monotonic()
+    run = Replay(programmes)
+    with _reading(path, progress) as lines, _loading(db, dict(warehouse_options or {})) as load:
+        for batch in run.dump(lines, path.name) if dump else run.events(lines, path.name, until_us):
+            load(batch)
+    run.summary.seconds = time.monotonic() - began
+    return run.summary
+
+
+@contextmanager
+def _reading(path: Path, progress: Progress) -> Iterator[Iterator[bytes]]:
+    try:
+        total = path.stat().st_size
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            yield _lines(gzip.GzipFile(fileobj=raw) if packed else raw, raw, total, progress)
+    except (OSError, EOFError) as error:
+        raise ReplayError(f"{path}: cannot be read ({error})") from error
+
+
+def _lines(stream: BinaryIO | gzip.GzipFile, raw: BinaryIO, total: int, progress: Progress) -> Iterator[bytes]:
+    for number, line in enumerate(stream):
+        if number % BATCH_FACTS == 0:
+            progress(raw.tell(), total)
+        yield line
+    progress(total, total)
+
+
+@contextmanager
+def _loading(db: Path, options: dict[str, object]) -> Iterator[Callable[[Batch], None]]:
+    """Run the loader beside this process; yield the function that hands it a batch."""
+    # spawn, not fork: DuckDB and Arrow have threads, which a fork would leave half alive.
+    context = multiprocessing.get_context("spawn")
+    batches: Queue[Batch | None] = context.Queue(QUEUE_BATCHES)
+    failures: Queue[BaseException] = context.Queue()
+    loader = context.Process(target=_load, args=(db, options, batches, failures), name="stammgast-load", daemon=True)
+    loader.start()
+    try:
+        yield lambda batch: _hand_over(loader, batches, failures, batch)
+        _hand_over(loader, batches, failures, None)
+        loader.join()
+        _raise_failure(loader, failures)
+    finally:
+        if loader.is_alive():
+            loader.terminate()
+            loader.join()
+
+
+def _hand_over(
+    loader: SpawnProcess, batches: Queue[Batch | None], failures: Queue[BaseException], batch: Batch | None
+) -> None:
+    while True:
+        try:
+            return batches.put(batch, timeout=_ALIVE_CHECK_SECONDS)
+        except Full:
+            if not loader.is_alive():
+                _raise_failure(loader, failures)
+
+
+def _raise_failure(loader: SpawnProcess, failures: Queue[BaseException]) -> None:
+    try:
+        raise failures.get(timeout=_ALIVE_CHECK_SECONDS if loader.exitcode else 0.0)
+    except Empty:
+        if loader.exitcode:
+            raise ReplayError(f"the loading process died with exit code {loader.exitcode}") from None
+
+
+def _load(db: Path, options: dict[str, object], batches: Queue[Batch | None], failures: Queue[BaseException]) -> None:
+    try:
+        with Warehouse.open(db, log_id=f"replay-{time.time_ns():x}", **options) as warehouse:  # type: ignore[arg-type]
+            while (batch := batches.get()) is not None:
+                warehouse.apply(batch.facts, batch.decisions, batch.rejects)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent process raises it
+        failures.put(error)
+        failures.close()
+        failures.join_thread()
+        batches.cancel_join_thread()
+        raise SystemExit(1) from None
+
+
+def parse_moment(text: str) -> int:
+    """Return microseconds since the epoch of an RFC 3339 moment.
+
+    Raises:
+        ValueError: no such moment, or no offset.
+    """
+    return to_us(text.upper())
