@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from rules.compiling import from_canonical
@@ -65,7 +66,7 @@ class Book:
         distinct = {programme.hash: programme for programme in programmes}
         self.versions = tuple(sorted(distinct.values(), key=lambda programme: programme.valid_from_us))
         self._starts = [programme.valid_from_us for programme in self.versions]
-        for earlier, later in zip(self.versions, self.versions[1:], strict=False):
+        for earlier, later in pairwise(self.versions):
             _refuse_overlap(earlier, later)
         _refuse_same_number(self.versions)
 

@@ -15,16 +15,19 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from rules.draft import Draft, Path
 from rules.errors import did_you_mean, either
-from rules.language import ProgrammeFile
+from rules.language import EarnRule, Level, ProgrammeFile
 from rules.values import parse_number, shown
 from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
 
 # Keys that the language will have one day. They are refused by name, so that nobody takes silence for consent.
 LATER_KEYS = frozenset(
-    "expire pending rewards reward every_nth nth_purchase welcome keep grace hold_out segment profile birthday anniversary "
-    "silence not_followed_by points_expiring tier_changed segment_entered join claim benefits challenge notice voucher "
-    "quiet stock incentive paid_with_points override transfer wait_for_purchase".split()
-)
+    {
+        "expire", "pending", "rewards", "reward", "every_nth", "nth_purchase", "welcome", "keep", "grace", "hold_out",
+        "segment", "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
+        "tier_changed", "segment_entered", "join", "claim", "benefits", "challenge", "notice", "voucher", "quiet",
+        "stock", "incentive", "paid_with_points", "override", "transfer", "wait_for_purchase"
+    }
+)  # fmt: skip
 LATER_EFFECTS = frozenset({"reward", "voucher", "notice", "challenge"})
 LATER_VALUES = {
     "negative_balance": {"allow", "only_pending"},
@@ -45,8 +48,8 @@ LATER_VALUES = {
 }
 
 EVERY_FACT = (
-    "weekday", "between", "from", "until", "spent", "tier", "days_since_joined", "days_since_last_purchase", "all", "any",
-    "not",
+    "weekday", "between", "from", "until", "spent", "tier", "days_since_joined", "days_since_last_purchase", "all",
+    "any", "not",
 )  # fmt: skip
 CONDITIONS_ON: dict[str, tuple[str, ...]] = {
     "purchase": ("amount", "quantity", "sku", "category", "channel", "store", "first_purchase"),
@@ -217,17 +220,15 @@ def keys_at(path: Path) -> list[str]:
     for part in path:
         if isinstance(part, str) and model is not None:
             fields = dict(_fields(model))
-            model = fields[part] if part in fields else model
+            model = fields.get(part, model)
     return _aliases(model) if model is not None else []
 
 
 def _places() -> dict[str, type[BaseModel]]:
     """Return where keys may stand, by the name of the place, as proposals call it."""
-    rule = dict(_fields(ProgrammeFile))["earn"]
     top = {name: model for name, model in _fields(ProgrammeFile) if model is not None and name != "earn"}
-    inner = {f"a rule's {name}": model for name, model in _fields(rule) if model is not None} if rule else {}
-    level = {"a level": found for name, found in _fields(top["tiers"]) if name == "levels" and found}
-    return {"the programme": ProgrammeFile, **top, **({"a rule": rule} if rule else {}), **inner, **level}
+    inner = {f"a rule's {name}": model for name, model in _fields(EarnRule) if model is not None}
+    return {"the programme": ProgrammeFile, **top, "a level": Level, "a rule": EarnRule, **inner}
 
 
 # ---- what only the whole file can tell ----

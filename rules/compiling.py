@@ -1,10 +1,176 @@
-"""From a checked programme file to compiled rules."""
+"""From a checked programme file to compiled rules, its canonical JSON and its hash."""
 
 from __future__ import annotations
 
-from rules.plan import Programme
+import copyreg
+import json
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rules import language
+from rules.checks import CONDITIONS_ON, validate
+from rules.conditions import compile_lines
+from rules.draft import read_json
+from rules.errors import Problem, ProgrammeErrors
+from rules.plan import Award, Cap, Level, Multiply, Programme, ReferAward, ReferPlan, Rule, TierPlan
+from rules.values import Money
+from schemas.money import minor_digits
+
+_HASH_BYTES = 16
 
 
-def from_canonical(text: bytes) -> Programme:
-    """Compile canonical JSON."""
-    raise NotImplementedError
+def compile_programme(document: language.ProgrammeFile) -> Programme:
+    """Compile a checked file. Pure: the same document gives the same rules and the same hash."""
+    zone = ZoneInfo(document.time_zone)
+    until = document.valid.until
+    rules = [_rule(rule, zone) for rule in document.earn]
+    canonical = canonical_json(document)
+    return Programme(
+        hash=blake2b(canonical, digest_size=_HASH_BYTES).hexdigest(),
+        name=document.programme,
+        version=document.version,
+        valid_from_us=document.valid.from_.begins_us(zone),
+        valid_until_us=None if until is None else until.ends_us(zone),
+        time_zone=zone,
+        currency=document.currency,
+        minor_digits=minor_digits(document.currency),
+        points_name=document.points.name,
+        visit_gap_us=document.visit_gap.length_us,
+        late_limit_us=None if document.accept_late is None else document.accept_late.length_us,
+        rules_on=_rules_on(document.earn, rules),
+        tiers=None if document.tiers is None else _tiers(document.tiers),
+        refer=None if document.refer is None else _refer(document.refer),
+        document=document,
+        canonical=canonical,
+    )
+
+
+def canonical_json(document: language.ProgrammeFile) -> bytes:
+    """Return what is hashed and published: every value said or defaulted, as text with its unit, keys sorted.
+
+    A key that says nothing is left out, so a later release that adds an optional key leaves old hashes as they are.
+    """
+    content = document.model_dump(mode="json", by_alias=True, exclude_none=True)
+    content["language"] = language.LANGUAGE
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def from_canonical(text: bytes, source: str = "the programmes topic") -> Programme:
+    """Compile canonical JSON.
+
+    Raises:
+        ProgrammeErrors: it is not the canonical JSON of a programme this engine understands.
+    """
+    draft = read_json(text, source)
+    if isinstance(draft.tree, dict):
+        spoken = draft.tree.pop("language", None)
+        if spoken != language.LANGUAGE:
+            known = f"this engine speaks language {language.LANGUAGE}"
+            raise ProgrammeErrors([Problem(source, 0, "language", f"language {spoken} is unknown", known)])
+    document = validate(draft)
+    if document is None:
+        raise ProgrammeErrors(draft.problems or [Problem(source, 0, "", "there is no programme")])
+    return compile_programme(document)
+
+
+def _rules_on(rules: tuple[language.EarnRule, ...], compiled: list[Rule]) -> dict[str, tuple[Rule, ...]]:
+    found: dict[str, tuple[Rule, ...]] = {}
+    for name in CONDITIONS_ON:
+        mine = [rule for said, rule in zip(rules, compiled, strict=True) if said.on == name]
+        if mine:
+            found[name] = tuple(sorted(mine, key=lambda rule: rule.order))
+    return found
+
+
+def _rule(rule: language.EarnRule, zone: ZoneInfo) -> Rule:
+    phase = "limit" if rule.limit else "multiply" if rule.multiply else "bonus" if rule.bonus else "base"
+    return Rule(
+        id=rule.id,
+        phase=phase,
+        priority=rule.priority,
+        exclusive=rule.exclusive,
+        stop=rule.stop,
+        lines=compile_lines(rule, zone),
+        award=None if rule.award is None else _award(rule.award),
+        multiply=None if rule.multiply is None else _multiply(rule.multiply),
+        limit=None if rule.limit is None else _cap(rule.limit, rule.limit.only),
+        cap=None if rule.cap is None else _cap(rule.cap),
+    )
+
+
+def _award(award: language.Award) -> Award:
+    return Award(
+        points=award.points,
+        per_minor=None if award.per is None else award.per.minor,
+        gross=award.of == "gross_before_discounts",
+        rounding=award.round,
+        each_line=award.each == "line",
+        round_before=award.rounding == "before_multipliers",
+    )
+
+
+def _multiply(multiply: language.Multiply) -> Multiply:
+    only = None if multiply.only is None else frozenset(multiply.only)
+    return Multiply(multiply.by.numerator, multiply.by.denominator, only)
+
+
+def _cap(cap: language.Cap, only: tuple[str, ...] | None = None) -> Cap:
+    return Cap(
+        points=cap.points,
+        times=cap.times,
+        per_place="place" in cap.per,
+        every=cap.every,
+        text=cap_text(cap),
+        only=None if only is None else frozenset(only),
+    )
+
+
+def cap_text(cap: language.Cap) -> str:
+    """Return a cap as one would say it: ``at most 200 points per member every month``."""
+    number, what = (cap.points, "point") if cap.points is not None else (cap.times, "time")
+    per = "per member and place" if "place" in cap.per else "per member"
+    window = "ever" if cap.every == "ever" else f"every {cap.every}"
+    return f"at most {number} {what}{'' if number == 1 else 's'} {per} {window}"
+
+
+def _tiers(tiers: language.Tiers) -> TierPlan:
+    over = tiers.qualify.over
+    return TierPlan(
+        by=tiers.qualify.by,
+        over="rolling" if isinstance(over, language.Rolling) else over,
+        months=over.rolling.months if isinstance(over, language.Rolling) else 0,
+        downgrade="none" if tiers.downgrade == "none" else "earned_level",
+        levels=tuple(_level(level) for level in tiers.levels),
+    )
+
+
+def _level(level: language.Level) -> Level:
+    begin = level.from_.minor if isinstance(level.from_, Money) else level.from_
+    num, den = (1, 1) if level.multiply is None else level.multiply.as_integer_ratio()
+    return Level(level.id, level.label or level.id, begin, num, den)
+
+
+def _refer(refer: language.Refer) -> ReferPlan:
+    moment = refer.moment
+    first = moment if isinstance(moment, language.FirstPurchase) else None
+    return ReferPlan(
+        moment="referral" if first is None else "first_purchase",
+        at_least_minor=0 if first is None or first.at_least is None else first.at_least.minor,
+        within_us=None if first is None or first.within is None else first.within.length_us,
+        referrer=_side(refer.referrer),
+        referred=_side(refer.referred),
+    )
+
+
+def _side(side: language.ReferSide | None) -> ReferAward | None:
+    return None if side is None else ReferAward(side.points, None if side.cap is None else _cap(side.cap))
+
+
+def _reduce(programme: Programme) -> tuple[Callable[[bytes], Programme], tuple[Any, ...]]:
+    # Closures cannot cross a process border; the canonical JSON can, and compiles to the same programme.
+    return from_canonical, (programme.canonical,)
+
+
+copyreg.pickle(Programme, _reduce)

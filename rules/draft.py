@@ -45,7 +45,18 @@ class Draft:
 
     def report(self, path: Path, message: str, proposal: str = "") -> None:
         """Note a mistake at ``path``."""
-        self.problems.append(Problem(self.file, self.line(path), said(path), message, proposal))
+        self.problems.append(Problem(self.file, self.line(path), self.said(path), message, proposal))
+
+    def said(self, path: Path) -> str:
+        """Return a path as one says it: ``earn[happy-hour].cap``; what has no id counts from 1: ``earn[2].cap``."""
+        text = ""
+        for depth, part in enumerate(path):
+            if isinstance(part, int):
+                item_id = self.at(*path[: depth + 1], "id")
+                text += f"[{item_id if isinstance(item_id, str) and item_id else part + 1}]"
+            else:
+                text += f".{part}" if text else part
+        return text
 
     def at(self, *path: str | int) -> Any:
         """Return what stands at ``path``, None where nothing does or where the shape is another one."""
@@ -58,14 +69,6 @@ class Draft:
             else:
                 return None
         return found
-
-
-def said(path: Path) -> str:
-    """Return a path the way one says it: ``earn[2].award.per``; positions count from 1."""
-    text = ""
-    for part in path:
-        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
 
 
 def read_yaml(text: str, file: str) -> Draft:
@@ -126,7 +129,8 @@ class _Reader:
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
-        return scalar(node.value) if node.style is None else node.value
+        unquoted = isinstance(node, yaml.ScalarNode) and node.style is None
+        return scalar(node.value) if unquoted else node.value
 
     def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -137,9 +141,9 @@ class _Reader:
             key = key_node.value
             here, line = (*path, key), key_node.start_mark.line + 1
             if key in found:
-                first = self.draft.lines[here]
-                message = f"{key} stands here twice, first in line {first}"
-                self.draft.problems.append(Problem(self.draft.file, line, said(here), message, "keep one of them"))
+                message = f"{key} stands here twice, first in line {self.draft.lines[here]}"
+                problem = Problem(self.draft.file, line, self.draft.said(here), message, "keep one of them")
+                self.draft.problems.append(problem)
                 continue
             self.draft.lines[here] = line
             found[key] = self.value(value_node, here)

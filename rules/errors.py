@@ -31,7 +31,7 @@ class Problem:
         return asdict(self)
 
 
-class ProgrammeErrors(Exception):  # noqa: N818 - it holds many errors, and says so
+class ProgrammeErrors(Exception):
     """Programme files that cannot be used; ``problems`` holds every mistake, in file and line order."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
