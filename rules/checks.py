@@ -297,10 +297,10 @@ def _check_award(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
     award, on = rule.get("award"), rule.get("on")
     if not isinstance(award, dict) or on not in CONDITIONS_ON:
         return
-    for key in ("per", "of", "each"):
-        if key in award and on != "purchase":
-            draft.report((*path, "award", key), f"a {on} has no lines with money", f"take {key} out")
-    if "of" in award and "per" not in award and on == "purchase":
+    for key, default in (("per", None), ("of", "net_after_discounts"), ("each", "order")):
+        if award.get(key, default) != default and on != "purchase":
+            draft.report((*path, "award", key), f"{_a(on)} has no lines with money", f"take {key} out")
+    if award.get("of") == "gross_before_discounts" and "per" not in award and on == "purchase":
         draft.report((*path, "award", "of"), "of says which money counts, but no money is named", "add per: 1.00 EUR")
     if _minor(draft, award.get("per")) == 0:
         draft.report((*path, "award", "per"), "points per nothing", "name an amount above zero")
@@ -327,7 +327,7 @@ def _check_place(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
 
 
 def _a(word: str) -> str:
-    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
+    return f"an {word} fact" if word[0] in "aeiou" else f"a {word} fact"
 
 
 def _check_only(draft: Draft, path: Path, rule: dict[str, Any], ids: dict[str, int]) -> None:

@@ -79,7 +79,7 @@ Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 
 
 def _shape(value: Any) -> str:
-    return "<mapping>" if isinstance(value, dict) else "<word>"
+    return "<mapping>" if isinstance(value, dict | BaseModel) else "<word>"
 
 
 # A word or a mapping: the tags keep one from being blamed for not being the other; `rules.checks` takes them off again.
