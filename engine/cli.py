@@ -30,6 +30,7 @@ VERBS: dict[str, Verb] = {
     "query": Verb("engine.commands.query:query", "Ask the tables in SQL, also while a projector holds the file."),
     "rules": Verb("engine.commands.rules:rules", "Check, show and publish reward programmes."),
     "tick": Verb("engine.commands.tick:tick", "Settle every member up to a moment."),
+    "topics": Verb("engine.commands.topics:topics", "Create a deployment's topics, or check those that are there."),
     "schemas": Verb("engine.commands.schemas:schemas", "Write the JSON Schema of every event."),
     "bench": Verb("engine.commands.bench:bench", "Measure this machine: intake, rewards, replay, projector, latency."),
     "docs": Verb("engine.commands.docs:docs", "Refresh the generated parts of README.md.", hidden=True),

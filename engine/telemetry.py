@@ -44,7 +44,7 @@ def withhold_personal(_logger: Any, _method: str, event: structlog.typing.EventD
 
 
 def _withheld(value: Any) -> Any:
-    """The value, as deep as it goes, without what looks like a person; what is neither plain nor a container as text."""
+    """The value, as deep as it goes, without what looks like a person; what is neither plain nor a container is text."""
     match value:
         case None | bool() | int() | float():
             return value
