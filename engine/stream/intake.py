@@ -1,0 +1,201 @@
+"""The intake agent: inbound bytes to facts in normal form, keyed by whom they concern; what is wrong goes to `rejects`.
+
+Upstream hashes keys as it likes and writes to several topics, so there is no order across them until intake writes one:
+the order of `facts`, per subject, is the order for ever. At least once, with an idempotent producer and no transaction: a
+batch is acknowledged after the brokers hold all that came of it, and what is taken twice gets a decision of its own,
+outcome `duplicate`. No record stops the flow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from engine.stream.clients import RECORD_BYTES, acknowledged, partition_for
+from engine.stream.outbox import Outbox, reject_headers
+from engine.stream.topics import FACTS, REJECTS, Inbound, Layout
+from schemas.envelope import Fact, encode_fact
+from schemas.normalise import MAX_CLOCK_SKEW_US, MAX_EVENT_BYTES, Policy, normalise
+from schemas.rejects import Rejected
+from schemas.times import MILLISECOND_US, to_text
+
+#: Consignments on their way at once: while the brokers write one, the next is normalised.
+UNDER_WAY = 3
+#: Longest wait for the brokers; then the process dies and what was not acknowledged is read again.
+SEND_SECONDS = 30.0
+#: After this many records the keepers and heartbeats get the event loop.
+BREATH_RECORDS = 250
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What one inbound topic may carry, ready for use."""
+
+    inbound: Inbound
+    policy: Policy
+
+
+@dataclass(slots=True)
+class Taken:
+    """What came of one batch: records to send, and numbers for the metrics."""
+
+    outbox: Outbox
+    facts: Counter[str]
+    rejects: Counter[str]
+
+
+class Intake:
+    """Normalises batches and writes them to `facts` and `rejects`. Belongs to one event loop.
+
+    Args:
+        producer: a started producer of its own, idempotent where the broker can.
+        rules: of each inbound topic, by its name on the broker.
+        now_us: the wall clock, microseconds; intake is the one place that stamps facts with it.
+    """
+
+    def __init__(
+        self, producer: Any, layout: Layout, rules: Mapping[str, Rules], now_us: Callable[[], int] | None = None
+    ) -> None:
+        self._producer = producer
+        self._rules = rules
+        self._facts_topic = layout.name(FACTS)
+        self._rejects_topic = layout.name(REJECTS)
+        self._partitions = layout.partitions
+        self._now_us = now_us or (lambda: time.time_ns() // 1_000)
+        # Members come back: hashing a key costs as much as a third of normalising an event.
+        self._place_of = functools.lru_cache(maxsize=200_000)(self._hash)
+
+    def _hash(self, key: str) -> tuple[bytes, tuple[str, int]]:
+        raw = key.encode()
+        return raw, (self._facts_topic, partition_for(raw, self._partitions))
+
+    async def take(self, records: Any) -> Taken:
+        """Normalise one fetched batch of one inbound topic. Sends nothing yet. Never raises for what a record holds."""
+        taken = Taken(Outbox(self._producer), Counter(), Counter())
+        rules = self._rules[records[0].topic]
+        recorded_ms = self._now_us() // MILLISECOND_US
+        recorded_at = to_text(recorded_ms * MILLISECOND_US)
+        for number, record in enumerate(records, start=1):
+            try:
+                self._accept(record, rules, recorded_ms, recorded_at, taken)
+            except Rejected as rejected:
+                self._reject(record, rejected, recorded_ms, recorded_at, taken)
+            if number % BREATH_RECORDS == 0:
+                await asyncio.sleep(0)
+        return taken
+
+    def _accept(self, record: Any, rules: Rules, recorded_ms: int, recorded_at: str, taken: Taken) -> None:
+        fact = normalise(record.value or b"", recorded_at, recorded_ms * MILLISECOND_US, rules.policy)
+        if not rules.inbound.admits(fact.source):
+            raise Rejected("not_allowed", f"{rules.inbound.topic} does not take events of this source", "source")
+        key, place = self._place_of(_key(fact))
+        value = encode_fact(fact)
+        if len(value) + len(key) > RECORD_BYTES:
+            raise Rejected("too_large", f"{len(value):,} bytes in normal form: send a smaller event")
+        taken.outbox.add(place, key, value, recorded_ms)
+        taken.facts[fact.type] += 1
+
+    def _reject(self, record: Any, rejected: Rejected, recorded_ms: int, recorded_at: str, taken: Taken) -> None:
+        headers = reject_headers(record, rejected, recorded_at)
+        place = (self._rejects_topic, record.offset % self._partitions)
+        taken.outbox.add(place, record.key, record.value, recorded_ms, headers)
+        taken.rejects[rejected.reason] += 1
+
+
+def _key(fact: Fact) -> str:
+    key = fact.key
+    if key is None:
+        raise Rejected("invalid", "this event belongs to nobody: it needs a subject", "subject")
+    return key
+
+
+class Pump:
+    """Sends consignments in the order in which they were taken, a few at a time, and acknowledges when brokers have them.
+
+    Order within a partition holds because handing over is done by one task, one consignment after the other; only the
+    waiting for the brokers overlaps.
+    """
+
+    def __init__(self, died: Callable[[BaseException], None], sent: Callable[[Taken, float], None]) -> None:
+        """Args: died is told the error that ends the process; sent is told what the brokers hold, and the seconds it took."""
+        self._died = died
+        self._sent = sent
+        self._places = asyncio.Semaphore(UNDER_WAY)
+        self._waiting: set[asyncio.Task[None]] = set()
+        self.busy_since: float | None = None
+        self.last_done = time.monotonic()
+
+    async def push(self, taken: Taken, acknowledge: Callable[[], None]) -> None:
+        """Hand a consignment over; returns when the next may be taken. Errors: KafkaError, TimeoutError."""
+        await self._places.acquire()
+        began = time.monotonic()
+        async with asyncio.timeout(SEND_SECONDS):
+            futures = await taken.outbox.hand_over()
+        task = asyncio.create_task(self._settle(futures, taken, acknowledge, began))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    async def _settle(self, futures: list[Any], taken: Taken, acknowledge: Callable[[], None], began: float) -> None:
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await acknowledged(futures)
+            self._sent(taken, time.monotonic() - began)
+            acknowledge()
+            self.last_done = time.monotonic()
+        except Exception as error:  # noqa: BLE001  facts may be missing: nothing after them may be acknowledged
+            self._died(error)
+        finally:
+            self._places.release()
+
+    @property
+    def idle(self) -> bool:
+        """Is nothing on its way?"""
+        return not self._waiting
+
+    async def drain(self, seconds: float) -> bool:
+        """Wait until the brokers have all that was handed over; False when time ran out."""
+        if not self._waiting:
+            return True
+        _, late = await asyncio.wait(set(self._waiting), timeout=seconds)
+        return not late
+
+
+def intake_agent(intake: Intake, pump: Pump, generation: Callable[[], int]) -> Callable[[Any], Any]:
+    """The agent's body for `app.agent(...)`.
+
+    Args:
+        generation: of the consumer group now; a batch of an earlier one is not acknowledged any more.
+    """
+
+    async def take(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await pump.push(await intake.take(event.message.value), _acknowledgement(event, generation))
+
+    return take
+
+
+def _acknowledgement(event: Any, generation: Callable[[], int]) -> Callable[[], None]:
+    def acknowledge() -> None:
+        if event.message.generation_id == generation():
+            event.ack()
+
+    return acknowledge
+
+
+def rules_of(
+    inbound: Mapping[str, Inbound],
+    layout: Layout,
+    max_clock_skew_us: int = MAX_CLOCK_SKEW_US,
+    max_bytes: int = MAX_EVENT_BYTES,
+) -> dict[str, Rules]:
+    """The rules of every inbound topic, by its name on the broker."""
+    return {layout.name(topic): Rules(one, one.policy(max_clock_skew_us, max_bytes)) for topic, one in inbound.items()}

@@ -1,0 +1,150 @@
+"""The rewards agent: a fetched batch of `facts` goes to the keeper of its partition, and nobody ever waits for a keeper.
+
+`Keepers` follows the consumer group: what is assigned has a keeper, what is gone has none, what stayed goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+
+from engine.stream.keeper import Delivery, Keeper, Tools
+
+#: Seconds a keeper gets before a rebalance to finish its turn; well inside the session timeout.
+REST_SECONDS = 5.0
+#: A partition whose keeper was fenced, and which the group left here all the same, is opened again after this long. A
+#: zombie learns within its session timeout (10 s) that it lost the partition; whoever is still owner then is the owner.
+REOPEN_SECONDS = 15.0
+
+log = structlog.get_logger(__name__)
+
+
+class Keepers:
+    """The keepers of one worker, by partition. Belongs to one event loop."""
+
+    def __init__(self, tools: Tools, reopen_seconds: float = REOPEN_SECONDS) -> None:
+        self._tools = tools
+        self._reopen_seconds = reopen_seconds
+        self._keepers: dict[int, Keeper] = {}
+        self._assigned: set[int] = set()
+        self._chores: set[asyncio.Task[None]] = set()
+        self._assignments = 0
+
+    def __iter__(self) -> Any:
+        return iter(self._keepers.values())
+
+    def get(self, partition: int) -> Keeper | None:
+        """The keeper of a partition, if there is one."""
+        return self._keepers.get(partition)
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        """The partitions this worker owns, as of the last assignment."""
+        return frozenset(self._assigned)
+
+    def offer(self, delivery: Delivery) -> None:
+        """Hand a delivery to its keeper. Without an open one it is dropped, and read again from the log's position."""
+        keeper = self._keepers.get(delivery.records[0].partition)
+        if keeper is not None:
+            keeper.offer(delivery)
+
+    async def revoked(self) -> None:
+        """A rebalance begins: every keeper finishes or aborts its turn and rests."""
+        await asyncio.gather(*(keeper.rest(REST_SECONDS) for keeper in self._keepers.values()))
+
+    def assign(self, partitions: Iterable[int]) -> None:
+        """A rebalance ended: open what is new, go on with what stayed, close the others. Returns at once."""
+        self._assignments += 1
+        self._assigned = set(partitions)
+        for partition in list(self._keepers):
+            if partition not in self._assigned:
+                self._chore(self._keepers.pop(partition).close())
+                self._tools.watch.gone(partition)
+        for partition in sorted(self._assigned):
+            keeper = self._keepers.get(partition)
+            if keeper is None or keeper.state == "closed":
+                self._open(partition)
+            else:
+                keeper.carry_on()
+
+    def _open(self, partition: int) -> None:
+        keeper = self._keepers[partition] = Keeper(partition, self._tools)
+        keeper.start()
+
+    def fenced(self, partition: int) -> None:
+        """Another worker opened this partition. If it stays ours nevertheless, take it back; see REOPEN_SECONDS."""
+        keeper = self._keepers.get(partition)
+        if keeper is None or partition not in self._assigned:
+            return
+        # A keeper that went on after a rebalance and is fenced at its first write was overtaken before that rebalance,
+        # which then gave the partition back: nothing to wait for.
+        delay = self._reopen_seconds if keeper.proven else 0.0
+        self._chore(self._reopen(partition, keeper, delay, self._assignments))
+
+    async def _reopen(self, partition: int, fenced: Keeper, delay: float, assignments: int) -> None:
+        await asyncio.sleep(delay)
+        if self._assignments == assignments and self._keepers.get(partition) is fenced:
+            log.warning("the fenced partition is still ours: opened again", partition=partition)
+            self._open(partition)
+
+    def position(self, partition: int) -> int | None:
+        """Where the consumer must read on; None while the keeper is not open, then nothing may be read at all."""
+        keeper = self._keepers.get(partition)
+        if keeper is None or keeper.state != "open":
+            return None
+        keeper.started_at(keeper.next_offset)
+        return keeper.next_offset
+
+    async def idle(self, seconds: float) -> bool:
+        """Wait until no keeper has work, at most so long; False when time ran out."""
+        until = time.monotonic() + seconds
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic()):
+                for keeper in list(self._keepers.values()):
+                    await keeper.idle()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Finish turns, close every keeper. Bounded."""
+        await self.revoked()
+        await asyncio.gather(*(keeper.close() for keeper in self._keepers.values()))
+        for chore in self._chores:
+            chore.cancel()
+        self._keepers.clear()
+        self._assigned.clear()
+
+    def _chore(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+
+def rewards_agent(keepers: Keepers, generation: Callable[[], int]) -> Callable[[Any], Any]:
+    """The agent's body for `app.agent(...)`: batches to keepers, without waiting for any of them.
+
+    Args:
+        generation: of the consumer group now; a batch of an earlier one is not acknowledged any more.
+    """
+
+    async def rewards(stream: Any) -> None:
+        async for event in stream.noack().events():
+            keepers.offer(delivery_of(event, generation))
+
+    return rewards
+
+
+def delivery_of(event: Any, generation: Callable[[], int]) -> Delivery:
+    """A Faust event whose value is a fetched batch, as the keeper takes it."""
+    message = event.message
+
+    def acknowledge() -> None:
+        if message.generation_id == generation():
+            event.ack()
+
+    return Delivery(message.value, acknowledge, getattr(message, "after", None))
