@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import logging
 from dataclasses import dataclass
 
 import click
@@ -98,3 +99,6 @@ def main() -> None:
     Every setting is an option or an environment variable STAMMGAST_<NAME>.
     Exit codes: 0 done, 1 the answer is no, 2 wrong usage.
     """
+    # Until a role sets up its logs, a command speaks for itself: no warnings of libraries around its one clear message.
+    for library in ("aiokafka", "faust", "mode"):
+        logging.getLogger(library).addHandler(logging.NullHandler())

@@ -39,7 +39,8 @@ def create(
     except ValueError as error:
         raise UsageError(f"--inbound: {error}.") from error
     except KafkaTrouble as error:
-        raise UsageError(f"{error}.") from error
+        raise UsageError(str(error)) from error
+    click.echo(f"{'Topic':<24} {'Partitions':>10}  Holds")
     for topic in layout.topics():
-        click.echo(f"{layout.name(topic.name):<24} {layout.count(topic):>5} partitions  {topic.purpose}")
+        click.echo(f"{layout.name(topic.name):<24} {layout.count(topic):>10}  {topic.purpose}")
     click.echo(f"The id of these logs is {identity}.")
