@@ -167,7 +167,7 @@ class _Week:
         for day in (MONDAY + timedelta(days=number) for number in range(DAYS)):
             for member, habit in guests():
                 if member == CREATURE_OF_HABIT:
-                    yield self._purchase(member, _moment(day, 7, 35), USUAL, "altstadt", "pos")
+                    yield self._purchase(member, _moment(day, 13, 20), USUAL, "altstadt", "pos")
                 elif self._chance.random() < habit.chances[day.weekday()]:
                     yield from self._visit(member, habit, day)
             for _ in range(PASSERS_BY_PER_DAY):
