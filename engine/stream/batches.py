@@ -115,9 +115,16 @@ class Progress:
     """How far one partition is, from one seek to the next. Offsets; sizes in bytes.
 
     A new seek makes a new object, so whoever holds an old one knows that his records are stale.
+
+    Attributes:
+        next: where the reader stands, holes behind the last record included.
+        after: behind the last record delivered, or the start.
+        governed: the start was named by `start_offset`.
+        done: what may be committed, None while nothing may.
     """
 
     next: int
+    after: int = 0
     governed: bool = False
     done: int | None = None
     size: int = 0
@@ -128,6 +135,7 @@ class Progress:
         self._under_way.append(_Delivered(message, end, size))
         self.size += size
         self.next = end
+        self.after = message.offset + 1
 
     def skip(self, position: int) -> None:
         """The reader moved on over a hole: it belongs to the batch before it."""
@@ -313,7 +321,7 @@ class BatchConsumer(driver.Consumer):
         self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
         if batch:
             message = self._batch_message(tp, batch)
-            message.after = progress.next
+            message.after = progress.after
             progress.deliver(message, max(position, batch[-1].offset + 1), size_in_memory(batch))
             # Faust's loop compares with it and looks for gaps; without it the loop delivers whatever comes.
             self._read_offset[tp] = None
@@ -336,7 +344,7 @@ class BatchConsumer(driver.Consumer):
             raise LogRewoundError(text)
         log.warning("the group was ahead of the log; reading from where the log is", detail=text)
         self._committed_offset[tp] = None
-        fresh = self._progress[tp] = Progress(first)
+        fresh = self._progress[tp] = Progress(first, after=first)
         return fresh
 
     async def _read_again(self, tp: TP) -> None:
@@ -368,7 +376,7 @@ class BatchConsumer(driver.Consumer):
             start = await self._thread.start_of_group(tp)
         if self._progress.get(tp) is not progress:
             return
-        progress.next, progress.governed = start, governed
+        progress.next, progress.after, progress.governed = start, start, governed
         try:
             await self._thread.seek_to(tp, start)
         except IllegalStateError:
@@ -515,9 +523,9 @@ def records_of(event: Any) -> list[ConsumerRecord]:
 
 
 def read_after(event: Any) -> int:
-    """The reader's position before this batch: everything below it was delivered before, or is a hole.
+    """Where the batch before this one ended (its last record's offset + 1), or where the partition was started.
 
-    It is the start that `start_offset` named, or what the batch before ended at; a hole behind that batch counts to it.
+    Everything below was delivered before; from here to this batch's first record there are only holes.
     """
     return int(event.message.after)
 

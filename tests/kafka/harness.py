@@ -338,9 +338,10 @@ async def log_end(cluster: Cluster, topic: str, partition: int = 0) -> int:
 async def group_offset(cluster: Cluster, group: str, topic: str, partition: int = 0) -> int | None:
     """What a consumer group has committed."""
     tp = TopicPartition(topic, partition)
-    async with cluster.admin() as admin:
-        committed = await admin.list_consumer_group_offsets(group)
-    return committed[tp].offset if tp in committed else None
+    async with cluster.consumer(group_id=group) as consumer:
+        consumer.assign([tp])
+        committed: int | None = await consumer.committed(tp)
+    return committed
 
 
 async def set_group_offset(cluster: Cluster, group: str, topic: str, offset: int, partition: int = 0) -> None:
