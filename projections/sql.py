@@ -87,11 +87,12 @@ def views() -> Iterator[str]:
     """Yield the statements that make every view and macro, each after those it builds on."""
     yield from statements("staging/views").values()
     yield from (whole(name) for name in BUILD_ORDER)
+    yield from statements("serving/rules").values()
 
 
 def views_hash() -> str:
     """Return a hash of the SQL of all views and macros."""
-    return hash_of("staging/views", *BUILD_ORDER)
+    return hash_of("staging/views", *BUILD_ORDER, "serving/rules")
 
 
 @cache

@@ -1,5 +1,6 @@
 -- Records of the points-log -> staging rows. The batch stands in the Arrow table incoming_decisions(partition, offset, timestamp_ms, value).
--- recorded_at is the record's own timestamp: the keeper gives a decision the timestamp of its fact.;
+-- recorded_at is the record's own timestamp: the keeper gives a decision the timestamp of its fact.
+-- What an entry or a tier change does not say (member, source, fact, time) its decision says.;
 
 -- statement: parse
 create or replace temp table parsed_decisions as
@@ -34,13 +35,15 @@ from parsed_decisions;
 -- An order is written "<order_source>|<order_id>"; a source is a URI and holds no bar.
 insert into staging.points_entries
 with entries as (
-    select partition, position, recorded_at, unnest(entries) as entry, generate_subscripts(entries, 1) as ordinal
+    select partition, position, recorded_at, member_id, source, fact_id, occurred_at, unnest(entries) as entry,
+        generate_subscripts(entries, 1) as ordinal
     from parsed_decisions
     where len(entries) > 0
 )
 
-select partition, position, ordinal, entry.entry_id, entry.member_id, entry.kind, entry.points, entry.rule_id, entry.rule_version,
-    entry.source, entry.fact_id, cast(entry.occurred_at as timestamptz), recorded_at, entry.caused_by,
+select partition, position, ordinal, entry.entry_id, coalesce(entry.member_id, member_id), entry.kind, entry.points, entry.rule_id,
+    entry.rule_version, coalesce(entry.source, source), coalesce(entry.fact_id, fact_id),
+    cast(coalesce(entry.occurred_at, occurred_at) as timestamptz), recorded_at, entry.caused_by,
     cast(entry.active_from as timestamptz), cast(entry.expires_at as timestamptz),
     split_part(entry."order", '|', 1), substr(entry."order", strpos(entry."order", '|') + 1),
     list_transform(entry.lines, lambda pair: {'line': cast(pair[1] as integer), 'points': pair[2]})
@@ -49,14 +52,15 @@ from entries;
 -- statement: lot_burns
 insert into staging.lot_burns
 with entries as (
-    select partition, position, unnest(list_filter(entries, lambda entry: len(entry.burns) > 0)) as entry
+    select partition, position, member_id, occurred_at,
+        unnest(list_filter(entries, lambda entry: len(entry.burns) > 0)) as entry
     from parsed_decisions
     where len(entries) > 0
 ),
 
 burns as (
-    select partition, position, entry.entry_id as entry_id, entry.member_id as member_id,
-        cast(entry.occurred_at as timestamptz) as occurred_at, unnest(entry.burns) as burn
+    select partition, position, entry.entry_id as entry_id, coalesce(entry.member_id, member_id) as member_id,
+        cast(coalesce(entry.occurred_at, occurred_at) as timestamptz) as occurred_at, unnest(entry.burns) as burn
     from entries
 )
 
@@ -66,11 +70,13 @@ from burns;
 -- statement: tier_changes
 insert into staging.tier_changes
 with changes as (
-    select partition, position, recorded_at, unnest(tiers) as tier, generate_subscripts(tiers, 1) as ordinal
+    select partition, position, recorded_at, member_id, source, fact_id, occurred_at, unnest(tiers) as tier,
+        generate_subscripts(tiers, 1) as ordinal
     from parsed_decisions
     where len(tiers) > 0
 )
 
-select partition, position, ordinal, tier.member_id, tier.tier, tier.previous, cast(tier.since as timestamptz),
-    cast(tier.until as timestamptz), tier.source, tier.fact_id, cast(tier.occurred_at as timestamptz), recorded_at
+select partition, position, ordinal, coalesce(tier.member_id, member_id), tier.tier, tier.previous, cast(tier.since as timestamptz),
+    cast(tier.until as timestamptz), coalesce(tier.source, source), coalesce(tier.fact_id, fact_id),
+    cast(coalesce(tier.occurred_at, occurred_at) as timestamptz), recorded_at
 from changes;

@@ -135,3 +135,10 @@ create table staging.identity (log_id varchar, tables_hash varchar not null, vie
 -- statement: settings
 -- One row: the settings that stand in churn_flags.
 create table staging.settings (churn_horizon_days integer not null, churn_threshold double not null);
+
+-- statement: allowed_functions
+-- What remote readers may call and see, filled by the server from the DuckDB that runs (serving/authoriser.sql).
+create table staging.allowed_functions (name varchar not null);
+
+-- statement: allowed_tables
+create table staging.allowed_tables (name varchar not null);

@@ -1,0 +1,63 @@
+-- Who may ask what over the network: one SELECT, over functions and tables that are on a list. Everything else is refused.
+-- DuckDB calls stammgast_authorise(connection, query) before each statement of a remote reader and runs what it RETURNS. It returns the
+-- statement written anew from the tree that was checked, so nothing runs that was not looked at; a refusal returns a query that says why.
+
+-- statement: forget_functions
+delete from staging.allowed_functions;
+
+-- statement: functions
+-- Built into DuckDB and harmless: no files, no network, no settings, no log, no waiting, nothing about the server.
+insert into staging.allowed_functions
+select distinct lower(function_name)
+from duckdb_functions()
+where internal and function_type in ('scalar', 'aggregate', 'macro')
+    and not regexp_matches(
+        lower(function_name),
+        '^(quack|read_|write_|enable|disable|duckdb_|pg_|inet_|query|json_serialize_plan|current_|getenv|getvariable|setseed|nextval|currval|'
+        || 'which_|txid_|in_search_path|stats$|vector_type|has_|obj_|shobj_|col_desc|session_user|user$|get_block_size|add_parquet)'
+        || '|checkpoint|sleep|duckdb|secret'
+    )
+    and (lower(function_name) not like '%log%' or lower(function_name) in ('log', 'log2', 'log10'))
+union
+select unnest(['current_date', 'current_database', 'current_schema'])
+union
+-- Rows without a table; what ATTACH asks for; our own as-of questions.
+select unnest(['unnest', 'range', 'generate_series', 'json_each', 'json_tree', 'duckdb_tables', 'duckdb_views',
+    'balances_as_of', 'tiers_as_of', 'rfm_as_of', 'rfm_segment', 'churn_as_of', 'liability_as_of']);
+
+-- statement: forget_tables
+delete from staging.allowed_tables;
+
+-- statement: tables
+-- Our marts, and what tells a client which tables there are.
+insert into staging.allowed_tables
+select view_name
+from duckdb_views()
+where not internal and schema_name = 'main' and database_name = current_database()
+union
+select unnest(['log_positions', 'schemata', 'tables', 'columns', 'show_tables']);
+
+-- statement: extension
+load $path;
+
+-- statement: serve
+call quack_serve($uri, token = $token);
+
+-- statement: stop
+call quack_stop($uri);
+
+-- statement: no_external_access
+set enable_external_access = false;
+
+-- statement: no_python_objects
+-- Otherwise FROM <name> finds objects of the serving process.
+set python_enable_replacements = false;
+
+-- statement: authoriser
+set quack_authorization_function = 'stammgast_authorise';
+
+-- statement: lock
+set lock_configuration = true;
+
+-- statement: ask
+from quack_query($uri, $query, token = $token);
