@@ -1,0 +1,208 @@
+"""`stammgast rules`: programme files checked, shown in plain words, and published."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option
+from rules.book import Programme, load_directory
+from rules.errors import Problem, ProgrammeErrors
+from rules.plan import Rule
+from schemas.times import to_text
+
+_PATH = click.argument("path", type=click.Path(path_type=Path))
+_JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+
+
+@click.group("rules")
+def rules() -> None:
+    """Check, show and publish reward programmes.
+
+    PATH is a directory with one YAML file per version, or one file.
+    """
+
+
+@rules.command("check")
+@_PATH
+@_JSON
+def check(path: Path, as_json: bool) -> None:
+    """Find every mistake in PATH: file, line, field, what is wrong and how to mend it. Exit code 1 if there is one."""
+    _must_exist(path)
+    try:
+        programmes = load_directory(path)
+    except ProgrammeErrors as errors:
+        if as_json:
+            click.echo(_dump({"ok": False, "problems": [problem.as_dict() for problem in errors.problems]}))
+        else:
+            _tell(errors.problems)
+        raise No(_count(len(errors.problems), "mistake") + f" in {path}") from None
+    if as_json:
+        click.echo(_dump({"ok": True, "problems": [], "versions": [_brief(programme) for programme in programmes]}))
+        return
+    for programme in programmes:
+        click.echo(f"{programme.name} version {programme.version}, {_span(programme)}: {_size(programme)}, no mistakes")
+
+
+@rules.command("show")
+@_PATH
+@_JSON
+def show(path: Path, as_json: bool) -> None:
+    """Show the programme in PATH in plain words: its versions and their rules in the order in which they are asked."""
+    programmes = _load(path)
+    if as_json:
+        click.echo(_dump([_full(programme) for programme in programmes]))
+        return
+    for programme in programmes:
+        _print_programme(programme)
+
+
+@rules.command("publish")
+@_PATH
+@option("bootstrap", required=True)
+@option("topic_prefix")
+@click.option(
+    "--backdate",
+    is_flag=True,
+    help="Allow a version that begins before facts that are decided; those stay as they are.",
+)
+@kafka_security_options
+@_JSON
+def publish(
+    path: Path, bootstrap: str, topic_prefix: str, backdate: bool, security: KafkaSecurity, as_json: bool
+) -> None:
+    """Make the versions in PATH known to a running deployment, from their place in the log on. Publishing twice is one."""
+    from engine.stream import programmes as published
+    from engine.stream.clients import Cluster, KafkaTrouble
+
+    versions = _load(path)
+    try:
+        outcome = asyncio.run(
+            published.publish(Cluster(bootstrap, security), topic_prefix, versions, backdate=backdate)
+        )
+    except KafkaTrouble as trouble:
+        raise No(str(trouble)) from trouble
+    if as_json:
+        new, known = ([_brief(version) for version in group] for group in (outcome.written, outcome.known))
+        click.echo(_dump({"published": new, "known": known, "partitions": outcome.partitions}))
+        return
+    for version in outcome.written:
+        where = _count(outcome.partitions, "partition")
+        click.echo(f"published {version.name} version {version.version}, {_span(version)}, to {where}: {version.hash}")
+    for version in outcome.known:
+        click.echo(f"skipped {version.name} version {version.version}: published already: {version.hash}")
+
+
+def _must_exist(path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file or directory; give one YAML file or a directory of them")
+
+
+def _load(path: Path) -> list[Programme]:
+    _must_exist(path)
+    try:
+        return load_directory(path)
+    except ProgrammeErrors as errors:
+        _tell(errors.problems)
+        raise No(f"{_count(len(errors.problems), 'mistake')} in {path}; nothing was done") from None
+
+
+def _tell(problems: Sequence[Problem]) -> None:
+    """Print mistakes like a compiler does, so that an editor can jump to them."""
+    for problem in problems:
+        place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+        field = f"{problem.field}: " if problem.field else ""
+        click.echo(f"{click.style(place, bold=True)}: {field}{problem.message}", err=True)
+        if problem.proposal:
+            click.echo(f"    {problem.proposal}", err=True)
+
+
+def _dump(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+# ---- a programme, for people and for machines ----
+
+
+def _span(programme: Programme) -> str:
+    valid = programme.document.valid
+    end = f"until {valid.until}" if valid.until else "until the next version"
+    return f"from {valid.from_} {end} ({programme.time_zone.key})"
+
+
+def _size(programme: Programme) -> str:
+    tiers = len(programme.tiers.levels) if programme.tiers else 0
+    return f"{_count(len(programme.document.earn), 'rule')}, {_count(tiers, 'tier')}"
+
+
+def _brief(programme: Programme) -> dict[str, Any]:
+    until = programme.valid_until_us
+    return {
+        "programme": programme.name,
+        "version": programme.version,
+        "hash": programme.hash,
+        "valid_from": to_text(programme.valid_from_us),
+        "valid_until": None if until is None else to_text(until),
+        "time_zone": programme.time_zone.key,
+        "currency": programme.currency,
+    }
+
+
+def _in_order(programme: Programme) -> list[tuple[str, Rule]]:
+    return [(on, rule) for on, ordered in programme.rules_on.items() for rule in ordered]
+
+
+def _full(programme: Programme) -> dict[str, Any]:
+    from rules.words import condition_words, effect_words
+
+    said = {rule.id: rule for rule in programme.document.earn}
+    order = [
+        {
+            "on": on,
+            "phase": rule.phase,
+            "priority": rule.priority,
+            "id": rule.id,
+            "gives": effect_words(said[rule.id]),
+            "when": condition_words(said[rule.id]),
+        }
+        for on, rule in _in_order(programme)
+    ]
+    return {**_brief(programme), "order": order, "document": json.loads(programme.canonical_json())}
+
+
+def _print_programme(programme: Programme) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from rules.words import condition_words, effect_words, refer_words, tier_words
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print(f"[bold]{programme.name}[/bold] version {programme.version}, {escape(_span(programme))}")
+    console.print(f"hash {programme.hash}, {programme.currency}, points are called {escape(programme.points_name)}")
+    table = Table(title="Rules, in the order in which they are asked", title_justify="left")
+    for column in ("on", "phase", "rule", "gives", "when"):
+        table.add_column(column, overflow="fold")
+    said = {rule.id: rule for rule in programme.document.earn}
+    for on, rule in _in_order(programme):
+        words = effect_words(said[rule.id]), condition_words(said[rule.id])
+        table.add_row(on, rule.phase, rule.id, *(escape(text) for text in words))
+    console.print(table)
+    if programme.document.tiers is not None:
+        how, *levels = tier_words(programme.document.tiers)
+        console.print(f"Tiers {escape(how)}")
+        for level in levels:
+            console.print(f"  {escape(level)}")
+    if referral := refer_words(programme.document):
+        console.print(f"Referrals: {escape(referral)}")
+    console.print()
