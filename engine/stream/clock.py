@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -50,12 +50,6 @@ def midnight_before(time_us: int, time_zone: ZoneInfo) -> int:
     """The newest local midnight at or before a moment, microseconds."""
     local = to_datetime(time_us).astimezone(time_zone)
     return from_datetime(datetime(local.year, local.month, local.day, tzinfo=time_zone).astimezone(UTC))
-
-
-def midnight_after(time_us: int, time_zone: ZoneInfo) -> int:
-    """The first local midnight after a moment, microseconds."""
-    day = to_datetime(time_us).astimezone(time_zone).date() + timedelta(days=1)
-    return from_datetime(datetime(day.year, day.month, day.day, tzinfo=time_zone).astimezone(UTC))
 
 
 async def append_ticks(producer: Any, facts_topic: str, partitions: Iterable[int], time_us: int, now_ms: int) -> int:

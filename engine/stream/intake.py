@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from engine.stream.batches import records_of
 from engine.stream.clients import RECORD_BYTES, acknowledged, partition_for
 from engine.stream.outbox import Outbox, reject_headers
 from engine.stream.topics import FACTS, REJECTS, Inbound, Layout
@@ -169,26 +170,14 @@ class Pump:
         return not late
 
 
-def intake_agent(intake: Intake, pump: Pump, generation: Callable[[], int]) -> Callable[[Any], Any]:
-    """The agent's body for `app.agent(...)`.
-
-    Args:
-        generation: of the consumer group now; a batch of an earlier one is not acknowledged any more.
-    """
+def intake_agent(intake: Intake, pump: Pump) -> Callable[[Any], Any]:
+    """The agent's body for `app.agent(...)`."""
 
     async def take(stream: Any) -> None:
         async for event in stream.noack().events():
-            await pump.push(await intake.take(event.message.value), _acknowledgement(event, generation))
+            await pump.push(await intake.take(records_of(event)), event.ack)
 
     return take
-
-
-def _acknowledgement(event: Any, generation: Callable[[], int]) -> Callable[[], None]:
-    def acknowledge() -> None:
-        if event.message.generation_id == generation():
-            event.ack()
-
-    return acknowledge
 
 
 def rules_of(

@@ -95,8 +95,8 @@ class Flow(Protocol):
         """Fetch again, from where the reader stands."""
         ...
 
-    async def start(self, partition: int, offset: int) -> None:
-        """Read this partition from `offset` on, and deliver it."""
+    def reopen(self, partition: int) -> None:
+        """Ask the keeper for its position again, and read on from there."""
         ...
 
 
@@ -198,6 +198,7 @@ class Keeper:
         self._skip_parts = 0
         self._resting = False
         self._held = False
+        self._opened = asyncio.Event()
         self._free = asyncio.Event()
         self._free.set()
         self._task: asyncio.Task[None] | None = None
@@ -205,7 +206,7 @@ class Keeper:
     # ------------------------------------------------------------------------------------------- seen from the worker
 
     def start(self) -> None:
-        """Begin to open; returns at once. When the partition may flow, the keeper says so to the consumer itself."""
+        """Begin to open; returns at once. `position` answers when it is done."""
         self._task = asyncio.create_task(self._live(), name=f"keeper-{self.partition}")
 
     def offer(self, delivery: Delivery) -> None:
@@ -269,9 +270,11 @@ class Keeper:
         self.state = "closed"
         self._drop_queue()
 
-    def started_at(self, offset: int) -> None:
-        """The consumer will deliver from `offset` on."""
-        self._delivered = offset
+    async def position(self) -> int:
+        """Where the consumer must read on. Waits until the keeper is open, for ever if it never will be."""
+        await self._opened.wait()
+        self._delivered = self.next_offset
+        return self.next_offset
 
     # ---------------------------------------------------------------------------------------------------------- life
 
@@ -279,7 +282,7 @@ class Keeper:
         tools = self._tools
         try:
             await self._open()
-            await tools.flow.start(self.partition, self.next_offset)
+            self._opened.set()
             while True:
                 await self._turn()
         except FENCED as error:
@@ -349,7 +352,7 @@ class Keeper:
             self.idle_since = time.monotonic()
             self._free.set()
         self._tell_waiting()
-        await self._let_flow()
+        self._let_flow()
 
     async def _take(self) -> list[Delivery]:
         while not self._queue:
@@ -363,12 +366,12 @@ class Keeper:
             records += len(deliveries[-1].records)
         return deliveries
 
-    async def _let_flow(self) -> None:
+    def _let_flow(self) -> None:
         """Start the partition again when it was held and what waited is worked off."""
         if not self._held or self._resting:
             return
         if self._delivered == NOTHING_FOLLOWS and not self._queue:
-            await self._tools.flow.start(self.partition, self.next_offset)
+            self._tools.flow.reopen(self.partition)
             self._held = False
         elif self._delivered != NOTHING_FOLLOWS and len(self._queue) <= QUEUE_LOW:
             self._tools.flow.resume(self.partition)

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
 
+from engine.stream.batches import read_after, records_of
 from engine.stream.keeper import Delivery, Keeper, Tools
 
 #: Seconds a keeper gets before a rebalance to finish its turn; well inside the session timeout.
@@ -24,22 +24,22 @@ log = structlog.get_logger(__name__)
 
 
 class Keepers:
-    """The keepers of one worker, by partition. Belongs to one event loop."""
+    """The keepers of one worker, by partition; a partition that is ours has one. Belongs to one event loop."""
 
     def __init__(self, tools: Tools, reopen_seconds: float = REOPEN_SECONDS) -> None:
         self._tools = tools
         self._reopen_seconds = reopen_seconds
-        self._keepers: dict[int, Keeper] = {}
+        self.by_partition: dict[int, Keeper] = {}
         self._assigned: set[int] = set()
         self._chores: set[asyncio.Task[None]] = set()
         self._assignments = 0
 
     def __iter__(self) -> Any:
-        return iter(self._keepers.values())
+        return iter(self.by_partition.values())
 
     def get(self, partition: int) -> Keeper | None:
         """The keeper of a partition, if there is one."""
-        return self._keepers.get(partition)
+        return self.by_partition.get(partition)
 
     @property
     def assigned(self) -> frozenset[int]:
@@ -48,36 +48,36 @@ class Keepers:
 
     def offer(self, delivery: Delivery) -> None:
         """Hand a delivery to its keeper. Without an open one it is dropped, and read again from the log's position."""
-        keeper = self._keepers.get(delivery.records[0].partition)
+        keeper = self.by_partition.get(delivery.records[0].partition)
         if keeper is not None:
             keeper.offer(delivery)
 
     async def revoked(self) -> None:
         """A rebalance begins: every keeper finishes or aborts its turn and rests."""
-        await asyncio.gather(*(keeper.rest(REST_SECONDS) for keeper in self._keepers.values()))
+        await asyncio.gather(*(keeper.rest(REST_SECONDS) for keeper in self.by_partition.values()))
 
     def assign(self, partitions: Iterable[int]) -> None:
         """A rebalance ended: open what is new, go on with what stayed, close the others. Returns at once."""
         self._assignments += 1
         self._assigned = set(partitions)
-        for partition in list(self._keepers):
+        for partition in list(self.by_partition):
             if partition not in self._assigned:
-                self._chore(self._keepers.pop(partition).close())
+                self._chore(self.by_partition.pop(partition).close())
                 self._tools.watch.gone(partition)
         for partition in sorted(self._assigned):
-            keeper = self._keepers.get(partition)
+            keeper = self.by_partition.get(partition)
             if keeper is None or keeper.state == "closed":
                 self._open(partition)
             else:
                 keeper.carry_on()
 
     def _open(self, partition: int) -> None:
-        keeper = self._keepers[partition] = Keeper(partition, self._tools)
+        keeper = self.by_partition[partition] = Keeper(partition, self._tools)
         keeper.start()
 
     def fenced(self, partition: int) -> None:
         """Another worker opened this partition. If it stays ours nevertheless, take it back; see REOPEN_SECONDS."""
-        keeper = self._keepers.get(partition)
+        keeper = self.by_partition.get(partition)
         if keeper is None or partition not in self._assigned:
             return
         # A keeper that went on after a rebalance and is fenced at its first write was overtaken before that rebalance,
@@ -87,36 +87,25 @@ class Keepers:
 
     async def _reopen(self, partition: int, fenced: Keeper, delay: float, assignments: int) -> None:
         await asyncio.sleep(delay)
-        if self._assignments == assignments and self._keepers.get(partition) is fenced:
+        if self._assignments == assignments and self.by_partition.get(partition) is fenced:
             log.warning("the fenced partition is still ours: opened again", partition=partition)
             self._open(partition)
+            self._tools.flow.reopen(partition)
 
-    def position(self, partition: int) -> int | None:
-        """Where the consumer must read on; None while the keeper is not open, then nothing may be read at all."""
-        keeper = self._keepers.get(partition)
-        if keeper is None or keeper.state != "open":
-            return None
-        keeper.started_at(keeper.next_offset)
-        return keeper.next_offset
+    async def position(self, partition: int) -> int:
+        """Where the consumer must read on; waits until the partition's keeper is open.
 
-    async def idle(self, seconds: float) -> bool:
-        """Wait until no keeper has work, at most so long; False when time ran out."""
-        until = time.monotonic() + seconds
-        try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic()):
-                for keeper in list(self._keepers.values()):
-                    await keeper.idle()
-        except TimeoutError:
-            return False
-        return True
+        Errors: KeyError for a partition that is not assigned here.
+        """
+        return await self.by_partition[partition].position()
 
     async def close(self) -> None:
         """Finish turns, close every keeper. Bounded."""
         await self.revoked()
-        await asyncio.gather(*(keeper.close() for keeper in self._keepers.values()))
+        await asyncio.gather(*(keeper.close() for keeper in self.by_partition.values()))
         for chore in self._chores:
             chore.cancel()
-        self._keepers.clear()
+        self.by_partition.clear()
         self._assigned.clear()
 
     def _chore(self, work: Any) -> None:
@@ -125,26 +114,11 @@ class Keepers:
         task.add_done_callback(self._chores.discard)
 
 
-def rewards_agent(keepers: Keepers, generation: Callable[[], int]) -> Callable[[Any], Any]:
-    """The agent's body for `app.agent(...)`: batches to keepers, without waiting for any of them.
-
-    Args:
-        generation: of the consumer group now; a batch of an earlier one is not acknowledged any more.
-    """
+def rewards_agent(keepers: Keepers) -> Callable[[Any], Any]:
+    """The agent's body for `app.agent(...)`: batches to keepers, without waiting for any of them."""
 
     async def rewards(stream: Any) -> None:
         async for event in stream.noack().events():
-            keepers.offer(delivery_of(event, generation))
+            keepers.offer(Delivery(records_of(event), event.ack, read_after(event)))
 
     return rewards
-
-
-def delivery_of(event: Any, generation: Callable[[], int]) -> Delivery:
-    """A Faust event whose value is a fetched batch, as the keeper takes it."""
-    message = event.message
-
-    def acknowledge() -> None:
-        if message.generation_id == generation():
-            event.ack()
-
-    return Delivery(message.value, acknowledge, getattr(message, "after", None))
