@@ -1,15 +1,19 @@
 """The command `stammgast`: quick help, a version, good answers to typing mistakes, no traceback for users."""
 
+import contextlib
 import importlib.metadata
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from engine import cli
-from engine.cli import VERBS, Verb, main
+from engine.cli import VERBS, Verb, load, main
+from engine.settings import SETTINGS, UsageError
 
 
 def test_help_lists_every_verb_with_its_line() -> None:
@@ -93,6 +97,46 @@ def test_every_verb_loads_and_explains_itself(name: str) -> None:
     # then
     assert result.exit_code == 0, result.output
     assert "Usage:" in result.output
+
+
+def options_of(command: click.Command) -> Iterator[click.Option]:
+    """All options of a command and of those below it."""
+    yield from (param for param in command.params if isinstance(param, click.Option))
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            yield from options_of(below)
+
+
+def options_of_verbs() -> Iterator[tuple[str, click.Option]]:
+    """(verb, option) of every verb that this installation has."""
+    for name, verb in VERBS.items():
+        with contextlib.suppress(UsageError):
+            yield from ((name, option) for option in options_of(load(name, verb)))
+
+
+def test_every_setting_is_taken_by_some_verb() -> None:
+    """The table of settings promises nothing that no command listens to."""
+    # given
+    promised = {setting.flag for setting in SETTINGS if setting.kind != "secret"}
+
+    # when
+    taken = {flag for _, option in options_of_verbs() for flag in option.opts}
+
+    # then
+    assert promised - taken == set()
+
+
+def test_an_option_named_like_a_setting_is_that_setting() -> None:
+    """No verb makes an option of its own that shares a setting's flag but not its environment variable."""
+    # given
+    variables = {setting.flag: setting.env for setting in SETTINGS if setting.kind != "secret"}
+
+    # when
+    found = [(name, flag, option.envvar) for name, option in options_of_verbs() for flag in option.opts]
+    wrong = [f"{name} {flag}" for name, flag, variable in found if variables.get(flag, variable) != variable]
+
+    # then
+    assert wrong == []
 
 
 def test_schemas_export_writes_a_schema_per_event(tmp_path: Path) -> None:
