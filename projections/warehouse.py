@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -65,8 +65,8 @@ class Reject(NamedTuple):
     received_at: str | None = None
 
 
-Records = Sequence[Record] | pa.Table
-Rejects = Sequence[Reject] | pa.Table
+Records: TypeAlias = Sequence[Record] | pa.Table
+Rejects: TypeAlias = Sequence[Reject] | pa.Table
 
 
 class OutOfOrder(Exception):
@@ -292,7 +292,9 @@ def set_aside(path: str | Path) -> Path | None:
         if wal.exists():
             wal.rename(new.with_name(f"{new.name}.wal"))
     except OSError as error:
-        raise No(f"{path} cannot be set aside as {new.name}: {error.strerror}. Move it away yourself, or name another file with --db.") from error
+        raise No(
+            f"{path} cannot be set aside as {new.name}: {error.strerror}. Move it away yourself, or name another file with --db."
+        ) from error
     return new
 
 
@@ -305,23 +307,44 @@ def explained(path: str | Path) -> Iterator[None]:
         raise No(explanation(path, error)) from error
 
 
+# Words in DuckDB's messages, what they mean and how to mend it; the first that fits is told.
+_MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("no space left", "could not write all bytes", "failed to write", "disk full"),
+        ("The disk that holds {path} is full: nothing of the last batch was kept. Make room and start again; it goes on "
+        "where it stood."),
+    ),
+    (
+        ("conflicting lock", "could not set lock"),
+        "{path} is held by another process ({holder}). Stop it, or ask it with `stammgast query --db {path}`.",
+    ),
+    (
+        ("read-only", "permission denied", "read only"),
+        ("{path} cannot be written: {first}. Give this user the right to write it and its folder, or name another file "
+        "with --db."),
+    ),
+    (
+        ("not a valid duckdb", "serialization", "corrupt", "checksum"),
+        "{path} is no readable DuckDB file: {first}. It is a cache: say --fresh to set it aside and build it anew.",
+    ),
+    (
+        ("fatal error", "has been invalidated", "internal error"),
+        "DuckDB gave up on {path}: {first}. Start again; if that fails, say --fresh to set it aside and build it anew.",
+    ),
+    (
+        ("cannot open file", "no such file", "is a directory"),
+        "{path} cannot be opened: {first}. Make its folder, or name another file with --db.",
+    ),
+)
+
+
 def explanation(path: str | Path, error: Exception) -> str:
     """Return in one sentence what an error about the file means and what to do about it."""
     text = str(error)
-    lower = text.lower()
-    first = text.splitlines()[0] if text else type(error).__name__
-    if "no space left" in lower or "could not write all bytes" in lower:
-        return f"The disk that holds {path} is full: nothing of the last batch was kept. Make room and start again; it goes on where it stood."
-    if "conflicting lock" in lower or "could not set lock" in lower:
-        return f"{path} is held by another process ({_holder(first)}). Stop it, or ask it with `stammgast query --db {path}`."
-    if "read-only" in lower or "permission denied" in lower or "read only" in lower:
-        return f"{path} cannot be written: {first}. Give this user the right to write it and its folder, or name another file with --db."
-    if "not a valid duckdb" in lower or "serialization" in lower or "corrupt" in lower or "checksum" in lower:
-        return f"{path} is no readable DuckDB file: {first}. It is a cache: say --fresh to set it aside and build it anew from the logs."
-    if isinstance(error, duckdb.FatalException | duckdb.InternalException):
-        return f"DuckDB gave up on {path}: {first}. Say --fresh to set the file aside and build it anew from the logs."
-    if "cannot open file" in lower or "no such file" in lower:
-        return f"{path} cannot be opened: {first}. Make its folder, or name another file with --db."
+    first = text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    for words, meaning in _MEANINGS:
+        if any(word in text.lower() for word in words):
+            return meaning.format(path=path, first=first, holder=_holder(text))
     return f"{path}: {first}"
 
 
@@ -358,8 +381,10 @@ def _in_chunks(table: pa.Table) -> pa.Table:
 
 def _ends(topic: str, table: pa.Table) -> list[tuple[str, int, int]]:
     """Return (topic, partition, highest offset) of a batch; offsets that do not rise are a broken reader."""
-    grouped = table.select(["partition", "offset"]).group_by("partition").aggregate(
-        [("offset", "max"), ("offset", "count_distinct"), ("offset", "count")]
+    grouped = (
+        table.select(["partition", "offset"])
+        .group_by("partition")
+        .aggregate([("offset", "max"), ("offset", "count_distinct"), ("offset", "count")])
     )
     ends = []
     for row in grouped.to_pylist():

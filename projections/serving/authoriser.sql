@@ -35,7 +35,7 @@ select view_name
 from duckdb_views()
 where not internal and schema_name = 'main' and database_name = current_database()
 union
-select unnest(['log_positions', 'schemata', 'tables', 'columns', 'show_tables']);
+select unnest(['log_positions', 'schemata', 'tables', 'columns', '"tables"', '__show_tables_expanded']);
 
 -- statement: extension
 load $path;

@@ -35,3 +35,6 @@ delete from staging.settings;
 
 -- statement: keep_settings
 insert into staging.settings values ($1, $2);
+
+-- statement: no_python_objects
+set python_enable_replacements = false;

@@ -1,0 +1,84 @@
+"""`stammgast projector`: keep a DuckDB file in step with the logs and serve it to readers on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import click
+import structlog
+
+from engine import settings
+from engine.settings import KafkaSecurity, No, UsageError
+from engine.stream.clients import Cluster, KafkaTrouble
+from engine.telemetry import METRICS, Health, Progress, TelemetryServer, set_up_logging
+from projections.projector import Projector
+from projections.server import Server
+from projections.warehouse import Warehouse
+
+log = structlog.get_logger(__name__)
+
+
+@click.command()
+@settings.option("bootstrap", required=True)
+@settings.option("db", required=True)
+@settings.option("topic_prefix")
+@settings.option("memory_limit")
+@settings.option("churn_horizon_days")
+@settings.option("churn_threshold")
+@settings.telemetry_options
+@settings.kafka_security_options
+@click.option("--fresh", is_flag=True, help="Set an existing file aside and build a new one from the logs.")
+@click.option("--lake", metavar="URL", help="Write to a DuckLake instead of a file: not yet supported.")
+def projector(
+    *,
+    bootstrap: str,
+    db: Path,
+    topic_prefix: str,
+    memory_limit: str,
+    churn_horizon_days: int,
+    churn_threshold: float,
+    log_format: str,
+    log_level: str,
+    metrics_host: str,
+    metrics_port: int,
+    security: KafkaSecurity,
+    fresh: bool,
+    lake: str | None,
+) -> None:
+    """Keep a DuckDB file in step with the logs, and serve it.
+
+    The file goes on where it stopped. While this runs, `stammgast query --db FILE` asks it through FILE.endpoint.
+    """
+    if lake is not None:
+        raise UsageError("--lake is not yet supported: leave it out and name a file with --db.")
+    set_up_logging(log_format, log_level)  # type: ignore[arg-type]  # click.Choice has checked it
+    cluster = Cluster(bootstrap, security)
+    health, progress = Health(), Progress()
+    health.add("projector", progress.probe)
+    with (
+        TelemetryServer(metrics_host, metrics_port, METRICS, health) as telemetry,
+        Warehouse.open(
+            db,
+            memory_limit=memory_limit,
+            fresh=fresh,
+            churn_horizon_days=churn_horizon_days,
+            churn_threshold=churn_threshold,
+        ) as warehouse,
+        Server.start(warehouse.connection, db) as server,
+    ):
+        log.info("serving readers", file=str(db), address=server.endpoint.uri, metrics=telemetry.url)
+        try:
+            asyncio.run(_until_stopped(Projector(cluster, warehouse, prefix=topic_prefix, progress=progress)))
+        except KafkaTrouble as error:
+            raise No(str(error)) from error
+
+
+async def _until_stopped(running: Projector) -> None:
+    """Run until SIGTERM or SIGINT; what was read by then is applied first."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    await running.run(stop)
+    log.info("stopping", applied_records=running.applied_records)

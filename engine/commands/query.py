@@ -1,0 +1,152 @@
+"""`stammgast query`: ask the tables in SQL, whether a projector holds the file or nobody does."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import click
+import orjson
+import pyarrow.parquet
+import rich.box
+from rich.console import Console
+from rich.table import Table
+
+from engine import settings
+from engine.settings import UsageError
+from projections.reading import Answer, ask_file, ask_server
+
+TABLE_ROWS = 1_000
+FORMATS = ("table", "csv", "json", "parquet")
+
+
+@click.command()
+@click.argument("statement", metavar="SQL")
+@settings.option("db")
+@click.option("--remote", metavar="quack:HOST:PORT", help="Ask this server instead of a file; needs --token-file.")
+@click.option("--token-file", type=click.Path(dir_okay=False, path_type=Path), help="File with the token of --remote.")
+@click.option(
+    "--format", "shape", type=click.Choice(FORMATS), default="table", show_default=True, help="How rows are written."
+)
+def query(*, statement: str, db: Path | None, remote: str | None, token_file: Path | None, shape: str) -> None:
+    """Ask the tables in SQL, also while a projector holds the file.
+
+    One SELECT. `stammgast query "SHOW TABLES" --db FILE` says what there is.
+    """
+    answer = _ask(statement, db, remote, token_file)
+    _WRITERS[shape](answer)
+
+
+def _ask(statement: str, db: Path | None, remote: str | None, token_file: Path | None) -> Answer:
+    if remote is not None:
+        if db is not None:
+            raise UsageError("--db and --remote name two places to ask: say one of them.")
+        if token_file is None:
+            raise UsageError(
+                f"--remote {remote} needs --token-file: the file FILE.token beside the DuckDB file that is served there."
+            )
+        return ask_server(remote, token_file, statement)
+    if db is None:
+        raise UsageError("say which tables to ask: --db FILE, or --remote quack:HOST:PORT with --token-file.")
+    return ask_file(db, statement)
+
+
+def _write_table(answer: Answer) -> None:
+    names, rows = answer.names(), answer.rows(TABLE_ROWS + 1)
+    table = Table(box=rich.box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name, right in zip(names, answer.numeric(), strict=True):
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows[:TABLE_ROWS]:
+        table.add_row(*(_cell(value) for value in row))
+    console = Console(width=None if sys.stdout.isatty() else 10_000)
+    console.print(table, highlight=False, markup=False)
+    if len(rows) > TABLE_ROWS:
+        click.echo(
+            f"... only the first {TABLE_ROWS} rows are shown; --format csv, json or parquet writes all.", err=True
+        )
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case float():
+            return f"{value:.4g}" if value == value else "nan"
+        case datetime():
+            return value.isoformat(sep=" ", timespec="seconds" if not value.microsecond else "microseconds").replace(
+                "+00:00", "Z"
+            )
+        case list() | dict():
+            return _json(value)
+        case _:
+            return str(value)
+
+
+def _plain(value: object) -> Any:
+    """Values as JSON knows them: exact decimals stay numbers, times become ISO 8601 texts."""
+    match value:
+        case Decimal():
+            return orjson.Fragment(str(value))
+        case timedelta():
+            return value.total_seconds()
+        case bytes():
+            return value.hex()
+        case datetime() | date() | time() | UUID():
+            return str(value) if isinstance(value, UUID) else value.isoformat()
+        case _:
+            raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _json(value: object) -> str:
+    options = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(value, default=_plain, option=options).decode()
+    except TypeError:  # an integer beyond 64 bits
+        return json.dumps(value, default=str)
+
+
+def _write_json(answer: Answer) -> None:
+    names = answer.names()
+    click.echo("[", nl=False)
+    for number, row in enumerate(answer.all_rows()):
+        click.echo(("," if number else "") + "\n" + _json(dict(zip(names, row, strict=True))), nl=False)
+    click.echo("\n]")
+
+
+def _write_csv(answer: Answer) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(answer.names())
+    for row in answer.all_rows():
+        writer.writerow([_csv_cell(value) for value in row])
+
+
+def _csv_cell(value: object) -> object:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case list() | dict():
+            return _json(value)
+        case datetime() | date() | time():
+            return value.isoformat()
+        case _:
+            return value
+
+
+def _write_parquet(answer: Answer) -> None:
+    if sys.stdout.isatty():
+        raise UsageError("parquet is no text for a terminal: write it into a file with `> rows.parquet`.")
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(answer.table(), buffer)
+    sys.stdout.buffer.write(buffer.getvalue())
+
+
+_WRITERS = {"table": _write_table, "csv": _write_csv, "json": _write_json, "parquet": _write_parquet}

@@ -1,0 +1,233 @@
+"""Keep a DuckDB file in step with the logs: read `facts`, `points-log` and `rejects`, apply them batch by batch.
+
+Where to go on stands in the file itself, in the transaction of the rows; consumer-group offsets are never used. The event loop reads,
+one writer thread applies, and while it does the next batch is gathered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from engine.settings import No
+from engine.stream.clients import Cluster, LogEndsEarlier
+from engine.stream.topics import LOGS, Layout, LogMissing, partition_count, require
+from engine.telemetry import METRICS, Metrics, Progress
+from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, REJECTS, Warehouse, explanation, reject_of
+
+# A batch is applied when it holds so many records: DuckDB then loads over 100,000 decisions a second, and one batch stays below 100 MB.
+BATCH_RECORDS = 25_000
+BATCH_BYTES = 64 * 1024 * 1024
+# ... or when its oldest record has waited so long. Too small: a commit per handful of records keeps a core busy. Too large: analysts wait.
+BATCH_AGE_S = 0.1
+FETCH_RECORDS = 5_000
+# How long a projector that was started before the worker waits for the logs to be created, and how often it looks.
+LOGS_WAIT_S = 30.0
+LOGS_LOOK_S = 0.5
+TOPICS = (FACTS, DECISIONS, REJECTS)
+
+log = structlog.get_logger(__name__)
+Applied = Callable[["Projector"], None]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records read and not yet applied, by topic, and their weight."""
+
+    records: dict[str, list[ConsumerRecord]] = field(default_factory=lambda: {topic: [] for topic in TOPICS})
+    count: int = 0
+    size_bytes: int = 0
+    began_s: float = 0.0
+
+    def add(self, topic: str, records: list[ConsumerRecord]) -> None:
+        """Take records of one partition, in their order."""
+        if not self.count:
+            self.began_s = time.monotonic()
+        self.records[topic].extend(records)
+        self.count += len(records)
+        self.size_bytes += sum(len(record.value or b"") for record in records)
+
+    def left_s(self) -> float:
+        """Seconds that this batch may still wait for more; 0 when it is due."""
+        if self.count >= BATCH_RECORDS or self.size_bytes >= BATCH_BYTES:
+            return 0.0
+        return max(0.0, self.began_s + BATCH_AGE_S - time.monotonic()) if self.count else BATCH_AGE_S
+
+
+class Projector:
+    """Reads the logs of one deployment into one warehouse until it is told to stop.
+
+    Args:
+        cluster: where the logs are.
+        prefix: of the topic names.
+        warehouse: an open file; this projector's writer thread is the only one to use it until `run` returns.
+        on_applied: called in the event loop after each batch, for a progress bar.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        warehouse: Warehouse,
+        *,
+        prefix: str = "",
+        metrics: Metrics = METRICS,
+        progress: Progress | None = None,
+        on_applied: Applied | None = None,
+    ) -> None:
+        self.applied_records = 0
+        self.lag_records = 0
+        self._cluster, self._warehouse, self._prefix = cluster, warehouse, prefix
+        self._metrics, self._progress, self._on_applied = metrics, progress or Progress(), on_applied
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="projector-writer")
+        self._next: dict[TopicPartition, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Apply what the logs hold and what comes, until `stop` is set; what was read by then is applied first.
+
+        Raises:
+            UsageError: the file was built from other logs.
+            No: the disk is full or the file can no longer be written; nothing is lost, the next start goes on.
+            KafkaTrouble: no broker, no logs, or logs that lost records.
+        """
+        self._warehouse.bind(await logs_id(self._cluster, self._prefix, stop))
+        # A reject is read again for as long as it is kept; the logs are never reset: see `_check`.
+        async with self._cluster.consumer(fetch_max_wait_ms=200) as consumer:
+            await self._begin(consumer)
+            try:
+                await self._follow(consumer, stop)
+            finally:
+                self._writer.shutdown(wait=True)
+
+    async def _begin(self, consumer: AIOKafkaConsumer) -> None:
+        """Assign every partition and go to the record after the last one applied."""
+        for topic in TOPICS:
+            try:
+                count = await partition_count(self._cluster, self._prefix + topic)
+            except LogMissing:
+                if topic != REJECTS:
+                    raise
+                count = 0
+            known = self._warehouse.positions(topic)
+            for partition in range(count):
+                self._next[TopicPartition(self._prefix + topic, partition)] = known.get(partition, -1) + 1
+        consumer.assign(list(self._next))
+        for tp, offset in self._next.items():
+            consumer.seek(tp, offset)
+        log.info(
+            "projector started", file=self._warehouse.path, partitions=len(self._next), log_id=self._warehouse.log_id
+        )
+
+    async def _follow(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+        writing: asyncio.Future[None] | None = None
+        loop = asyncio.get_running_loop()
+        while not stop.is_set():
+            batch = await self._gather(consumer, stop)
+            if writing is not None:
+                await writing
+                writing = None
+                self._tell(consumer)
+            if batch.count:
+                writing = loop.run_in_executor(self._writer, self._apply, batch)
+        if writing is not None:
+            await writing
+            self._tell(consumer)
+
+    async def _gather(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> Batch:
+        batch = Batch()
+        while (left_s := batch.left_s()) > 0 and not stop.is_set():
+            fetched = await consumer.getmany(timeout_ms=max(1, int(left_s * 1000)), max_records=FETCH_RECORDS)
+            for tp, records in fetched.items():
+                self._check(tp, records[0].offset)
+                batch.add(tp.topic.removeprefix(self._prefix), records)
+                self._next[tp] = records[-1].offset + 1
+            if not fetched and not batch.count:
+                self._check_ends(consumer)
+                break
+        return batch
+
+    def _check(self, tp: TopicPartition, offset: int) -> None:
+        """A log that begins anew below where we stood has lost records; a shorter `rejects` has merely forgotten old ones."""
+        if offset < self._next[tp] and tp.topic.removeprefix(self._prefix) in LOGS:
+            raise LogEndsEarlier(
+                f"{tp.topic}/{tp.partition} gives offset {offset} where the file already holds everything below {self._next[tp]}: "
+                "the log lost records. Restore it, or build the file anew with --fresh"
+            )
+
+    def _check_ends(self, consumer: AIOKafkaConsumer) -> None:
+        for tp, offset in self._next.items():
+            end = consumer.highwater(tp)
+            if end is not None and end < offset and tp.topic.removeprefix(self._prefix) in LOGS:
+                self._check(tp, end)
+
+    def _apply(self, batch: Batch) -> None:
+        """Writer thread: one transaction for the batch."""
+        facts, decisions = (_log_table(batch.records[topic]) for topic in (FACTS, DECISIONS))
+        rejects = [reject_of(r.partition, r.offset, r.timestamp, r.headers) for r in batch.records[REJECTS]]
+        try:
+            with self._metrics.time_batch("projector"):
+                self._warehouse.apply(facts, decisions, rejects)
+        except duckdb.Error as error:
+            raise No(explanation(self._warehouse.path, error)) from error
+        self.applied_records += batch.count
+
+    def _tell(self, consumer: AIOKafkaConsumer) -> None:
+        """Publish position and lag after a batch."""
+        self._progress.worked()
+        positions = {topic: self._warehouse.positions(topic) for topic in TOPICS}
+        total = 0
+        for tp, next_offset in self._next.items():
+            topic = tp.topic.removeprefix(self._prefix)
+            position = positions[topic].get(tp.partition, -1)
+            lag = self._lag(consumer, tp, next_offset)
+            total += lag
+            read_ms = consumer.last_poll_timestamp(tp) if lag else None
+            seconds = 0.0 if not read_ms else max(0.0, time.time() - read_ms / 1000)
+            self._metrics.set_projector(topic, tp.partition, position, lag, seconds)
+        self.lag_records = total
+        self._progress.waiting(total)
+        if self._on_applied is not None:
+            self._on_applied(self)
+
+    @staticmethod
+    def _lag(consumer: AIOKafkaConsumer, tp: TopicPartition, next_offset: int) -> int:
+        """Records not yet read, at most: control records of transactions count as well."""
+        end = consumer.last_stable_offset(tp)
+        return 0 if end is None or end < 0 else max(0, end - next_offset)
+
+
+async def logs_id(cluster: Cluster, prefix: str, stop: asyncio.Event, patience_s: float = LOGS_WAIT_S) -> str:
+    """Return the id of the logs; a worker that starts at the same time has `patience_s` to create them.
+
+    Raises:
+        LogMissing: they are not there in time.
+    """
+    deadline, told = time.monotonic() + patience_s, False
+    while True:
+        try:
+            return await require(cluster, Layout(prefix=prefix))
+        except LogMissing as error:
+            if time.monotonic() > deadline or stop.is_set():
+                raise
+            if not told:
+                log.info("waiting for the logs", reason=str(error))
+                told = True
+            await asyncio.sleep(LOGS_LOOK_S)
+
+
+def _log_table(records: list[ConsumerRecord]) -> pa.Table:
+    columns: Mapping[str, list[Any]] = {
+        "partition": [record.partition for record in records],
+        "offset": [record.offset for record in records],
+        "timestamp_ms": [record.timestamp for record in records],
+        "value": [record.value for record in records],
+    }
+    return pa.table(columns, schema=LOG_SCHEMA)

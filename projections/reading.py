@@ -1,0 +1,119 @@
+"""Ask a DuckDB file: directly when nobody holds it, else through the server that its holder runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from engine.settings import No, UsageError
+from projections import sql
+from projections.server import endpoint_path, load_extensions, read_endpoint
+from projections.warehouse import explanation
+
+FETCH_ROWS = 10_000
+NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "UINTEGER", "FLOAT", "DOUBLE", "DECIMAL")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A result whose rows are not fetched yet; it lives as long as its connection."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    def names(self) -> list[str]:
+        """Column names."""
+        return [str(column[0]) for column in self.connection.description or ()]
+
+    def numeric(self) -> list[bool]:
+        """For each column: does it hold numbers?"""
+        return [str(column[1]).startswith(NUMBERS) for column in self.connection.description or ()]
+
+    def rows(self, count: int) -> list[tuple[Any, ...]]:
+        """The next rows, at most `count`."""
+        return self.connection.fetchmany(count)
+
+    def all_rows(self) -> Iterator[tuple[Any, ...]]:
+        """All rows not fetched yet, without holding them in memory at once."""
+        while rows := self.rows(FETCH_ROWS):
+            yield from rows
+
+    def table(self) -> pa.Table:
+        """All rows as an Arrow table."""
+        return self.connection.to_arrow_table()
+
+
+def ask_file(db: Path, statement: str) -> Answer:
+    """Ask the tables of a file, whoever holds it.
+
+    Raises:
+        UsageError: there is no such file.
+        No: the statement is wrong, or the file is held by something that does not serve it.
+    """
+    if not db.exists():
+        raise UsageError(
+            f"there is no {db}: `stammgast up`, `projector` and `replay` make such a file; name another with --db."
+        )
+    try:
+        connection = duckdb.connect(str(db), read_only=True)
+    except duckdb.Error as error:
+        if "lock" not in str(error).lower():
+            raise No(explanation(db, error)) from error
+        endpoint = read_endpoint(db)
+        if endpoint is None:
+            raise No(
+                f"{db} is held by another process that does not serve it ({endpoint_path(db)} is missing). "
+                "Ask again when it has finished."
+            ) from error
+        return ask_server(endpoint.uri, Path(endpoint.token_file), statement)
+    settings = sql.statements("staging/session")
+    for name in ("utc", "no_python_objects"):
+        connection.execute(settings[name])
+    return _execute(connection, statement, {})
+
+
+def ask_server(uri: str, token_file: Path, statement: str) -> Answer:
+    """Ask the server at ``quack:HOST:PORT``.
+
+    Raises:
+        UsageError: the address or the token file is wrong.
+        No: nobody answers, or the statement is refused or wrong.
+    """
+    if not uri.startswith("quack:") or not uri.rpartition(":")[2].isdigit():
+        raise UsageError(f"{uri!r} is no address of a server: write quack:HOST:PORT.")
+    try:
+        token = token_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise UsageError(f"the token file {token_file} cannot be read: {reason}.") from error
+    connection = duckdb.connect()
+    load_extensions(connection)
+    connection.execute(sql.statements("staging/session")["utc"])
+    connection.execute(sql.statements("staging/session")["no_python_objects"])
+    parameters = {"uri": uri, "query": statement, "token": token}
+    return _execute(connection, sql.statements("serving/authoriser")["ask"], parameters)
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, statement: str, parameters: dict[str, str]) -> Answer:
+    try:
+        return Answer(connection.execute(statement, parameters))
+    except duckdb.Error as error:
+        connection.close()
+        raise No(_plain(str(error), parameters.get("uri"))) from error
+
+
+def _plain(message: str, uri: str | None) -> str:
+    """DuckDB's message without the line that shows our own call."""
+    if uri is None:
+        return message
+    text = message.split("\n\nLINE 1: from quack_query", maxsplit=1)[0].removeprefix("Invalid Input Error: ").strip()
+    lower = text.lower()
+    if "authentication failed" in lower:
+        return f"{uri} refuses the token: name the token file of the file that is served there."
+    if "connect" in lower or "http" in lower:
+        return f"nobody answers at {uri}: {text.splitlines()[0]}. Is the projector running? A file that nobody holds is asked with --db alone."
+    return text
