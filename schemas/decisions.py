@@ -5,8 +5,9 @@ A decision holds outcomes, not copies of facts, and nothing that depends on a cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import orjson
 from pydantic import TypeAdapter
@@ -43,8 +44,8 @@ class Entry:
     active_from: str | None = None
     expires_at: str | None = None
     order: str | None = None
-    lines: list[tuple[int, int]] = field(default_factory=list)
-    burns: list[tuple[str, int]] = field(default_factory=list)
+    lines: Sequence[tuple[int, int]] = ()
+    burns: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(slots=True)
@@ -104,27 +105,102 @@ class Decision:
     format: int = FORMAT
     part: int = 0
     last: bool = True
-    entries: list[Entry] = field(default_factory=list)
-    tiers: list[TierChange] = field(default_factory=list)
-    progress: list[tuple[str, int]] = field(default_factory=list)
-    counts: list[tuple[str, int, int]] = field(default_factory=list)
-    returned: list[tuple[int, int, int]] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-    derived: list[Derived] = field(default_factory=list)
+    entries: Sequence[Entry] = ()
+    tiers: Sequence[TierChange] = ()
+    progress: Sequence[tuple[str, int]] = ()
+    counts: Sequence[tuple[str, int, int]] = ()
+    returned: Sequence[tuple[int, int, int]] = ()
+    notes: Sequence[Note] = ()
+    derived: Sequence[Derived] = ()
 
 
 _ADAPTER = TypeAdapter(Decision)
 
 
 def encode_decision(decision: Decision) -> bytes:
-    """Return the value of a ``points-log`` record."""
-    return orjson.dumps(decision)
+    """Return the value of a ``points-log`` record; fields that are null or empty are left out.
+
+    The log is kept for ever, so an entry does not repeat what its decision says: member, source, fact and time stand in it
+    only where they differ (a tick moves many members, a timer is another cause).
+    """
+    record: dict[str, Any] = {
+        "format": decision.format,
+        "source": decision.source,
+        "fact_id": decision.fact_id,
+        "type": decision.type,
+        "member_id": decision.member_id,
+        "outcome": decision.outcome,
+        "reason": decision.reason,
+        "programme": decision.programme,
+        "occurred_at": decision.occurred_at,
+        "offset": decision.offset,
+        "part": decision.part,
+        "last": decision.last,
+    }
+    if decision.entries:
+        record["entries"] = [_entry(entry, decision) for entry in decision.entries]
+    if decision.tiers:
+        record["tiers"] = [_tier(change, decision) for change in decision.tiers]
+    for name in ("progress", "counts", "returned", "notes", "derived"):
+        if values := getattr(decision, name):
+            record[name] = values
+    return orjson.dumps(record)
+
+
+def _entry(entry: Entry, decision: Decision) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "entry_id": entry.entry_id,
+        "kind": entry.kind,
+        "points": entry.points,
+        "rule_id": entry.rule_id,
+        "rule_version": entry.rule_version,
+    }
+    _add_cause(record, entry, decision)
+    if entry.caused_by is not None:
+        record["caused_by"] = entry.caused_by
+    if entry.active_from is not None:
+        record["active_from"] = entry.active_from
+    if entry.expires_at is not None:
+        record["expires_at"] = entry.expires_at
+    if entry.order is not None:
+        record["order"] = entry.order
+    if entry.lines:
+        record["lines"] = entry.lines
+    if entry.burns:
+        record["burns"] = entry.burns
+    return record
+
+
+def _tier(change: TierChange, decision: Decision) -> dict[str, Any]:
+    record: dict[str, Any] = {"tier": change.tier, "since": change.since}
+    if change.previous is not None:
+        record["previous"] = change.previous
+    if change.until is not None:
+        record["until"] = change.until
+    _add_cause(record, change, decision)
+    return record
+
+
+def _add_cause(record: dict[str, Any], item: Entry | TierChange, decision: Decision) -> None:
+    if item.member_id != decision.member_id:
+        record["member_id"] = item.member_id
+    if item.fact_id != decision.fact_id or item.source != decision.source:
+        record["source"], record["fact_id"] = item.source, item.fact_id
+    if item.occurred_at != decision.occurred_at:
+        record["occurred_at"] = item.occurred_at
 
 
 def parse_decision(value: bytes) -> Decision:
     """Return the decision of a ``points-log`` record.
 
     Raises:
-        pydantic.ValidationError: this is not a decision of a format this engine knows.
+        ValueError: this is not a decision of a format this engine knows (orjson's and pydantic's errors are ValueErrors).
     """
-    return _ADAPTER.validate_json(value)
+    record = orjson.loads(value)
+    for item in (*record.get("entries", ()), *record.get("tiers", ())):
+        for name in ("member_id", "source", "fact_id", "occurred_at"):
+            item.setdefault(name, record[name])
+    for change in record.get("tiers", ()):
+        change.setdefault("previous", None)
+        change.setdefault("until", None)
+    return _ADAPTER.validate_python(record)

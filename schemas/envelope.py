@@ -33,7 +33,8 @@ class Envelope(BaseModel):
 
     specversion: Literal["1.0"]
     id: Text
-    source: Text
+    # A URI reference has no bar, and names of orders are `<source>|<order_id>`.
+    source: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f|]+$")]
     type: Text
     subject: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
     time: Annotated[str, Field(pattern=RFC3339)] = Field(description="RFC 3339 with an offset")

@@ -288,3 +288,6 @@ FORMS: dict[str, Any] = {
 def short_name(event_type: str) -> str:
     """Return ``purchase`` of ``stammgast.purchase.v1``: the name that rules use."""
     return event_type.split(".")[1]
+
+
+SHORT_NAMES = {event_type: short_name(event_type) for event_type in (*INBOUND_TYPES, *ENGINE_TYPES)}

@@ -10,7 +10,9 @@ def hash_id(*parts: str) -> str:
 
     Source: RFC 7693 (BLAKE2), digest of 16 bytes.
     """
-    joined = "".join([f"{len(part.encode())}:{part}" for part in parts])
+    joined = "".join([f"{len(part)}:{part}" for part in parts])
+    if not joined.isascii():  # then characters are not bytes
+        joined = "".join([f"{len(part.encode())}:{part}" for part in parts])
     return blake2b(joined.encode(), digest_size=16).hexdigest()
 
 

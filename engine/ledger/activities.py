@@ -18,7 +18,7 @@ def decide_earning(member: Member, fact: Fact, programme: Programme | None, deci
         decision.reason = "no_programme"
         return []
     earned = earn(member, fact, programme)
-    decision.entries, decision.counts, decision.notes = earned.entries, earned.counts, earned.notes
+    earned.into(decision)
     if programme.tiers is not None and programme.tiers.by == "points":
         _progress(fact, programme, sum(entry.points for entry in earned.entries), decision)
     return []
@@ -26,7 +26,7 @@ def decide_earning(member: Member, fact: Fact, programme: Programme | None, deci
 
 def _progress(fact: Fact, programme: Programme, amount: int, decision: Decision) -> None:
     if amount:
-        decision.progress.append((day_text(local_day(fact.time_us, programme.time_zone)), amount))
+        decision.progress = [(day_text(local_day(fact.time_us, programme.time_zone)), amount)]
 
 
 def decide_visit(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:

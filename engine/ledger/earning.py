@@ -13,10 +13,10 @@ from typing import Any
 from engine.ledger.member import Member
 from rules.book import Award, Cap, Programme, Rule
 from schemas import facts
-from schemas.decisions import Entry, Note
+from schemas.decisions import Decision, Entry, Note
 from schemas.envelope import Fact
 from schemas.ids import hash_id
-from schemas.money import Rounding, allot, round_ratio
+from schemas.money import allot, round_ratio
 
 Applicable = tuple[Rule, tuple[int, ...]]
 
@@ -26,10 +26,10 @@ class Unit:
     """An exact amount of points ``num/den`` over some lines (indexes from 0), and its rounded running total."""
 
     rule: Rule
+    award: Award
     lines: tuple[int, ...]
     num: int
     den: int
-    rounding: Rounding
     running: int
 
 
@@ -51,6 +51,15 @@ class Earned:
     counts: list[tuple[str, int, int]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
+    def into(self, decision: Decision) -> None:
+        """Put what was earned into a decision that has nothing yet; empty stays as it is."""
+        if self.entries:
+            decision.entries = self.entries
+        if self.counts:
+            decision.counts = self.counts
+        if self.notes:
+            decision.notes = self.notes
+
 
 def earn(member: Member, fact: Fact, programme: Programme, order: str | None = None) -> Earned:
     """Return what ``fact`` earns for ``member`` under ``programme``; nothing is changed.
@@ -60,7 +69,7 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
         order: name of the order that a purchase is.
     """
     earned = Earned()
-    rules = programme.rules_on.get(facts.short_name(fact.type))
+    rules = programme.rules_on.get(facts.SHORT_NAMES[fact.type])
     if not rules:
         return earned
     base = _base_amounts(fact)
@@ -68,7 +77,13 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
     if not applicable:
         return earned
     shares = _shares(applicable, base, member, programme)
-    clipper = _Clipper(member, fact, programme, earned)
+    _clip(shares, applicable, _Clipper(member, fact, programme, earned))
+    earned.entries = [make_entry(member, fact, programme, share, order) for share in shares if share.points]
+    return earned
+
+
+def _clip(shares: list[Share], applicable: list[Applicable], clipper: _Clipper) -> None:
+    """Clip every share by its own rule's cap, then all of them by the limits."""
     for share in shares:
         if share.cap is not None:
             clipper.clip([share], share.rule_id, share.cap)
@@ -76,29 +91,26 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
         if rule.limit is not None:
             only = rule.limit.only
             clipper.clip([share for share in shares if only is None or share.rule_id in only], rule.id, rule.limit)
-    earned.entries = [make_entry(member, fact, programme, share, order) for share in shares if share.points]
-    return earned
 
 
-@dataclass(frozen=True, slots=True)
-class BaseAmounts:
-    """What points are counted from, per line, in minor units: after and before the lines' discounts."""
-
-    net: list[int]
-    gross: list[int]
+#: Net and gross amounts per line, minor units: after and before the lines' discounts, less what points paid.
+BaseAmounts = tuple[list[int], list[int]]
 
 
 def _base_amounts(fact: Fact) -> BaseAmounts | None:
-    """Return the amounts of a purchase's lines less the part paid with points; None for facts without lines."""
+    """Return what points of a purchase are counted from; None for facts without lines."""
     if fact.type != facts.PURCHASE:
         return None
     data: facts.PurchaseForm = fact.data
     net = [line["amount_minor"] for line in data["lines"]]
-    gross = [line["amount_minor"] + line["discount_minor"] for line in data["lines"]]
+    discounts = [line["discount_minor"] for line in data["lines"]]
+    gross = [amount + discount for amount, discount in zip(net, discounts, strict=True)] if any(discounts) else net
     paid = data["paid_with_points_minor"]
-    if paid:
-        net, gross = _less(net, paid), _less(gross, paid)
-    return BaseAmounts(net, gross)
+    return (_less(net, paid), _less(gross, paid)) if paid else (net, gross)
+
+
+def _amounts(base: BaseAmounts, award: Award) -> list[int]:
+    return base[1] if award.gross else base[0]
 
 
 def _less(amounts: list[int], paid: int) -> list[int]:
@@ -149,7 +161,7 @@ def _unit_parts(award: Award, lines: tuple[int, ...], base: BaseAmounts | None) 
     """Return (lines, numerator) of each unit; the denominator is the award's ``per_minor``, or 1 for fixed points."""
     if base is None:
         return [(lines, award.points)]
-    amounts = base.gross if award.gross else base.net
+    amounts = _amounts(base, award)
     if award.each_line:
         return [((i,), award.points * amounts[i] if award.per_minor else award.points) for i in lines]
     return [(lines, award.points * sum([amounts[i] for i in lines]) if award.per_minor else award.points)]
@@ -161,9 +173,9 @@ def _units(rule: Rule, award: Award, lines: tuple[int, ...], base: BaseAmounts |
     for unit_lines, num in _unit_parts(award, lines, base):
         rounded = round_ratio(num, den, award.rounding)
         if award.round_before:
-            units.append(Unit(rule, unit_lines, rounded, 1, award.rounding, rounded))
+            units.append(Unit(rule, award, unit_lines, rounded, 1, rounded))
         else:
-            units.append(Unit(rule, unit_lines, num, den, award.rounding, rounded))
+            units.append(Unit(rule, award, unit_lines, num, den, rounded))
     return units
 
 
@@ -198,7 +210,7 @@ def _multiply(units: Iterable[Unit], num: int, den: int) -> list[tuple[Unit, int
     for unit in units:
         unit.num *= num
         unit.den *= den
-        after = round_ratio(unit.num, unit.den, unit.rounding)
+        after = round_ratio(unit.num, unit.den, unit.award.rounding)
         steps.append((unit, after - unit.running))
         unit.running = after
     return steps
@@ -214,8 +226,7 @@ def _share(rule_id: str, cap: Cap | None, steps: list[tuple[Unit, int]], base: B
         if len(unit.lines) == 1:
             by_line[unit.lines[0]] = by_line.get(unit.lines[0], 0) + step
             continue
-        award = unit.rule.award
-        amounts = base.gross if award is not None and award.gross else base.net
+        amounts = _amounts(base, unit.award)
         for line, part in zip(unit.lines, allot(step, [amounts[i] for i in unit.lines]), strict=True):
             by_line[line] = by_line.get(line, 0) + part
     return Share(rule_id, cap, points, by_line)
@@ -277,17 +288,21 @@ def _cut(share: Share, points: int) -> None:
 def make_entry(member: Member, fact: Fact, programme: Programme, share: Share, order: str | None) -> Entry:
     """Return the earn entry of a share."""
     version = programme.version
+    by_line = share.by_line
+    # Positional: this is made for every credit, and keywords cost more than the rest of the call.
     return Entry(
-        entry_id=hash_id(fact.source, fact.id, member.key, "earn", share.rule_id, str(version)),
-        member_id=member.key,
-        kind="earn",
-        points=share.points,
-        rule_id=share.rule_id,
-        rule_version=version,
-        source=fact.source,
-        fact_id=fact.id,
-        occurred_at=fact.time,
-        active_from=fact.time,
-        order=order,
-        lines=[(line + 1, points) for line, points in sorted(share.by_line.items()) if points],
+        hash_id(fact.source, fact.id, member.key, "earn", share.rule_id, str(version)),
+        member.key,
+        "earn",
+        share.points,
+        share.rule_id,
+        version,
+        fact.source,
+        fact.id,
+        fact.time,
+        None,
+        fact.time,
+        None,
+        order,
+        [(line + 1, by_line[line]) for line in sorted(by_line) if by_line[line]] if by_line else (),
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 from rules.local_time import day_date
@@ -15,13 +16,8 @@ from schemas.times import DAY_US, to_us
 
 DEDUPE_HORIZON_US = 400 * DAY_US
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
-
-
-class Seen(NamedTuple):
-    """What is remembered of a fact to tell its duplicates: kept for the dedupe horizon."""
-
-    body_hash: str
-    time_us: int
+# Tiers begin and end at few moments, and many facts fall on one day: their texts are remembered.
+_to_us = lru_cache(maxsize=1 << 14)(to_us)
 
 
 class Standing(NamedTuple):
@@ -40,45 +36,36 @@ class Lot:
     left: int
 
 
-@dataclass(slots=True)
-class OrderLine:
-    """What refunds need to know of one order line: quantities in thousandths, money in minor units."""
-
-    sku: str
-    quantity_milli: int
-    amount_minor: int
-    returned_milli: int = 0
-    refunded_minor: int = 0
+#: SKU, quantity as decimal text, amount in minor units: plain tuples, because most orders are never looked at again.
+OrderLine = tuple[str, str, int]
+#: entry id, rule id, rule version, [order line from 1, points] pairs of an earn entry.
+Grant = tuple[str, str, int, Sequence[tuple[int, int]]]
 
 
 @dataclass(slots=True)
-class Grant:
-    """An earn entry of an order, and how much of it refunds have taken back, per line."""
+class Returned:
+    """What came back of an order so far, by line from 1: thousandths of quantity, minor units; and what that took.
 
-    entry_id: str
-    rule_id: str
-    rule_version: int
-    lines: list[tuple[int, int]]
-    taken: dict[int, int] = field(default_factory=dict)
+    ``points`` is by (earn entry, line), ``progress`` is the tier progress taken back.
+    """
+
+    milli: dict[int, int] = field(default_factory=dict)
+    minor: dict[int, int] = field(default_factory=dict)
+    points: dict[tuple[str, int], int] = field(default_factory=dict)
+    progress: int = 0
 
 
 @dataclass(slots=True)
 class Order:
-    """An order that counted once."""
+    """An order that counted once; ``progress`` is [local day, amount] towards tiers, None without."""
 
     at_us: int
     currency: str
     total_minor: int
-    lines: list[OrderLine]
-    grants: list[Grant] = field(default_factory=list)
-    progress_day: str | None = None
-    progress: int = 0
-    progress_taken: int = 0
-
-    @property
-    def amount_minor(self) -> int:
-        """Sum of the lines, minor units."""
-        return sum([line.amount_minor for line in self.lines])
+    lines: Sequence[OrderLine]
+    progress: tuple[str, int] | None = None
+    grants: Sequence[Grant] = ()
+    returned: Returned | None = None
 
 
 @dataclass(slots=True)
@@ -95,7 +82,8 @@ class Member:
     """State of one key: a member, or the order of an anonymous sale.
 
     ``days`` holds progress towards tiers by local day (days since 1970-01-01); ``caps`` holds [points, times] used by cap
-    key; ``visits`` the newest visit by store. It satisfies ``rules.book.MemberView``.
+    key; ``visits`` the newest visit by store; ``seen`` the body hash and time of every (source, id) within the dedupe
+    horizon. It satisfies ``rules.book.MemberView``.
     """
 
     key: str
@@ -109,7 +97,7 @@ class Member:
     referral: Referral | None = None
     lots: dict[str, Lot] = field(default_factory=dict)
     orders: dict[str, Order] = field(default_factory=dict)
-    seen: dict[tuple[str, str], Seen] = field(default_factory=dict)
+    seen: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     days: dict[int, int] = field(default_factory=dict)
     caps: dict[str, tuple[int, int]] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
@@ -128,7 +116,7 @@ class Member:
     def bought_since(self, sku: str, since_us: int) -> bool:
         """Tell whether an order counted at or after ``since_us`` has a line of ``sku``."""
         return any(
-            order.at_us >= since_us and any(line.sku == sku for line in order.lines) for order in self.orders.values()
+            order.at_us >= since_us and any(line[0] == sku for line in order.lines) for order in self.orders.values()
         )
 
     def spent_since(self, since_us: int) -> int:
@@ -149,11 +137,13 @@ def quantity_milli(text: str) -> int:
     return int(whole) * 1000 + int(fraction.ljust(3, "0"))
 
 
+@lru_cache(maxsize=1 << 14)
 def day_number(day: str) -> int:
     """Return days since 1970-01-01 of an ISO date."""
     return date.fromisoformat(day).toordinal() - _EPOCH_ORDINAL
 
 
+@lru_cache(maxsize=1 << 14)
 def day_text(day: int) -> str:
     """Return the ISO date of a number of days since 1970-01-01."""
     return day_date(day).isoformat()
@@ -187,11 +177,11 @@ def _remember(member: Member, fact: Fact) -> None:
     if member.newest_us is None or time_us > member.newest_us:
         member.newest_us = time_us
     seen = member.seen
-    seen[fact.source, fact.id] = Seen(fact.body_hash, time_us)
+    seen[fact.source, fact.id] = (fact.body_hash, time_us)
     horizon_us = member.newest_us - DEDUPE_HORIZON_US
     # Facts come nearly in the order of time, so looking at the first one is enough to bound memory; whether an entry
     # still counts is decided by its time, never by its presence.
-    while seen[oldest := next(iter(seen))].time_us < horizon_us:
+    while seen[oldest := next(iter(seen))][1] < horizon_us:
         del seen[oldest]
 
 
@@ -219,11 +209,9 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
 
 def _open_order(member: Member, fact: Fact, decision: Decision) -> None:
     data: facts.PurchaseForm = fact.data
-    lines = [OrderLine(line["sku"], quantity_milli(line["quantity"]), line["amount_minor"]) for line in data["lines"]]
-    order = Order(fact.time_us, data["currency"], data["total_minor"], lines)
-    if decision.progress:
-        order.progress_day, order.progress = decision.progress[0]
-    member.orders[order_ref(data)] = order
+    lines = [(line["sku"], line["quantity"], line["amount_minor"]) for line in data["lines"]]
+    progress = decision.progress[0] if decision.progress else None
+    member.orders[order_ref(data)] = Order(fact.time_us, data["currency"], data["total_minor"], lines, progress)
     member.orders_counted += 1
     if member.last_purchase_us is None or fact.time_us > member.last_purchase_us:
         member.last_purchase_us = fact.time_us
@@ -233,11 +221,11 @@ def _return_lines(member: Member, fact: Fact, decision: Decision) -> None:
     if not decision.returned:
         return
     order = member.orders[order_ref(fact.data)]
+    returned = order.returned = order.returned or Returned()
     for number, milli, minor in decision.returned:
-        line = order.lines[number - 1]
-        line.returned_milli += milli
-        line.refunded_minor += minor
-    order.progress_taken -= sum(amount for _, amount in decision.progress)
+        returned.milli[number] = returned.milli.get(number, 0) + milli
+        returned.minor[number] = returned.minor.get(number, 0) + minor
+    returned.progress -= sum(amount for _, amount in decision.progress)
 
 
 def evolve_entries(member: Member, entries: Iterable[Entry]) -> None:
@@ -247,8 +235,8 @@ def evolve_entries(member: Member, entries: Iterable[Entry]) -> None:
         if entry.kind == "earn":
             member.lots[entry.entry_id] = Lot(entry.points, entry.points)
             if entry.order is not None and entry.lines:
-                grant = Grant(entry.entry_id, entry.rule_id, entry.rule_version, entry.lines)
-                member.orders[entry.order].grants.append(grant)
+                order = member.orders[entry.order]
+                order.grants = (*order.grants, (entry.entry_id, entry.rule_id, entry.rule_version, entry.lines))
         else:
             _burn(member, entry)
 
@@ -259,16 +247,16 @@ def _burn(member: Member, entry: Entry) -> None:
         lot.left -= points
         if lot.left < 0:
             raise AssertionError(f"lot {lot_id} would hold {lot.left} points: this decision is not of this log")
-    if entry.order is None:
-        return
-    for grant in member.orders[entry.order].grants:
-        if grant.entry_id == entry.caused_by:
-            for line, points in entry.lines:
-                grant.taken[line] = grant.taken.get(line, 0) - points
+    if entry.order is not None and entry.caused_by is not None:
+        order = member.orders[entry.order]
+        returned = order.returned = order.returned or Returned()
+        for line, points in entry.lines:
+            place = (entry.caused_by, line)
+            returned.points[place] = returned.points.get(place, 0) - points
 
 
 def evolve_tiers(member: Member, changes: Iterable[TierChange]) -> None:
     """Take over the newest standing."""
     for change in changes:
-        until_us = None if change.until is None else to_us(change.until)
-        member.standing = Standing(change.tier, to_us(change.since), until_us)
+        until_us = None if change.until is None else _to_us(change.until)
+        member.standing = Standing(change.tier, _to_us(change.since), until_us)

@@ -100,7 +100,7 @@ class Partition:
         """Answer a fact on which ``answer`` raised: it moves nothing, and its record goes to ``rejects``."""
         decision = _new_decision(fact, offset, fact.subject, None)
         decision.outcome, decision.reason = "quarantined", "quarantined"
-        decision.notes.append(Note("quarantined", None, error))
+        decision.notes = [Note("quarantined", None, error)]
         self.recall(fact, decision)
         return Answer([decision], reject=Rejected("quarantined", error))
 
@@ -149,8 +149,9 @@ class Partition:
         for part, part_keys in enumerate(parts):
             decision = _new_decision(fact, offset, None, None)
             decision.part, decision.last = part, part == len(parts) - 1
-            for key in part_keys:
-                decision.tiers += settle(self.members[key], self.book, fact.time_us)[1]
+            decision.tiers = [
+                change for key in part_keys for change in settle(self.members[key], self.book, fact.time_us)[1]
+            ] or ()
             decisions.append(decision)
         return decisions
 
@@ -164,12 +165,13 @@ class Partition:
         if decision.outcome != "decided":
             return Answer([decision], reject=reject)
         settled, changes = settle(member, self.book, fact.time_us)
-        decision.tiers = changes
+        if changes:
+            decision.tiers = changes
         derived = decide(settled, fact, programme, decision)
         if not member.anonymous:
             change = self._review(settled, fact, decision)
             if change is not None:
-                decision.tiers.append(change)
+                decision.tiers = [*decision.tiers, change]
         return Answer([decision], derived)
 
     def _review(self, member: Member, fact: Fact, decision: Decision) -> TierChange | None:
@@ -182,17 +184,7 @@ class Partition:
 
 
 def _new_decision(fact: Fact, offset: int, member_id: str | None, programme: str | None) -> Decision:
-    return Decision(
-        source=fact.source,
-        fact_id=fact.id,
-        type=fact.type,
-        member_id=member_id,
-        outcome="decided",
-        reason=None,
-        programme=programme,
-        occurred_at=fact.time,
-        offset=offset,
-    )
+    return Decision(fact.source, fact.id, fact.type, member_id, "decided", None, programme, fact.time, offset)
 
 
 def _repeated_or_late(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> Rejected | None:
@@ -202,8 +194,8 @@ def _repeated_or_late(member: Member, fact: Fact, programme: Programme | None, d
         return None
     horizon_us = newest_us - DEDUPE_HORIZON_US
     seen = member.seen.get((fact.source, fact.id))
-    if seen is not None and seen.time_us >= horizon_us:
-        if seen.body_hash == fact.body_hash:
+    if seen is not None and seen[1] >= horizon_us:
+        if seen[0] == fact.body_hash:
             decision.outcome = "duplicate"
             return None
         reject = Rejected("id_reused", "this source used this id for another event: give every event its own id", "id")
@@ -220,5 +212,5 @@ def _repeated_or_late(member: Member, fact: Fact, programme: Programme | None, d
     else:
         return None
     decision.outcome, decision.reason = "rejected", reject.reason
-    decision.notes.append(Note(reject.reason, None, reject.message))
+    decision.notes = [Note(reject.reason, None, reject.message)]
     return reject

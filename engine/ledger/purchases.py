@@ -27,14 +27,14 @@ def decide_purchase(member: Member, fact: Fact, programme: Programme | None, dec
     if data["currency"] != programme.currency:
         decision.reason = "other_currency"
         text = f"the programme counts {programme.currency}, this order was paid in {data['currency']}"
-        decision.notes.append(Note("other_currency", None, text))
+        decision.notes = [Note("other_currency", None, text)]
         return []
     earned = earn(member, fact, programme, order)
-    decision.entries, decision.counts, decision.notes = earned.entries, earned.counts, earned.notes
+    earned.into(decision)
     if programme.tiers is not None:
         amount = _progress(programme.tiers.by, data, sum([entry.points for entry in earned.entries]))
         if amount:
-            decision.progress.append((day_text(local_day(fact.time_us, programme.time_zone)), amount))
+            decision.progress = [(day_text(local_day(fact.time_us, programme.time_zone)), amount)]
     return award_first_purchase(member, fact, programme, decision)
 
 

@@ -72,7 +72,7 @@ def _award(member: Member, fact: Fact, programme: Programme, referrer: str, deci
         recorded_at=fact.recorded_at,
         data=data,
     )
-    decision.derived.append(Derived(derived.source, derived.id, derived.type, referrer))
+    decision.derived = [Derived(derived.source, derived.id, derived.type, referrer)]
     return [derived]
 
 
@@ -102,12 +102,12 @@ def _grant(
         key, left = cap_left(member, fact, programme, rule_id, award.cap)
         points = points if left is None else min(points, left)
         if points < award.points:
-            decision.notes.append(capped(rule_id, award.cap, award.points, points))
+            decision.notes = [*decision.notes, capped(rule_id, award.cap, award.points, points)]
         if points:
-            decision.counts.append((key, points, 1))
+            decision.counts = [*decision.counts, (key, points, 1)]
     if points == 0:
         return None
     entry = make_entry(member, fact, programme, Share(rule_id, None, points, {}), None)
     entry.caused_by = caused_by
-    decision.entries.append(entry)
+    decision.entries = [*decision.entries, entry]
     return entry.entry_id

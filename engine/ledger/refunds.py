@@ -1,14 +1,12 @@
 """Goods came back: the points of the returned part go back, cumulatively and pro rata per order line.
 
-target = half_up(granted x refunded so far / line amount); the difference to what was taken so far is posted. So halves never
-take more than the whole, and a full return takes everything.
+target = half_up(granted x refunded so far / line amount); the difference to what was taken so far is posted. So halves
+never take more than the whole, and a full return takes everything.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from engine.ledger.member import Grant, Member, Order, OrderLine, order_ref, quantity_milli
+from engine.ledger.member import Grant, Member, Order, Returned, order_ref, quantity_milli
 from schemas import facts
 from schemas.decisions import Decision, Entry, Note
 from schemas.envelope import Fact
@@ -16,15 +14,56 @@ from schemas.ids import hash_id
 from schemas.money import allot, half_up
 
 
-@dataclass(slots=True)
-class Returned:
-    """What one refund takes back of one line: thousandths of quantity and minor units."""
+class OrderLines:
+    """An order's lines with what came back of them so far, this refund included; made for one refund, then dropped."""
 
-    milli: int = 0
-    minor: int = 0
+    def __init__(self, order: Order) -> None:
+        before = order.returned or Returned()
+        numbers = range(1, len(order.lines) + 1)
+        self.skus = [sku for sku, _, _ in order.lines]
+        self.milli = [quantity_milli(quantity) for _, quantity, _ in order.lines]
+        self.minor = [amount for _, _, amount in order.lines]
+        self.back_milli = [before.milli.get(number, 0) for number in numbers]
+        self.back_minor = [before.minor.get(number, 0) for number in numbers]
+        self._before = before
 
+    def take_goods(self, index: int, milli: int) -> int:
+        """Take back at most what is left of a line's quantity; return how much."""
+        take = min(milli, self.milli[index] - self.back_milli[index])
+        self.back_milli[index] += take
+        return take
 
-Returns = dict[int, Returned]
+    def take_money(self, index: int, minor: int) -> int:
+        """Take back at most what is left of a line's amount; return how much."""
+        take = min(minor, self.minor[index] - self.back_minor[index])
+        self.back_minor[index] += take
+        return take
+
+    def money_follows(self, index: int) -> None:
+        """Let the money of a line follow its quantity, cumulatively: half_up(amount x returned / quantity)."""
+        target = half_up(self.minor[index] * self.back_milli[index], self.milli[index])
+        self.back_minor[index] = max(self.back_minor[index], target)
+
+    def returned(self) -> list[tuple[int, int, int]]:
+        """Return (line from 1, thousandths, minor units) of what this refund took."""
+        before = self._before
+        lines = (
+            (number, milli - before.milli.get(number, 0), minor - before.minor.get(number, 0))
+            for number, (milli, minor) in enumerate(zip(self.back_milli, self.back_minor, strict=True), 1)
+        )
+        return [line for line in lines if line[1] or line[2]]
+
+    def share(self, number: int) -> tuple[int, int]:
+        """Return the part of a line that came back, as a fraction: by money, by quantity where the line was free."""
+        index = number - 1
+        if self.minor[index]:
+            return self.back_minor[index], self.minor[index]
+        return self.back_milli[index], self.milli[index]
+
+    def whole_share(self) -> tuple[int, int]:
+        """Return the part of the whole order that came back, as a fraction."""
+        whole = sum(self.minor)
+        return (sum(self.back_minor), whole) if whole else (sum(self.back_milli), sum(self.milli))
 
 
 def decide_refund(member: Member, fact: Fact, decision: Decision) -> list[Fact]:
@@ -34,156 +73,128 @@ def decide_refund(member: Member, fact: Fact, decision: Decision) -> list[Fact]:
     order = member.orders.get(ref)
     if order is None:
         decision.reason = "unknown_order"
-        decision.notes.append(Note("unknown_order", None, f"no order {data['order_id']} is known here: nothing moves"))
+        _note(decision, "unknown_order", f"no order {data['order_id']} is known here: nothing moves")
         return []
     if order.currency != data["currency"]:
         decision.reason = "other_currency"
-        text = f"the order was paid in {order.currency}, the refund is in {data['currency']}"
-        decision.notes.append(Note("other_currency", None, text))
+        _note(
+            decision, "other_currency", f"the order was paid in {order.currency}, the refund is in {data['currency']}"
+        )
         return []
-    returns = (
-        _by_lines(order, data["lines"], decision) if data["lines"] is not None else _by_amount(order, data, decision)
-    )
-    decision.returned = [(number, back.milli, back.minor) for number, back in sorted(returns.items())]
-    for grant in order.grants:
-        entry = _claw_back(member, fact, ref, order, grant, returns)
-        if entry is not None:
-            decision.entries.append(entry)
-    _take_progress(order, returns, decision)
+    lines = OrderLines(order)
+    if data["lines"] is None:
+        _by_amount(lines, data["amount_minor"] or 0, decision)
+    else:
+        _by_lines(lines, data["lines"], decision)
+    returned = lines.returned()
+    if returned:
+        decision.returned = returned
+        entries = [_claw_back(member, fact, ref, order, grant, lines) for grant in order.grants]
+        decision.entries = [entry for entry in entries if entry is not None] or ()
+        _take_progress(order, lines, decision)
     return []
 
 
-def _by_amount(order: Order, data: facts.RefundForm, decision: Decision) -> Returns:
+def _note(decision: Decision, code: str, text: str) -> None:
+    decision.notes = [*decision.notes, Note(code, None, text)]
+
+
+def _more(decision: Decision, text: str) -> None:
+    _note(decision, "more_than_bought", f"{text}: the rest moves nothing")
+
+
+def _by_amount(lines: OrderLines, asked: int, decision: Decision) -> None:
     """Spread an amount over what is not yet refunded of each line, by amount."""
-    left = [line.amount_minor - line.refunded_minor for line in order.lines]
-    asked = data["amount_minor"] or 0
+    left = [amount - back for amount, back in zip(lines.minor, lines.back_minor, strict=True)]
     amount = min(asked, sum(left))
     if amount < asked:
-        decision.notes.append(_more(f"{asked} asked back, {amount} were left of the order"))
-    if amount == 0:
-        return {}
-    parts = allot(amount, left)
-    return {number: Returned(0, part) for number, part in enumerate(parts, 1) if part}
+        _more(decision, f"{asked} asked back, {amount} were left of the order")
+    if amount:
+        for index, part in enumerate(allot(amount, left)):
+            lines.take_money(index, part)
 
 
-def _by_lines(order: Order, lines: list[facts.RefundLineForm], decision: Decision) -> Returns:
-    returns: Returns = {}
-    for line in lines:
-        numbers = _numbers(order, line)
-        if not numbers:
-            decision.notes.append(Note("unknown_line", None, f"the order has no line {line['line'] or line['sku']}"))
+def _by_lines(lines: OrderLines, refund_lines: list[facts.RefundLineForm], decision: Decision) -> None:
+    for line in refund_lines:
+        found = _indexes(lines, line)
+        if not found:
+            _note(decision, "unknown_line", f"the order has no line {line['line'] or line['sku']}")
         elif line["quantity"] is None:
-            _return_money(order, numbers, line["amount_minor"] or 0, returns, decision)
+            _return_money(lines, found, line["amount_minor"] or 0, decision)
         else:
-            _return_goods(order, numbers, quantity_milli(line["quantity"]), line["amount_minor"], returns, decision)
-    return {number: back for number, back in returns.items() if back.milli or back.minor}
+            _return_goods(lines, found, quantity_milli(line["quantity"]), line["amount_minor"], decision)
 
 
-def _numbers(order: Order, line: facts.RefundLineForm) -> list[int]:
-    """Return the numbers of the order lines a refund line means, in line order."""
+def _indexes(lines: OrderLines, line: facts.RefundLineForm) -> list[int]:
+    """Return which order lines (from 0) a refund line means, in line order."""
     number = line["line"]
     if number is not None:
-        fits = number <= len(order.lines) and line["sku"] in (None, order.lines[number - 1].sku)
-        return [number] if fits else []
-    return [number for number, held in enumerate(order.lines, 1) if held.sku == line["sku"]]
+        fits = number <= len(lines.skus) and line["sku"] in (None, lines.skus[number - 1])
+        return [number - 1] if fits else []
+    return [index for index, sku in enumerate(lines.skus) if sku == line["sku"]]
 
 
-def _left(order: Order, number: int, returns: Returns) -> tuple[OrderLine, Returned, int, int]:
-    """Return a line, what this refund took of it so far, and what is left of it: thousandths, minor units."""
-    line = order.lines[number - 1]
-    back = returns.setdefault(number, Returned())
-    milli = line.quantity_milli - line.returned_milli - back.milli
-    return line, back, milli, line.amount_minor - line.refunded_minor - back.minor
-
-
-def _return_goods(
-    order: Order, numbers: list[int], milli: int, amount: int | None, returns: Returns, decision: Decision
-) -> None:
+def _return_goods(lines: OrderLines, found: list[int], milli: int, amount: int | None, decision: Decision) -> None:
     """Return a quantity, from the first line on that has some left; money follows the quantity unless it is said."""
+    left = milli
     touched = []
-    asked = milli
-    for number in numbers:
-        line, back, milli_left, _ = _left(order, number, returns)
-        take = min(milli, milli_left)
-        if take == 0:
-            continue
-        back.milli += take
-        milli -= take
-        touched.append(number)
-        if amount is None:
-            so_far = line.returned_milli + back.milli
-            target = half_up(line.amount_minor * so_far, line.quantity_milli)
-            back.minor = max(back.minor, target - line.refunded_minor)
-    if milli:
-        decision.notes.append(_more(f"a quantity of {asked / 1000:g} came back, {(asked - milli) / 1000:g} was left"))
+    for index in found:
+        take = lines.take_goods(index, left)
+        if take:
+            left -= take
+            touched.append(index)
+            if amount is None:
+                lines.money_follows(index)
+    if left:
+        _more(decision, f"a quantity of {milli / 1000:g} came back, {(milli - left) / 1000:g} was left")
     if amount is not None and touched:
-        _return_money(order, touched, amount, returns, decision)
+        _return_money(lines, touched, amount, decision)
 
 
-def _return_money(order: Order, numbers: list[int], amount: int, returns: Returns, decision: Decision) -> None:
-    asked = amount
-    for number in numbers:
-        _, back, _, minor_left = _left(order, number, returns)
-        take = min(amount, minor_left)
-        back.minor += take
-        amount -= take
-    if amount:
-        decision.notes.append(_more(f"{asked} paid back, {asked - amount} was left of the line"))
+def _return_money(lines: OrderLines, found: list[int], amount: int, decision: Decision) -> None:
+    left = amount
+    for index in found:
+        left -= lines.take_money(index, left)
+    if left:
+        _more(decision, f"{amount} paid back, {amount - left} was left of the line")
 
 
-def _more(text: str) -> Note:
-    return Note("more_than_bought", None, f"{text}: the rest moves nothing")
-
-
-def _share(line: OrderLine, back: Returned) -> tuple[int, int]:
-    """Return the part of a line that is refunded, this refund included, as a fraction."""
-    if line.amount_minor:
-        return line.refunded_minor + back.minor, line.amount_minor
-    return line.returned_milli + back.milli, line.quantity_milli
-
-
-def _claw_back(member: Member, fact: Fact, ref: str, order: Order, grant: Grant, returns: Returns) -> Entry | None:
+def _claw_back(member: Member, fact: Fact, ref: str, order: Order, grant: Grant, lines: OrderLines) -> Entry | None:
     """Return the entry that takes back one grant's points for the returned lines, None if that is nothing."""
-    lines = []
-    for number, granted in grant.lines:
-        back = returns.get(number)
-        if back is None:
-            continue
-        refunded, whole = _share(order.lines[number - 1], back)
-        points = half_up(granted * refunded, whole) - grant.taken.get(number, 0)
+    entry_id, rule_id, rule_version, granted_lines = grant
+    before = order.returned.points if order.returned is not None else {}
+    taken = []
+    for number, granted in granted_lines:
+        back, whole = lines.share(number)
+        points = half_up(granted * back, whole) - before.get((entry_id, number), 0)
         if points:
-            lines.append((number, -points))
-    taken = -sum(points for _, points in lines)
-    if taken == 0:
+            taken.append((number, -points))
+    total = -sum(points for _, points in taken)
+    if total == 0:
         return None
     return Entry(
-        entry_id=hash_id(
-            fact.source, fact.id, member.key, "clawback", grant.rule_id, str(grant.rule_version), grant.entry_id
-        ),
+        entry_id=hash_id(fact.source, fact.id, member.key, "clawback", rule_id, str(rule_version), entry_id),
         member_id=member.key,
         kind="clawback",
-        points=-taken,
-        rule_id=grant.rule_id,
-        rule_version=grant.rule_version,
+        points=-total,
+        rule_id=rule_id,
+        rule_version=rule_version,
         source=fact.source,
         fact_id=fact.id,
         occurred_at=fact.time,
-        caused_by=grant.entry_id,
+        caused_by=entry_id,
         order=ref,
-        lines=lines,
-        burns=[(grant.entry_id, taken)],
+        lines=taken,
+        burns=[(entry_id, total)],
     )
 
 
-def _take_progress(order: Order, returns: Returns, decision: Decision) -> None:
+def _take_progress(order: Order, lines: OrderLines, decision: Decision) -> None:
     """Take back tier progress in the window of the purchase, by the part of the whole order that is refunded."""
-    if order.progress_day is None or not returns:
+    if order.progress is None:
         return
-    whole = order.amount_minor
-    refunded = sum(line.refunded_minor for line in order.lines) + sum(back.minor for back in returns.values())
-    if whole == 0:
-        whole = sum(line.quantity_milli for line in order.lines)
-        refunded = sum(line.returned_milli for line in order.lines) + sum(back.milli for back in returns.values())
-    taken = half_up(order.progress * refunded, whole) - order.progress_taken
+    day, amount = order.progress
+    back, whole = lines.whole_share()
+    taken = half_up(amount * back, whole) - (order.returned.progress if order.returned is not None else 0)
     if taken:
-        decision.progress.append((order.progress_day, -taken))
+        decision.progress = [(day, -taken)]

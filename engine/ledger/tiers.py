@@ -16,7 +16,7 @@ Under ``downgrade: none`` the best window ever decides, so only a refund can low
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -29,7 +29,7 @@ from schemas.times import to_text
 
 
 def review(
-    member: Member, programme: Programme, now_us: int, progress: list[tuple[str, int]], source: str, fact_id: str
+    member: Member, programme: Programme, now_us: int, progress: Sequence[tuple[str, int]], source: str, fact_id: str
 ) -> TierChange | None:
     """Return the change of tier that ``progress`` or the passing of time brings at ``now_us``, if any.
 
@@ -54,6 +54,10 @@ def review(
     return _change(member, level.id, until_us, now_us, source, fact_id)
 
 
+# Many members' tiers begin and end at the same few moments.
+_text = lru_cache(maxsize=1 << 14)(to_text)
+
+
 def _change(member: Member, tier: str, until_us: int | None, now_us: int, source: str, fact_id: str) -> TierChange:
     before = member.standing
     since_us = before.since_us if before is not None and before.tier == tier else now_us
@@ -61,15 +65,15 @@ def _change(member: Member, tier: str, until_us: int | None, now_us: int, source
         member_id=member.key,
         tier=tier,
         previous=before.tier if before is not None else None,
-        since=to_text(since_us),
-        until=None if until_us is None else to_text(until_us),
+        since=_text(since_us),
+        until=None if until_us is None else _text(until_us),
         source=source,
         fact_id=fact_id,
-        occurred_at=to_text(now_us),
+        occurred_at=_text(now_us),
     )
 
 
-def _with(days: Mapping[int, int], progress: list[tuple[str, int]]) -> dict[int, int]:
+def _with(days: Mapping[int, int], progress: Sequence[tuple[str, int]]) -> dict[int, int]:
     changed = dict(days)
     for day, amount in progress:
         number = day_number(day)
@@ -110,22 +114,36 @@ def _first_day(year: int) -> int:
 
 
 def _rolling(plan: TierPlan, days: Mapping[int, int], now_us: int, zone: ZoneInfo) -> tuple[Level, int | None]:
-    today = local_day(now_us, zone)
-    counting = sorted(day for day in days if last_day(day, plan.months) >= today)
-    total = sum(days[day] for day in counting)
+    first = _first_counting(local_day(now_us, zone), plan.months)
+    total = sum([amount for day, amount in days.items() if day >= first])
     level = plan.level_at(total)
     if level is plan.levels[0]:
         return level, None
-    index = 0
-    while index < len(counting):
-        # Days of the end of a month can fall out together: 29, 30 and 31 January all count to 28 February.
-        end = last_day(counting[index], plan.months)
-        while index < len(counting) and last_day(counting[index], plan.months) == end:
-            total -= days[counting[index]]
-            index += 1
-        if plan.level_at(total).from_amount < level.from_amount:
-            return level, midnight_us(end + 1, zone)
+    ends: dict[int, int] = {}
+    for day in days:
+        if day >= first:
+            # Days at the end of a month can fall out together: 29, 30 and 31 January all count to 28 February.
+            end = last_day(day, plan.months)
+            ends[end] = ends.get(end, 0) + days[day]
+    for end in sorted(ends):
+        total -= ends[end]
+        if total < level.from_amount:
+            return level, _midnight_after(end, zone)
     return level, None
+
+
+@lru_cache(maxsize=1 << 10)
+def _first_counting(today: int, months: int) -> int:
+    """Return the first local day whose amount still counts on ``today``."""
+    day = today - 31 * (months + 1)
+    while last_day(day, months) < today:
+        day += 1
+    return day
+
+
+@lru_cache(maxsize=1 << 12)
+def _midnight_after(day: int, zone: ZoneInfo) -> int:
+    return midnight_us(day + 1, zone)
 
 
 def _best_rolling(days: Mapping[int, int], months: int) -> int:
