@@ -30,12 +30,12 @@ ANONYMOUS_TYPES = frozenset({PURCHASE, REFUND})
 
 Token = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f|]+$")]
 Money = Annotated[Decimal, Field(ge=0, lt=10**15)]
-Quantity = Annotated[Decimal, Field(gt=0, lt=10**9)]
-UnitPrice = Annotated[Decimal, Field(ge=0, lt=10**9)]
 # Bounds what one decision can hold: lines x rules must fit into one record.
 MAX_LINES = 2_000
 QUANTITY_DECIMALS = 3
 UNIT_PRICE_DECIMALS = 6
+Quantity = Annotated[Decimal, Field(gt=0, lt=10**9, decimal_places=QUANTITY_DECIMALS)]
+UnitPrice = Annotated[Decimal, Field(ge=0, lt=10**9, decimal_places=UNIT_PRICE_DECIMALS)]
 
 
 class FactData(BaseModel):

@@ -58,6 +58,10 @@ def to_minor(amount: Decimal, digits: int) -> int:
         TooManyDecimals: the amount is no whole number of minor units.
         OverflowError: the amount is 10^16 or more (a million billions), which no till takes.
     """
+    text = str(amount)
+    whole, _, fraction = text.partition(".")
+    if len(fraction) <= digits and len(whole) <= _MAX_EXPONENT and whole.isdigit():
+        return int(whole + fraction.ljust(digits, "0"))  # nearly always: plain text, no sign, no exponent
     if amount.adjusted() > _MAX_EXPONENT:
         raise OverflowError(f"an amount of 10^{amount.adjusted()} is too large")
     try:

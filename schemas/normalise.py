@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -85,9 +85,9 @@ EVENT_MODELS: dict[str, type[Envelope]] = {
 _EVENT: TypeAdapter[_Event] = TypeAdapter(Annotated[_Event, Field(discriminator="type")])
 _ENVELOPE = TypeAdapter(Envelope)
 
-# JSON numbers go through a binary double on the fast path. Up to 15 significant digits a double gives back the same
-# decimal; an event that might hold a longer number, or one with an exponent, is parsed with exact decimals instead.
-_INEXACT_NUMBER = re.compile(rb"[:,\[\s]-?(?=[\d.]{16}|[\d.]+[eE])")
+# A JSON number with a fraction or an exponent would go through a binary double on the fast path, which keeps some 15
+# digits; an event that has one is parsed with exact decimals instead. Texts and whole numbers are exact anyhow.
+_FRACTION = re.compile(rb'"\s*:\s*-?\d+[.eE]')
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _PHONE = re.compile(r"(?:\+|00)[\s().\-/]*(?:\d[\s().\-/]*){7,15}")
 
@@ -106,7 +106,7 @@ def normalise(raw: bytes, recorded_at: str, recorded_at_us: int, policy: Policy 
     if len(raw) > policy.max_bytes:
         raise Rejected("too_large", f"{len(raw):,} bytes, at most {policy.max_bytes:,} are taken: send a smaller event")
     try:
-        event = _EVENT.validate_python(_exact(raw)) if _INEXACT_NUMBER.search(raw) else _EVENT.validate_json(raw)
+        event = _EVENT.validate_python(_exact(raw)) if _FRACTION.search(raw) else _EVENT.validate_json(raw)
     except (ValidationError, ValueError, RecursionError) as error:
         _examine(raw)
         raise Rejected("invalid", f"not understood: {error}") from error
@@ -186,7 +186,9 @@ def _form(event: _Event) -> Any:
 
 def plain(number: Decimal) -> str:
     """Return the shortest plain decimal text: 6 for 6.0, 2.5 for 2.50, 1200 for 1.2E3."""
-    text = format(number, "f")
+    text = str(number)
+    if "E" in text:
+        text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -195,11 +197,6 @@ def _digits(currency: str) -> int:
         return minor_digits(currency)
     except KeyError:
         raise Rejected("unknown_currency", f"{currency[:16]!r} is no ISO 4217 code", "data.currency") from None
-
-
-def _decimals(number: Decimal, most: int, field: str) -> None:
-    if -cast(int, number.as_tuple().exponent) > most and -cast(int, number.normalize().as_tuple().exponent) > most:
-        raise Rejected("too_many_decimals", f"{number} has more than {most} decimals", field)
 
 
 def _purchase(data: facts.Purchase, source: str) -> facts.PurchaseForm:
@@ -219,27 +216,32 @@ def _purchase(data: facts.Purchase, source: str) -> facts.PurchaseForm:
 
 
 def _line(line: facts.PurchaseLine, index: int, digits: int) -> facts.LineForm:
-    quantity, price = line.quantity, line.unit_price
-    _decimals(quantity, facts.QUANTITY_DECIMALS, f"data.lines.{index}.quantity")
-    _decimals(price, facts.UNIT_PRICE_DECIMALS, f"data.lines.{index}.unit_price")
+    quantity, price = plain(line.quantity), plain(line.unit_price)
     discount = to_minor(line.discount, digits) if line.discount is not None else 0
-    amount = _line_amount(quantity, price, discount, digits)
+    amount = line_amount(quantity, price, discount, digits)
     if amount < 0:
         raise Rejected("invalid", "the discount is more than the line", f"data.lines.{index}.discount")
     return {
         "sku": line.sku,
         "category": line.category,
-        "quantity": plain(quantity),
-        "unit_price": plain(price),
+        "quantity": quantity,
+        "unit_price": price,
         "discount_minor": discount,
         "amount_minor": amount,
     }
 
 
-def _line_amount(quantity: Decimal, price: Decimal, discount_minor: int, digits: int) -> int:
-    """Return half_up(quantity x price - discount) in minor units; at most 12 x 15 digits, so the product is exact."""
-    numerator, denominator = (quantity * price).scaleb(digits).as_integer_ratio()
-    return half_up(numerator - discount_minor * denominator, denominator)
+def line_amount(quantity: str, price: str, discount_minor: int, digits: int) -> int:
+    """Return half_up(quantity x price - discount) in minor units, exactly; both are plain decimal text."""
+    product, decimals = 1, 0
+    for text in (quantity, price):
+        whole, _, fraction = text.partition(".")
+        product *= int(whole + fraction)
+        decimals += len(fraction)
+    if decimals <= digits:
+        return product * int(10 ** (digits - decimals)) - discount_minor
+    scale = int(10 ** (decimals - digits))
+    return half_up(product - discount_minor * scale, scale)
 
 
 def _optional_minor(amount: Decimal | None, digits: int) -> int | None:
@@ -251,7 +253,7 @@ def _refund(data: facts.Refund, source: str) -> facts.RefundForm:
     return {
         "order_source": data.order_source or source,
         "order_id": data.order_id,
-        "lines": None if data.lines is None else [_refund_line(line, i, digits) for i, line in enumerate(data.lines)],
+        "lines": None if data.lines is None else [_refund_line(line, digits) for line in data.lines],
         "amount_minor": _optional_minor(data.amount, digits),
         "total_minor": _optional_minor(data.total, digits),
         "currency": data.currency,
@@ -260,9 +262,7 @@ def _refund(data: facts.Refund, source: str) -> facts.RefundForm:
     }
 
 
-def _refund_line(line: facts.RefundLine, index: int, digits: int) -> facts.RefundLineForm:
-    if line.quantity is not None:
-        _decimals(line.quantity, facts.QUANTITY_DECIMALS, f"data.lines.{index}.quantity")
+def _refund_line(line: facts.RefundLine, digits: int) -> facts.RefundLineForm:
     return {
         "line": line.line,
         "sku": line.sku,
@@ -293,7 +293,8 @@ def _examine(raw: bytes) -> None:
         EVENT_MODELS[envelope.type].model_validate(event)
     except ValidationError as error:
         field, message = _first(error)
-        raise Rejected("invalid", message, field) from error
+        too_fine = error.errors()[0]["type"] == "decimal_max_places"
+        raise Rejected("too_many_decimals" if too_fine else "invalid", message, field) from error
 
 
 def _examine_time(event: dict[str, Any]) -> None:

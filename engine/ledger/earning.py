@@ -217,19 +217,29 @@ def _multiply(units: Iterable[Unit], num: int, den: int) -> list[tuple[Unit, int
 
 
 def _share(rule_id: str, cap: Cap | None, steps: list[tuple[Unit, int]], base: BaseAmounts | None) -> Share:
+    """Sum the steps of one rule's units, and what falls on each line."""
+    if base is None:
+        return Share(rule_id, cap, sum([step for _, step in steps]), {})
+    if len(steps) == 1:
+        unit, step = steps[0]
+        return Share(rule_id, cap, step, _spread(unit, step, base))
     by_line: dict[int, int] = {}
-    points = 0
     for unit, step in steps:
-        points += step
-        if base is None or step == 0:
-            continue
-        if len(unit.lines) == 1:
-            by_line[unit.lines[0]] = by_line.get(unit.lines[0], 0) + step
-            continue
-        amounts = _amounts(base, unit.award)
-        for line, part in zip(unit.lines, allot(step, [amounts[i] for i in unit.lines]), strict=True):
-            by_line[line] = by_line.get(line, 0) + part
-    return Share(rule_id, cap, points, by_line)
+        for line, points in _spread(unit, step, base).items():
+            by_line[line] = by_line.get(line, 0) + points
+    return Share(rule_id, cap, sum([step for _, step in steps]), by_line)
+
+
+def _spread(unit: Unit, step: int, base: BaseAmounts) -> dict[int, int]:
+    """Allot a step of a unit to its lines by their amounts."""
+    lines = unit.lines
+    if step == 0:
+        return {}
+    if len(lines) == 1:
+        return {lines[0]: step}
+    amounts = _amounts(base, unit.award)
+    weights = amounts if len(lines) == len(amounts) else [amounts[line] for line in lines]
+    return dict(zip(lines, allot(step, weights), strict=True))
 
 
 class _Clipper:
