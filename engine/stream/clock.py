@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 import structlog
 
+from engine.ledger.engine_facts import midnight_before, tick_fact
 from engine.stream.clients import Outgoing, send_values
 from engine.stream.keeper import Keeper
 from rules.book import Programme
-from schemas.envelope import CLOCK_SOURCE, Fact, encode_fact, make_fact
-from schemas.facts import TICK
-from schemas.times import MILLISECOND_US, from_datetime, to_datetime, to_text
+from schemas.envelope import encode_fact
+from schemas.times import DAY_US, MILLISECOND_US, to_text
 
 ClockMode = Literal["wall", "log", "off"]
 
@@ -33,33 +31,14 @@ QUIET_SECONDS = 3.0
 log = structlog.get_logger(__name__)
 
 
-def tick_fact(partition: int, time_us: int, recorded_ms: int) -> Fact:
-    """The fact that it is `time_us` in a partition. Its id is made of both, so that the same tick is the same fact."""
-    return make_fact(
-        id=f"{partition}:{to_text(time_us)}",
-        source=CLOCK_SOURCE,
-        type=TICK,
-        subject=None,
-        time_us=time_us,
-        recorded_at=to_text(recorded_ms * MILLISECOND_US),
-        data={},
-    )
-
-
-def midnight_before(time_us: int, time_zone: ZoneInfo) -> int:
-    """The newest local midnight at or before a moment, microseconds."""
-    local = to_datetime(time_us).astimezone(time_zone)
-    return from_datetime(datetime(local.year, local.month, local.day, tzinfo=time_zone).astimezone(UTC))
-
-
 async def append_ticks(producer: Any, facts_topic: str, partitions: Iterable[int], time_us: int, now_ms: int) -> int:
     """Append a tick at `time_us` to each of the partitions of `facts`; returns how many.
 
     Errors: KafkaError.
     """
-    number = 0
+    number, recorded_at = 0, to_text(now_ms * MILLISECOND_US)
     for partition in partitions:
-        record: Outgoing = (None, encode_fact(tick_fact(partition, time_us, now_ms)), now_ms, ())
+        record: Outgoing = (None, encode_fact(tick_fact(partition, time_us, recorded_at)), now_ms, ())
         number += await send_values(producer, facts_topic, partition, [record])
     return number
 
@@ -129,4 +108,4 @@ class Clock:
 
     def _midnight(self, time_us: int) -> int:
         programme = self._programme_at(time_us)
-        return midnight_before(time_us, programme.time_zone if programme is not None else ZoneInfo("UTC"))
+        return time_us - time_us % DAY_US if programme is None else midnight_before(time_us, programme)

@@ -132,8 +132,7 @@ class Pump:
         self._sent = sent
         self._places = asyncio.Semaphore(UNDER_WAY)
         self._waiting: set[asyncio.Task[None]] = set()
-        self.busy_since: float | None = None
-        self.last_done = time.monotonic()
+        self._last_done = time.monotonic()
 
     async def push(self, taken: Taken, acknowledge: Callable[[], None]) -> None:
         """Hand a consignment over; returns when the next may be taken. Errors: KafkaError, TimeoutError."""
@@ -151,16 +150,15 @@ class Pump:
                 await acknowledged(futures)
             self._sent(taken, time.monotonic() - began)
             acknowledge()
-            self.last_done = time.monotonic()
+            self._last_done = time.monotonic()
         except Exception as error:  # noqa: BLE001  facts may be missing: nothing after them may be acknowledged
             self._died(error)
         finally:
             self._places.release()
 
-    @property
-    def idle(self) -> bool:
-        """Is nothing on its way?"""
-        return not self._waiting
+    def quiet(self, seconds: float) -> bool:
+        """Is nothing on its way, and was nothing for so long?"""
+        return not self._waiting and time.monotonic() - self._last_done >= seconds
 
     async def drain(self, seconds: float) -> bool:
         """Wait until the brokers have all that was handed over; False when time ran out."""

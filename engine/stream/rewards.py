@@ -46,6 +46,11 @@ class Keepers:
         """The partitions this worker owns, as of the last assignment."""
         return frozenset(self._assigned)
 
+    @property
+    def joined(self) -> bool:
+        """Was anything (or nothing) assigned yet?"""
+        return self._assignments > 0
+
     def offer(self, delivery: Delivery) -> None:
         """Hand a delivery to its keeper. Without an open one it is dropped, and read again from the log's position."""
         keeper = self.by_partition.get(delivery.records[0].partition)

@@ -1,0 +1,407 @@
+"""The composition root: one worker process, from broker check to clean stop.
+
+A worker is a Faust app with two agents (intake, rewards) on the batch transport, a keeper per owned partition of `facts`,
+a clock and telemetry. Whatever cannot be mended in the running process ends it: the group gives its partitions to others,
+and a supervisor (or `stammgast up`) starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import faust
+import structlog
+from faust.types import TP
+
+from engine.broker import MEMORY_ONLY
+from engine.ledger.partition import Partition
+from engine.stream import batches
+from engine.stream.clients import Cluster, KafkaTrouble, capabilities, partition_for, read_partition
+from engine.stream.clock import Clock, ClockMode
+from engine.stream.intake import Intake, Pump, Taken, intake_agent, rules_of
+from engine.stream.keeper import Ledger, Tools
+from engine.stream.programmes import load_published, publish_new
+from engine.stream.recovery import Recovered, recover
+from engine.stream.rewards import Keepers, rewards_agent
+from engine.stream.topics import FACTS, POINTS_LOG, Inbound, Layout, default_inbound, ensure
+from engine.telemetry import Health, Metrics, Progress
+from rules.book import Book, Programme
+from schemas.decisions import Decision
+from schemas.normalise import MAX_CLOCK_SKEW_US, MAX_EVENT_BYTES
+
+#: How often lag is measured and /readyz learns whether work goes on.
+MEASURE_SECONDS = 1.0
+#: Of the time a stopping process has: for turns and consignments under way; the rest is for Kafka's good-byes.
+FINISH_SHARE = 0.4
+#: A dying process says good-bye to the group, so that others take over at once and not after the session timeout.
+DYING_SECONDS = 8.0
+
+log = structlog.get_logger(__name__)
+
+
+class WorkerDied(KafkaTrouble):
+    """The worker met something that only a new start can mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What one worker needs to know; the commands fill it from their options.
+
+    Attributes:
+        app: name of the deployment; consumer group and transactional ids begin with it (and with the topic prefix).
+        programmes: versions to publish at start if they are new.
+        datadir: Faust's working folder, one per worker; None makes a temporary one.
+        shutdown_seconds: after a stop was asked for, the process is gone by then.
+    """
+
+    cluster: Cluster
+    app: str = "stammgast"
+    layout: Layout = field(default_factory=Layout)
+    inbound: Mapping[str, Inbound] = field(default_factory=default_inbound)
+    programmes: Sequence[Programme] = ()
+    clock: ClockMode = "wall"
+    max_clock_skew_us: int = MAX_CLOCK_SKEW_US
+    max_event_bytes: int = MAX_EVENT_BYTES
+    shutdown_seconds: float = 15.0
+    datadir: Path | None = None
+
+    @property
+    def group(self) -> str:
+        """The consumer group. Two deployments on one Kafka differ in their prefix and must not fence each other."""
+        return f"{self.layout.prefix}{self.app}"
+
+
+class Watch:
+    """Tells telemetry what keepers and intake did."""
+
+    def __init__(self, metrics: Metrics, progress: Progress) -> None:
+        self._metrics = metrics
+        self._progress = progress
+
+    def decided(self, decisions: Sequence[Decision], rejects: Sequence[str], seconds: float) -> None:
+        """A keeper's turn was committed."""
+        self._metrics.count_decisions(decisions)
+        for reason in rejects:
+            self._metrics.count_reject(reason)
+        self._metrics.batch_seconds.labels("rewards").observe(seconds)
+        self._progress.worked()
+
+    def waiting(self, partition: int, records: int, oldest_ms: int | None) -> None:
+        """Facts wait in a keeper's queue."""
+        self._metrics.set_oldest_undecided(partition, oldest_ms)
+
+    def gone(self, partition: int) -> None:
+        """A partition is no longer ours."""
+        self._metrics.set_oldest_undecided(partition, None)
+
+    def sent(self, taken: Taken, seconds: float) -> None:
+        """Intake's consignment is held by the brokers."""
+        self._metrics.count_facts(taken.facts)
+        for reason, number in taken.rejects.items():
+            self._metrics.rejects.labels(reason).inc(number)
+        self._metrics.batch_seconds.labels("intake").observe(seconds)
+        self._progress.worked()
+
+
+class Flow:
+    """The batch consumer, as keepers steer it: by number of the partition of `facts`."""
+
+    def __init__(self, app: Any, topic: str) -> None:
+        self._app = app
+        self._topic = topic
+
+    def _place(self, partition: int) -> Any:
+        return TP(self._topic, partition)
+
+    def pause(self, partition: int) -> None:
+        """Take nothing more from it."""
+        self._app.consumer.pause(self._place(partition))
+
+    def resume(self, partition: int) -> None:
+        """Let it flow again."""
+        self._app.consumer.resume(self._place(partition))
+
+    def reopen(self, partition: int) -> None:
+        """Ask its keeper for the position, and read on from there."""
+        self._app.consumer.reopen(self._place(partition))
+
+
+class Worker:
+    """One worker. `run` prepares, works until it is told to stop, and stops; use it once, in one event loop."""
+
+    def __init__(self, settings: WorkerSettings, metrics: Metrics, health: Health) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._progress = Progress()
+        self._watch = Watch(metrics, self._progress)
+        self._versions: dict[str, Programme] = {}
+        self._stop = asyncio.Event()
+        self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transactional = True
+        self._facts = settings.layout.name(FACTS)
+        self._app: Any = None
+        self._keepers: Keepers
+        self._pump: Pump
+        self._producer: Any = None
+
+    def stop(self) -> None:
+        """Ask it to stop; returns at once."""
+        self._stop.set()
+
+    # ------------------------------------------------------------------------------------------------------ lifetime
+
+    async def run(self) -> None:
+        """Prepare, work, stop.
+
+        Errors: KafkaTrouble where the start is refused; WorkerDied where the running process cannot go on.
+        """
+        await self._prepare()
+        with self._data_folder() as folder:
+            await self._build(folder)
+            try:
+                await self._work()
+            except BaseException:
+                await self._shut_down(DYING_SECONDS, finish=False)
+                raise
+            await self._shut_down(self._settings.shutdown_seconds, finish=True)
+
+    async def _prepare(self) -> None:
+        """Topics are there, versions are published and known; what this broker can do is known."""
+        settings = self._settings
+        batches.check_environment()
+        can = await capabilities(settings.cluster)
+        self._transactional = can.transactions
+        logs = await ensure(settings.cluster, settings.layout)
+        if settings.programmes:
+            outcome = await publish_new(settings.cluster, settings.layout.prefix, settings.programmes)
+            for version in outcome.written:
+                log.info("programme published", programme=version.name, version=version.version, hash=version.hash)
+        await self._reload_programmes()
+        log.info("logs found", logs=logs, partitions=settings.layout.partitions, programmes=len(self._versions))
+        if not self._versions:
+            log.warning("no programme is published: purchases are counted and earn nothing until one is")
+        if not can.transactions:
+            log.warning(
+                "this broker knows no transactions: decisions are written plainly, and only ONE worker may run",
+                answer=can.reason,
+                note=MEMORY_ONLY,
+            )
+
+    async def _reload_programmes(self) -> None:
+        self._versions.update(await load_published(self._settings.cluster, self._settings.layout.prefix))
+
+    @contextlib.contextmanager
+    def _data_folder(self) -> Any:
+        if self._settings.datadir is not None:
+            yield self._settings.datadir
+            return
+        with tempfile.TemporaryDirectory(prefix="stammgast-worker-") as folder:
+            yield Path(folder)
+
+    async def _build(self, folder: Path) -> None:
+        settings, layout = self._settings, self._settings.layout
+        inbound = rules_of(settings.inbound, layout, settings.max_clock_skew_us, settings.max_event_bytes)
+        partitions = layout.partitions * (1 + len(inbound))
+        app = self._app = faust.App(
+            settings.group, datadir=folder, store="memory://", **batches.app_settings(settings.cluster, partitions)
+        )
+        batches.configure(app, self._start_offset)
+        self._producer = settings.cluster.new_producer(idempotent=self._transactional)
+        await settings.cluster.start(self._producer)
+        self._keepers = Keepers(self._tools(Flow(app, self._facts)))
+        self._pump = Pump(self._died, self._watch.sent)
+        intake = Intake(self._producer, layout, inbound)
+        app.agent(batches.batch_topic(app, *inbound), name="intake", concurrency=1)(intake_agent(intake, self._pump))
+        app.agent(batches.batch_topic(app, self._facts), name="rewards", concurrency=1)(rewards_agent(self._keepers))
+        app.on_partitions_revoked.connect(self._revoked, weak=False)
+        app.on_partitions_assigned.connect(self._assigned, weak=False)
+
+    def _tools(self, flow: Flow) -> Tools:
+        settings = self._settings
+        partitions = settings.layout.partitions
+        return Tools(
+            app=settings.group,
+            layout=settings.layout,
+            new_producer=lambda name: settings.cluster.new_producer(transactional_id=name),
+            recover=self._recover,
+            new_ledger=lambda partition: Partition(partition, self._versions),
+            reload_programmes=self._reload_programmes,
+            partition_of=lambda key: partition_for(key, partitions),
+            flow=flow,
+            watch=self._watch,
+            died=self._died,
+            fenced=self._fenced,
+            transactional=self._transactional,
+        )
+
+    async def _recover(self, partition: int, ledger: Ledger) -> Recovered:
+        cluster, layout = self._settings.cluster, self._settings.layout
+        decisions = read_partition(cluster, layout.name(POINTS_LOG), partition)
+        facts = read_partition(cluster, self._facts, partition)
+        return await recover(ledger, decisions, facts, f"{self._facts}/{partition}")
+
+    # ------------------------------------------------------------------------------------------- called by the consumer
+
+    async def _start_offset(self, place: Any) -> int | None:
+        return await self._keepers.position(place.partition) if place.topic == self._facts else None
+
+    async def _revoked(self, _app: Any, revoked: Iterable[Any], **_: Any) -> None:
+        await self._keepers.revoked()
+
+    async def _assigned(self, _app: Any, assigned: Iterable[Any], **_: Any) -> None:
+        mine = [place.partition for place in assigned if place.topic == self._facts]
+        log.info("assigned", partitions=sorted(mine))
+        self._keepers.assign(mine)
+
+    def _fenced(self, partition: int) -> None:
+        self._keepers.fenced(partition)
+
+    def _died(self, error: BaseException) -> None:
+        if not self._death.done():
+            self._death.set_exception(error)
+
+    # ---------------------------------------------------------------------------------------------------------- at work
+
+    async def _work(self) -> None:
+        """Until a stop is asked for. Errors: WorkerDied."""
+        clock = Clock(
+            self._settings.clock,
+            self._facts,
+            self._producer,
+            lambda: list(self._keepers),
+            lambda time_us: Book(self._versions.values()).at(time_us),
+            self._pump.quiet,
+        )
+        self._health.add("keepers", self._keepers_ready)
+        self._health.add("progress", self._progress.probe)
+        async with _tasks(self._start(), clock.run(), self._measure()) as running:
+            ends = [asyncio.ensure_future(waiting) for waiting in (self._stop.wait(), self._app._crashed.wait())]
+            try:
+                done, _ = await asyncio.wait([*ends, self._death, *running], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for end in ends:
+                    end.cancel()
+            self._raise_if_dead(done)
+
+    async def _start(self) -> None:
+        await self._app.start()
+        await asyncio.Event().wait()
+
+    def _raise_if_dead(self, done: Iterable[Any]) -> None:
+        """Turn whatever ended the work into one clear message, unless somebody asked for the end."""
+        reason = self._app.crash_reason
+        for end in done:
+            if not end.cancelled() and end.exception() is not None:
+                reason = end.exception()
+        if reason is None and self._stop.is_set():
+            return
+        if isinstance(reason, KafkaTrouble):
+            raise reason
+        log.error("the worker cannot go on", exc_info=reason)
+        raise WorkerDied(
+            f"the worker ends, nothing is lost, start it again: {type(reason).__name__}: {reason}"
+        ) from reason
+
+    def _keepers_ready(self) -> tuple[bool, str]:
+        if not self._keepers.joined:
+            return False, "not yet a member of the consumer group"
+        opening = [keeper.partition for keeper in self._keepers if keeper.state != "open"]
+        if opening:
+            return False, f"partitions not open: {opening}"
+        return True, f"{len(self._keepers.assigned)} partitions open"
+
+    async def _measure(self) -> None:
+        """Lag, and whether it shrinks, for ever."""
+        done_before: dict[Any, int] = {}
+        while True:
+            await asyncio.sleep(MEASURE_SECONDS)
+            behind = 0
+            for place, (done, end) in self._positions().items():
+                if done_before.get(place, done) < done:
+                    self._progress.worked()
+                done_before[place] = done
+                behind += max(0, end - done)
+                self._metrics.lag_records.labels(place.topic, str(place.partition)).set(max(0, end - done))
+            self._progress.waiting(behind)
+
+    def _positions(self) -> dict[Any, tuple[int, int]]:
+        """{partition: (worked off up to, end of the log)} for what this worker reads."""
+        consumer, found = self._app.consumer, {}
+        for place, progress in list(getattr(consumer, "_progress", {}).items()):
+            end = consumer.highwater(place)
+            if end is not None:
+                worked = progress.next if progress.idle else progress.done
+                found[place] = (progress.after if worked is None else worked, end)
+        return found
+
+    # ------------------------------------------------------------------------------------------------------------- stop
+
+    async def _shut_down(self, seconds: float, *, finish: bool) -> None:
+        """Finish or abort what is under way, commit, leave the group; gone after `seconds`, come what may."""
+        log.info("stopping", seconds=seconds)
+        guard = threading.Timer(seconds, _give_up, [seconds])
+        guard.daemon = True
+        guard.start()
+        with contextlib.suppress(Exception):
+            self._app.consumer.stop_flow()
+            self._app.flow_control.suspend()
+        if finish:
+            await self._bounded(self._pump.drain(seconds * FINISH_SHARE), seconds)
+        await self._bounded(self._keepers.close(), seconds)
+        await self._bounded(self._app.stop(), seconds)
+        await self._bounded(self._producer.stop(), seconds)
+        guard.cancel()
+        log.info("stopped")
+
+    async def _bounded(self, work: Awaitable[object], seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await work
+        except Exception as error:  # noqa: BLE001  a good-bye that fails must not hide why we leave
+            log.warning("while stopping", error=f"{type(error).__name__}: {error}")
+
+
+def _give_up(seconds: float) -> None:
+    """The event loop is stuck: what is not committed will be decided again by the next owner."""
+    log.error("not stopped in time, ended hard", seconds=seconds)
+    os._exit(1)
+
+
+@contextlib.asynccontextmanager
+async def _tasks(*works: Any) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Run these beside the body; cancelled at its end."""
+    running = [asyncio.create_task(work) for work in works]
+    try:
+        yield running
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=1)
+
+
+async def serve(settings: WorkerSettings, metrics: Metrics, health: Health, metrics_url: str = "") -> None:
+    """Run a worker until SIGTERM or SIGINT.
+
+    Errors: as `Worker.run`.
+    """
+    log.info("worker starts", kafka=settings.cluster.bootstrap, group=settings.group, metrics=metrics_url)
+    worker = Worker(settings, metrics, health)
+    on_signals(worker.stop)
+    await worker.run()
+
+
+def on_signals(stop: Callable[[], None]) -> None:
+    """Call `stop` in this event loop on SIGTERM and SIGINT."""
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop)
