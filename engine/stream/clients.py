@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,9 @@ REQUEST_TIMEOUT_MS = 30_000
 #: First contact at start. Too small: a broker that is just starting is reported as unreachable. Too large: somebody who
 #: mistyped --bootstrap waits that long for the message that says so.
 CONNECT_TIMEOUT_S = 10.0
+#: Last words of a client. Too small: what waits in a producer is dropped although the broker lives. Too large: leaving a
+#: dead broker takes that long.
+STOP_TIMEOUT_S = 10.0
 #: How long a transaction may stay open without its owner. Too small: a batch that is slow to decide is aborted under
 #: the keeper. Too large: after a death, readers of committed records wait that long for what follows.
 TRANSACTION_TIMEOUT_MS = 10_000
@@ -146,7 +149,9 @@ class Cluster:
             await self.start(client)
             yield client
         finally:
-            await stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await stop()
 
     async def start(self, client: Any) -> None:
         """Start a client within CONNECT_TIMEOUT_S.
