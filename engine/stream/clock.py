@@ -74,9 +74,10 @@ class Clock:
 
     async def run(self) -> None:
         """Look again and again, until cancelled. Errors: KafkaError."""
-        while self._mode != "off":
+        while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+            if self._mode != "off":
+                await self.look()
 
     async def look(self) -> int:
         """Append the ticks that are due now; returns how many."""

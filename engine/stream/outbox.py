@@ -7,13 +7,13 @@ partition, which everybody here does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from engine.stream.clients import RECORD_BYTES, RecordTooLarge, acknowledged
 from schemas.rejects import Rejected
 
 Header = tuple[str, bytes]
+NONE: list[Header] = []
 Place = tuple[str, int]
 
 OUR_HEADERS = "stammgast-"
@@ -43,9 +43,9 @@ class Outbox:
         self.records = 0
 
     def add(
-        self, place: Place, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Sequence[Header] = ()
+        self, place: Place, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: list[Header] = NONE
     ) -> None:
-        """Put one record into the consignment.
+        """Put one record into the consignment; headers must be a list, aiokafka's compiled builder takes nothing else.
 
         Errors: RecordTooLarge when the topic takes no such record.
         """
