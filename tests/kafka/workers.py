@@ -1,0 +1,119 @@
+"""Small Faust workers on the batch transport, inside the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from engine.stream.batches import (
+    BUDGET_BYTES,
+    StartOffset,
+    app_settings,
+    batch_topic,
+    configure,
+    read_after,
+    records_of,
+)
+from engine.stream.clients import Cluster
+
+PATIENCE_S = 30.0
+
+Handle = Callable[[Any], None]
+
+
+class Collector:
+    """An agent's handler that keeps what it is given, per partition, and acknowledges as told."""
+
+    def __init__(self, *, acknowledge: bool = True) -> None:
+        self.acknowledge = acknowledge
+        self.values: dict[int, list[bytes]] = {}
+        self.offsets: dict[int, list[int]] = {}
+        self.batches: dict[int, list[tuple[int, int, int]]] = {}
+        self.events: list[Any] = []
+        self._changed = asyncio.Event()
+
+    def __call__(self, event: Any) -> None:
+        records = records_of(event)
+        partition = records[0].partition
+        self.values.setdefault(partition, []).extend(record.value for record in records)
+        self.offsets.setdefault(partition, []).extend(record.offset for record in records)
+        edges = (read_after(event), records[0].offset, records[-1].offset)
+        self.batches.setdefault(partition, []).append(edges)
+        if self.acknowledge:
+            event.ack()
+        else:
+            self.events.append(event)
+        self._changed.set()
+
+    def count(self, partition: int = 0) -> int:
+        """Records of a partition so far, repeated ones included."""
+        return len(self.values.get(partition, ()))
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds; looks after every batch."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@asynccontextmanager
+async def running(
+    cluster: Cluster,
+    group: str,
+    topics: Iterable[str],
+    handle: Handle,
+    *,
+    partitions: int = 1,
+    start_offset: StartOffset | None = None,
+    budget_bytes: int = BUDGET_BYTES,
+    **settings: Any,
+) -> AsyncIterator[Any]:
+    """A worker whose one agent hands every event to `handle`; yields the app, stops it in the end."""
+    with tempfile.TemporaryDirectory(prefix="stammgast-worker-") as folder:
+        defaults = app_settings(cluster, partitions) | {"broker_commit_interval": 0.2, "datadir": folder}
+        app = faust.App(group, **(defaults | settings))
+        configure(app, start_offset, budget_bytes=budget_bytes)
+
+        async def batches(stream: Any) -> None:
+            async for event in stream.noack().events():
+                handle(event)
+
+        app.agent(batch_topic(app, *topics), name=f"{group}-batches")(batches)
+        app.finalize()
+        await app.start()
+        try:
+            yield app
+        finally:
+            async with asyncio.timeout(PATIENCE_S):
+                await app.stop()
+
+
+async def crashed(app: Any) -> BaseException:
+    """Wait until an app ends by itself; returns why."""
+    async with asyncio.timeout(PATIENCE_S):
+        await app._crashed.wait()
+    reason: BaseException = app._crash_reason
+    return reason
+
+
+async def eventually(holds: Callable[[], Any], wanted: Any) -> None:
+    """Ask an awaitable question until the answer is the one that is wanted."""
+    answer = None
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while (answer := await holds()) != wanted:
+                await asyncio.sleep(0.1)  # nothing on the broker tells us
+    except TimeoutError:
+        raise AssertionError(f"wanted {wanted!r}, last answer {answer!r}") from None
+
+
+def place(topic: str, partition: int = 0) -> TP:
+    """A partition as Faust names it."""
+    return TP(topic, partition)
