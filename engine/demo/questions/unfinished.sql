@@ -1,4 +1,4 @@
--- How far the tables are: events that came in (as facts or rejects), facts without a whole answer, and the end of each log as read.
+-- How far the tables are: events that came in (as facts or rejects), and facts without a whole answer.
 with answered as (
     select partition, fact_position
     from decisions
@@ -8,5 +8,4 @@ with answered as (
 select (select count(*) from facts where source not like 'urn:stammgast:%')
         + (select count(*) from rejects where topic not like '%facts') as taken_in,
     (select count(*) from facts as f left join answered as a on a.partition = f.partition and a.fact_position = f.position
-        where a.partition is null) as undecided,
-    (select count(*) from facts) as facts, (select count(*) from decisions) as decisions, (select count(*) from rejects) as rejects;
+        where a.partition is null) as undecided;
