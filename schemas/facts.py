@@ -7,9 +7,10 @@ decimal text, so that one event has one form however its numbers were written.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from typing_extensions import TypedDict  # pydantic reads this one on Python 3.11
 
 PURCHASE = "stammgast.purchase.v1"
 REFUND = "stammgast.refund.v1"
