@@ -14,7 +14,7 @@
 -- .771 / .759; mean p .758 / .751, where .710 / .701 stayed away. One prior purchase in 100 days stands in for a population too small to tell.
 create or replace macro churn_as_of(day, horizon_days) as table (
     with asked as (
-        select cast(day as date) as as_of, cast(horizon_days as integer) as horizon_days, c.time_zone, s.churn_threshold as threshold
+        select cast(day as date) as as_of, cast(horizon_days as integer) as horizon, c.time_zone, s.churn_threshold as threshold
         from staging.clock as c
         cross join staging.settings as s
     ),
@@ -79,9 +79,9 @@ create or replace macro churn_as_of(day, horizon_days) as table (
     ),
 
     chances as (
-        select r.*, a.as_of, a.horizon_days, a.threshold,
+        select r.*, a.as_of, a.horizon, a.threshold,
             1 / (1 + r.mu / (r.rate + r.mu) * (pow(1 + (r.rate + r.mu) * r.s / (r.r + r.x), r.r + r.x) - 1)) as alive,
-            pow((r.alpha + r.t) / (r.alpha + r.t + (1 - exp(-r.mu * a.horizon_days)) / r.mu), r.r + r.x) as p_none_if_alive
+            pow((r.alpha + r.t) / (r.alpha + r.t + (1 - exp(-r.mu * a.horizon)) / r.mu), r.r + r.x) as p_none_if_alive
         from rates as r
         cross join asked as a
     ),
@@ -92,7 +92,7 @@ create or replace macro churn_as_of(day, horizon_days) as table (
         from chances
     )
 
-    select member_id, as_of, horizon_days, p_no_purchase, p_no_purchase > threshold as flagged, threshold,
+    select member_id, as_of, horizon as horizon_days, p_no_purchase, p_no_purchase > threshold as flagged, threshold,
         usual_gap_days, cast(s as integer) as silent_days,
         case
             when x = 0 then printf('bought once, silent for %d days', s)
