@@ -61,6 +61,12 @@ ASK_TIMEOUT_S = REQUEST_TIMEOUT_MS / 1000
 #: The last commit before a rebalance. Too small: more is read twice after it. Too large: the rebalance waits.
 LAST_COMMIT_S = 3.0
 
+#: A worker that is silent so long is thrown out of the group. Too small: a worker that is merely busy is thrown out. Too
+#: large: after a death its partitions stand still that long.
+SESSION_S = 10.0
+#: The same at the embedded broker, which keeps whoever joins a group waiting for half of it, and has one worker only.
+EMBEDDED_SESSION_S = 3.0
+
 #: Asked once per assignment and partition: where to read on. None: at the group's offset, or at the log's beginning.
 StartOffset = Callable[[TP], Awaitable[int | None]]
 
@@ -462,11 +468,12 @@ def configure(app: Any, start_offset: StartOffset | None = None, *, budget_bytes
     return transport
 
 
-def app_settings(cluster: Cluster, partitions: int) -> dict[str, Any]:
+def app_settings(cluster: Cluster, partitions: int, *, session_s: float = SESSION_S) -> dict[str, Any]:
     """Settings of a `faust.App` that the batch transport needs, the cluster's security included.
 
     Args:
         partitions: how many partitions the worker may read at once, all topics together.
+        session_s: SESSION_S, or EMBEDDED_SESSION_S at the embedded broker.
     """
     return {
         "broker": [f"kafka://{server}" for server in cluster.bootstrap.split(",")],
@@ -481,9 +488,9 @@ def app_settings(cluster: Cluster, partitions: int) -> dict[str, Any]:
         "broker_max_poll_records": FETCH_RECORDS,
         "consumer_max_fetch_size": FETCH_BYTES,
         "consumer_auto_offset_reset": "earliest",
-        # A dead worker is noticed after the session; too small and a busy one is thrown out of the group.
-        "broker_session_timeout": 10.0,
-        "broker_heartbeat_interval": 3.0,
+        "broker_session_timeout": session_s,
+        "broker_heartbeat_interval": session_s / 4,
+        # How long a rebalance waits for members that finish their work; longer than a keeper takes to rest.
         "broker_rebalance_timeout": 30.0,
         # At least the session timeout, or Faust refuses; far below its default for producers, 20 minutes.
         "broker_request_timeout": REQUEST_TIMEOUT_MS / 1000,
@@ -536,7 +543,9 @@ def size_in_memory(batch: Iterable[ConsumerRecord]) -> int:
 
 
 __all__ = [
+    "EMBEDDED_SESSION_S",
     "PINS",
+    "SESSION_S",
     "BatchConsumer",
     "BatchTransport",
     "EnvironmentUnfitError",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from faust.types import TP
@@ -13,7 +15,7 @@ from engine.stream.clients import Cluster, read_partition
 from tests.kafka.harness import abort_records, create_topic, group_offset, log_end, set_group_offset, write
 from tests.kafka.workers import Collector, crashed, eventually, place, running
 
-SMALL_FETCHES = {"broker_max_poll_records": 7}
+SMALL_FETCHES: dict[str, Any] = {"broker_max_poll_records": 7}
 
 
 def numbered(count: int, start: int = 0) -> list[bytes]:
@@ -26,7 +28,7 @@ def numbered(count: int, start: int = 0) -> list[bytes]:
 @pytest.mark.kafka
 @pytest.mark.parametrize("hole", [1, 2, 1000])
 @pytest.mark.parametrize("fetches", [{}, SMALL_FETCHES], ids=["inside", "between"])
-async def test_holes_do_not_stop_commits(cluster: Cluster, prefix: str, hole: int, fetches: dict[str, int]) -> None:
+async def test_holes_do_not_stop_commits(cluster: Cluster, prefix: str, hole: int, fetches: dict[str, Any]) -> None:
     """Holes of 1, 2 and 1,000 offsets, inside a batch and between two: nothing is lost and the group reaches the end."""
     topic = await create_topic(cluster, f"{prefix}t")
     for part in range(4):
@@ -66,7 +68,7 @@ async def test_a_start_in_a_hole_commits_on(cluster: Cluster, prefix: str) -> No
         await write(cluster, topic, 0, numbered(5, 5 * part), hole=2)
         collector = Collector()
         async with running(cluster, group, [topic], collector):
-            await collector.until(lambda: collector.count() >= 5)
+            await collector.until(lambda collector=collector: collector.count() >= 5)  # type: ignore[misc]
             await eventually(lambda: group_offset(cluster, group, topic), await log_end(cluster, topic))
         assert collector.values[0] == numbered(5, 5 * part)
 
@@ -220,21 +222,21 @@ async def test_a_slow_partition_is_no_longer_read_and_others_flow(any_cluster: C
     for partition in (0, 1):
         await write(any_cluster, topic, partition, [b"x" * 1000] * 10_000)
     collector = Collector()
-    slow: list[object] = []
+    slow: list[Any] = []
 
-    def handle(event: object) -> None:
-        collector.acknowledge = event.message.partition == 1  # type: ignore[attr-defined]
+    def handle(event: Any) -> None:
+        collector.acknowledge = event.message.partition == 1
         collector(event)
         slow.extend([] if collector.acknowledge else [event])
 
-    budget = {"budget_bytes": 2_000_000, "partitions": 2, "broker_max_poll_records": 200}
+    budget: dict[str, Any] = {"budget_bytes": 2_000_000, "partitions": 2, "broker_max_poll_records": 200}
     async with running(any_cluster, f"{prefix}g", [topic], handle, **budget):
         await collector.until(lambda: collector.count(1) == 10_000)
         assert 0 < collector.count(0) < 1_000
         while collector.count(0) < 10_000:
             seen = collector.count(0)
             while slow:
-                slow.pop(0).ack()  # type: ignore[attr-defined]
+                slow.pop(0).ack()
             await collector.until(lambda seen=seen: collector.count(0) > seen)  # type: ignore[misc]
             assert collector.count(0) - seen < 1_200
 
@@ -278,9 +280,9 @@ async def test_partitions_move_without_a_loss(any_cluster: Cluster, prefix: str)
     async def start_offset(tp: TP) -> int:
         return decided[tp.partition]
 
-    def deciding(collector: Collector):  # type: ignore[no-untyped-def] # noqa: ANN202
-        def handle(event: object) -> None:
-            for record in event.message.value:  # type: ignore[attr-defined]
+    def deciding(collector: Collector) -> Callable[[Any], None]:
+        def handle(event: Any) -> None:
+            for record in event.message.value:
                 if record.offset >= decided[record.partition]:
                     decided[record.partition] = record.offset + 1
                     taken[record.partition].append(record.offset)
@@ -293,7 +295,7 @@ async def test_partitions_move_without_a_loss(any_cluster: Cluster, prefix: str)
             for partition in range(4):
                 await write(any_cluster, topic, partition, numbered(50))
 
-    settings = {"partitions": 4, "start_offset": start_offset}
+    settings: dict[str, Any] = {"partitions": 4, "start_offset": start_offset}
     async with running(any_cluster, group, [topic], deciding(ours), **settings):
         await feed(2)
         await ours.until(lambda: sum(decided.values()) == 400)

@@ -13,6 +13,8 @@ from faust.types import TP
 
 from engine.stream.batches import (
     BUDGET_BYTES,
+    EMBEDDED_SESSION_S,
+    SESSION_S,
     StartOffset,
     app_settings,
     batch_topic,
@@ -20,7 +22,7 @@ from engine.stream.batches import (
     read_after,
     records_of,
 )
-from engine.stream.clients import Cluster
+from engine.stream.clients import Cluster, capabilities
 
 PATIENCE_S = 30.0
 
@@ -77,7 +79,9 @@ async def running(
 ) -> AsyncIterator[Any]:
     """A worker whose one agent hands every event to `handle`; yields the app, stops it in the end."""
     with tempfile.TemporaryDirectory(prefix="stammgast-worker-") as folder:
-        defaults = app_settings(cluster, partitions) | {"broker_commit_interval": 0.2, "datadir": folder}
+        session_s = SESSION_S if (await capabilities(cluster)).transactions else EMBEDDED_SESSION_S
+        defaults = app_settings(cluster, partitions, session_s=session_s)
+        defaults |= {"broker_commit_interval": 0.2, "datadir": folder}
         app = faust.App(group, **(defaults | settings))
         configure(app, start_offset, budget_bytes=budget_bytes)
 
@@ -108,8 +112,8 @@ async def eventually(holds: Callable[[], Any], wanted: Any) -> None:
     answer = None
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while (answer := await holds()) != wanted:
-                await asyncio.sleep(0.1)  # nothing on the broker tells us
+            while (answer := await holds()) != wanted:  # noqa: ASYNC110 - the broker tells nobody
+                await asyncio.sleep(0.1)
     except TimeoutError:
         raise AssertionError(f"wanted {wanted!r}, last answer {answer!r}") from None
 
