@@ -1,0 +1,229 @@
+"""The file and its one transaction: all of a batch or none, once, and one clear sentence when the file cannot be used."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from engine.settings import No, UsageError
+from projections import sql
+from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, OutOfOrder, Record, Warehouse, explanation
+from tests.projections import given
+
+STORY = [
+    {"type": "purchase", "id": "p1", "subject": "anna", "time": "2026-03-01T10:00:00Z",
+     "decision": {"entries": [{"entry_id": "e1", "points": 10, "rule_id": "base"}],
+                  "tiers": [{"tier": "guest", "since": "2026-03-01T10:00:00.000000Z"}]}},
+    {"type": "refund", "id": "r1", "subject": "anna", "time": "2026-03-05T10:00:00Z", "data": {"order_id": "p1", "amount_minor": 400},
+     "decision": {"entries": [{"entry_id": "c1", "kind": "clawback", "points": -4, "rule_id": "base", "burns": [["e1", 4]]}]}},
+    {"type": "review", "id": "w1", "subject": "anna", "time": "2026-03-06T10:00:00Z", "data": {"sku": "tea", "rating": 7}},
+    {"type": "visit", "id": "v1", "subject": "bert", "time": "2026-03-07T10:00:00Z", "data": {"store": "mitte"}},
+    {"type": "joined", "id": "j1", "subject": "bert", "time": "2026-03-08T10:00:00Z", "data": {"via": "flyer"}},
+    {"type": "purchase", "id": "p2", "subject": "bert", "time": "2026-04-08T10:00:00Z"},
+]  # fmt: skip
+
+
+def everything(warehouse: Warehouse) -> dict[str, list[dict[str, object]]]:
+    """All rows of all marts, in an order that does not depend on the database."""
+    return {name: sorted(given.rows(warehouse, f"from {name}"), key=repr) for name in sql.names("marts") if name != "meta"}  # noqa: S608
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Path]:
+    """A file that another process holds."""
+    path = tmp_path / "held.duckdb"
+    code = "import sys; from projections.warehouse import Warehouse; w = Warehouse.open(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        yield path
+        process.kill()
+
+
+def test_a_second_delivery_changes_nothing() -> None:
+    """Records at or below the position are left out, whole batches and overlapping ones."""
+    facts, decisions = given.records(STORY)
+    with given.warehouse(STORY) as warehouse:
+        once = everything(warehouse)
+        warehouse.apply(facts, decisions)
+        warehouse.apply(facts[2:5], decisions[1:])
+
+        assert once == everything(warehouse)
+        assert warehouse.positions(FACTS) == {0: 6}
+
+
+def test_batches_do_not_matter(tmp_path: Path) -> None:
+    """A rebuild record by record, from Arrow tables, across a restart, gives the same rows as one batch."""
+    facts, decisions = given.records(STORY)
+    path = tmp_path / "b.duckdb"
+    for number, record in enumerate(facts):
+        with Warehouse.open(path, log_id="test") as warehouse:
+            columns = zip(*[record], strict=True)
+            table = pa.table([pa.array(c, t) for c, t in zip(columns, LOG_SCHEMA.types, strict=True)], schema=LOG_SCHEMA)
+            warehouse.apply(table, decisions[number : number + 1])
+    with Warehouse.open(path, log_id="test") as warehouse, given.warehouse(STORY) as at_once:
+        assert everything(at_once) == everything(warehouse)
+        assert at_once.positions(DECISIONS) == warehouse.positions(DECISIONS)
+
+
+def test_a_failure_in_the_middle_leaves_no_rows_and_no_position() -> None:
+    """Rows and positions are one transaction; a fact that is no fact takes its whole batch back."""
+    facts, decisions = given.records(STORY)
+    broken = Record(0, 5, 0, b'{"id": "without the rest"}')
+    with given.warehouse(STORY[:2]) as warehouse:
+        before = everything(warehouse)
+        with pytest.raises(duckdb.Error):
+            warehouse.apply([*facts[3:5], broken], decisions[3:])
+
+        assert before == everything(warehouse)
+        assert (warehouse.positions(FACTS), warehouse.positions(DECISIONS)) == ({0: 2}, {0: 2})
+        warehouse.apply(facts, decisions)
+        assert warehouse.positions(FACTS) == {0: 6}
+
+
+def test_a_killed_process_leaves_whole_batches(tmp_path: Path) -> None:
+    """After a kill in the middle of a transaction the file holds the batches that were committed, positions included."""
+    path = tmp_path / "k.duckdb"
+    code = (
+        "import os, sys, signal; from tests.projections import given, test_warehouse as t; from projections.warehouse import *\n"
+        "facts, decisions = given.records(t.STORY); w = Warehouse.open(sys.argv[1], log_id='test'); w.apply(facts[:3], decisions[:3])\n"
+        "real = w._run\n"
+        "def run(script, inputs):\n"
+        "    real(script, inputs)\n"
+        "    if script == 'staging/positions': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "w._run = run; w.apply(facts, decisions)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
+    with Warehouse.open(path, log_id="test") as warehouse, given.warehouse(STORY[:2]) as two:
+        assert everything(two) == everything(warehouse)
+        assert warehouse.positions(FACTS) == {0: 2}
+
+
+def test_the_same_offset_twice_in_a_batch_is_a_broken_reader() -> None:
+    """Nothing of such a batch is applied."""
+    facts, _ = given.records(STORY)
+    with given.warehouse(()) as warehouse:
+        with pytest.raises(OutOfOrder):
+            warehouse.apply([*facts[1:], facts[2]])
+        assert warehouse.positions(FACTS) == {0: 0}
+
+
+def test_a_file_of_other_logs_is_refused_and_fresh_sets_it_aside(tmp_path: Path) -> None:
+    """The message names --fresh; the old file stays under another name."""
+    path = tmp_path / "c.duckdb"
+    Warehouse.open(path, log_id="one").close()
+    with pytest.raises(UsageError, match="--fresh") as refusal:
+        Warehouse.open(path, log_id="two")
+    Warehouse.open(path, log_id="two", fresh=True).close()
+    (old,) = tmp_path.glob("c.duckdb.*.old")
+
+    assert refusal.value.exit_code == 2
+    with Warehouse.open(old) as aside:
+        assert aside.log_id == "one"
+
+
+def test_tables_of_another_version_are_refused(tmp_path: Path) -> None:
+    """The file is a cache: it is rebuilt rather than bent."""
+    path = tmp_path / "v.duckdb"
+    with Warehouse.open(path) as warehouse:
+        warehouse.connection.execute("update staging.identity set tables_hash = 'older'")
+    with pytest.raises(UsageError, match="another version"):
+        Warehouse.open(path)
+
+
+def test_views_follow_the_program(tmp_path: Path) -> None:
+    """Views are made anew when their SQL changed; rows stay."""
+    path = tmp_path / "v.duckdb"
+    with Warehouse.open(path, log_id="test") as warehouse:
+        warehouse.apply(*given.records(STORY))
+        warehouse.connection.execute("update staging.identity set views_hash = 'older'")
+        warehouse.connection.execute("create or replace view balances as select 1 as nothing")
+    with Warehouse.open(path) as warehouse:
+        assert [row["available"] for row in given.rows(warehouse, "select available from balances")] == [6]
+
+
+def test_settings_stand_in_the_rows(tmp_path: Path) -> None:
+    """Horizon and threshold of the churn flag are those of the last start."""
+    path = tmp_path / "s.duckdb"
+    with Warehouse.open(path, log_id="test") as warehouse:
+        warehouse.apply(*given.records(STORY))
+    with Warehouse.open(path, churn_horizon_days=30, churn_threshold=0.9) as warehouse:
+        found = given.rows(warehouse, "select distinct horizon_days, threshold from churn_flags")
+
+    assert found == [{"horizon_days": 30, "threshold": 0.9}]
+
+
+def test_a_held_file_is_named_with_its_holder(held: Path) -> None:
+    """A second writer is told who holds the file and how to ask it."""
+    with pytest.raises(No, match=r"held by another process \(.*PID \d+.*stammgast query") as refusal:
+        Warehouse.open(held)
+    assert refusal.value.exit_code == 1
+
+
+def test_what_is_no_database_is_said_so(tmp_path: Path) -> None:
+    """A file of something else, a folder that is not there."""
+    path = tmp_path / "x.duckdb"
+    path.write_bytes(b"this is a shopping list" * 400)
+    with pytest.raises(No, match="no readable DuckDB file.*--fresh"):
+        Warehouse.open(path)
+    with pytest.raises(No, match="--db"):
+        Warehouse.open(tmp_path / "nowhere" / "x.duckdb")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 12 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(tmp_path)], check=False, capture_output=True)
+    if mount.returncode:
+        pytest.skip(f"no small file system here: {mount.stderr.decode().strip()}")
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
+    """The error is told as a full disk, and with room again the file goes on from whole batches to the same rows."""
+    notes = [{"type": "visit", "id": f"v{n}", "subject": f"m{n}", "time": "2026-03-01T10:00:00Z"} for n in range(40_000)]
+    facts, decisions = given.records(notes)
+    path, ballast = small_disk / "full.duckdb", small_disk / "ballast"
+    ballast.write_bytes(os.urandom(8_000_000))
+    with pytest.raises((No, duckdb.Error)) as trouble, Warehouse.open(path, log_id="test") as warehouse:
+        for start in range(0, len(facts), 4_000):
+            warehouse.apply(facts[start : start + 4_000], decisions[start : start + 4_000])
+    ballast.unlink()
+    with Warehouse.open(path, log_id="test") as warehouse:
+        reached = warehouse.positions(FACTS).get(0, -1)
+        stands = given.rows(warehouse, "select count(*) as n, max(position) as top from facts")
+
+    assert "full" in explanation(path, trouble.value)
+    assert reached < len(facts) - 1
+    assert stands == [{"n": reached + 1, "top": reached if reached >= 0 else None}]
+
+
+def test_a_disk_that_cannot_be_written_is_said_so(small_disk: Path) -> None:
+    """A file on a read-only file system gives one sentence that says how to mend it."""
+    path = small_disk / "r.duckdb"
+    Warehouse.open(path).close()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(No, match=r"cannot be written.*--db"):
+        Warehouse.open(path)
+
+
+def test_a_file_without_the_right_to_write_is_said_so(tmp_path: Path) -> None:
+    """The same for a file that belongs to somebody else."""
+    path = tmp_path / "r.duckdb"
+    Warehouse.open(path).close()
+    path.chmod(stat.S_IRUSR)
+    if os.geteuid() == 0:
+        pytest.skip("root may write read-only files")
+    with pytest.raises(No, match="cannot be written"):
+        Warehouse.open(path)
