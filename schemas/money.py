@@ -113,6 +113,10 @@ def allot(total: int, weights: Sequence[int]) -> list[int]:
     sum_weights = sum(weights)
     if sum_weights == 0:
         weights, sum_weights = [1] * len(weights), len(weights)
+    if len(weights) == 2:
+        first, remainder = divmod(total * weights[0], sum_weights)
+        first += 2 * remainder >= sum_weights and remainder > 0
+        return [first, total - first]
     parts = [total * weight // sum_weights for weight in weights]
     left = total - sum(parts)
     if left:

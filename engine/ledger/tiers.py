@@ -23,7 +23,8 @@ from zoneinfo import ZoneInfo
 
 from engine.ledger.member import Member, day_number
 from rules.book import Level, Programme, TierPlan
-from rules.local_time import day_date, local_day, midnight_us
+from rules.local_time import day_date, local_day
+from rules.local_time import midnight_us as _midnight
 from schemas.decisions import TierChange
 from schemas.times import to_text
 
@@ -93,19 +94,37 @@ def standing_at(plan: TierPlan, days: Mapping[int, int], now_us: int, zone: Zone
 
 
 def _calendar_years(plan: TierPlan, days: Mapping[int, int], now_us: int, zone: ZoneInfo) -> tuple[Level, int | None]:
-    years: dict[int, int] = {}
-    for day, amount in days.items():
-        year = day_date(day).year
-        years[year] = years.get(year, 0) + amount
     if plan.downgrade == "none":
-        return plan.level_at(max(years.values(), default=0)), None
-    year = day_date(local_day(now_us, zone)).year
-    level = plan.level_at(max(years.get(year, 0), years.get(year - 1, 0)))
+        return plan.level_at(_best_year(days)), None
+    year, begins, ends = _year_of(local_day(now_us, zone))
+    before = _first_day(year - 1)
+    this_year = last_year = 0
+    for day, amount in days.items():
+        if begins <= day < ends:
+            this_year += amount
+        elif before <= day < begins:
+            last_year += amount
+    level = plan.level_at(max(this_year, last_year))
     if level is plan.levels[0]:
         return level, None
-    # At the end of this year what was earned in it still carries; a level only last year carries ends with this one.
-    carried = plan.level_at(years.get(year, 0)) is level
-    return level, midnight_us(_first_day(year + 2 if carried else year + 1), zone)
+    # What was earned this year carries through the next; a level that only last year carries ends with this one.
+    carried = this_year >= level.from_amount
+    return level, _midnight(_first_day(year + 2) if carried else ends, zone)
+
+
+def _best_year(days: Mapping[int, int]) -> int:
+    years: dict[int, int] = {}
+    for day, amount in days.items():
+        year = _year_of(day)[0]
+        years[year] = years.get(year, 0) + amount
+    return max(years.values(), default=0)
+
+
+@lru_cache(maxsize=1 << 14)
+def _year_of(day: int) -> tuple[int, int, int]:
+    """Return the year of a local day, its first day and the first day of the next."""
+    year = day_date(day).year
+    return year, _first_day(year), _first_day(year + 1)
 
 
 @lru_cache(maxsize=1 << 8)
@@ -128,7 +147,7 @@ def _rolling(plan: TierPlan, days: Mapping[int, int], now_us: int, zone: ZoneInf
     for end in sorted(ends):
         total -= ends[end]
         if total < level.from_amount:
-            return level, _midnight_after(end, zone)
+            return level, _midnight(end + 1, zone)
     return level, None
 
 
@@ -139,11 +158,6 @@ def _first_counting(today: int, months: int) -> int:
     while last_day(day, months) < today:
         day += 1
     return day
-
-
-@lru_cache(maxsize=1 << 12)
-def _midnight_after(day: int, zone: ZoneInfo) -> int:
-    return midnight_us(day + 1, zone)
 
 
 def _best_rolling(days: Mapping[int, int], months: int) -> int:
