@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import tempfile
@@ -44,6 +45,10 @@ MEASURE_SECONDS = 1.0
 FINISH_SHARE = 0.4
 #: A dying process says good-bye to the group, so that others take over at once and not after the session timeout.
 DYING_SECONDS = 8.0
+#: Python looks for garbage in cycles whenever 700 more objects live than before. Members live for ever, so it would look
+#: through all of them again and again, half of the time of a decision (measured: 60 instead of 33 microseconds). Looking
+#: after every 100,000 is enough for what little there is.
+GC_THRESHOLDS = (100_000, 50, 1_000)
 
 log = structlog.get_logger(__name__)
 
@@ -212,9 +217,9 @@ class Worker:
         settings, layout = self._settings, self._settings.layout
         inbound = rules_of(settings.inbound, layout, settings.max_clock_skew_us, settings.max_event_bytes)
         partitions = layout.partitions * (1 + len(inbound))
-        app = self._app = faust.App(
-            settings.group, datadir=folder, store="memory://", **batches.app_settings(settings.cluster, partitions)
-        )
+        session_s = batches.SESSION_S if self._transactional else batches.EMBEDDED_SESSION_S
+        told = batches.app_settings(settings.cluster, partitions, session_s=session_s)
+        app = self._app = faust.App(settings.group, datadir=folder, store="memory://", **told)
         batches.configure(app, self._start_offset)
         self._producer = settings.cluster.new_producer(idempotent=self._transactional)
         await settings.cluster.start(self._producer)
@@ -394,6 +399,7 @@ async def serve(settings: WorkerSettings, metrics: Metrics, health: Health, metr
 
     Errors: as `Worker.run`.
     """
+    gc.set_threshold(*GC_THRESHOLDS)
     log.info("worker starts", kafka=settings.cluster.bootstrap, group=settings.group, metrics=metrics_url)
     worker = Worker(settings, metrics, health)
     on_signals(worker.stop)

@@ -1,0 +1,214 @@
+"""`stammgast up`: broker, worker and projector in one process tree."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.settings import (
+    KafkaSecurity,
+    No,
+    UsageError,
+    as_environment,
+    kafka_security_options,
+    option,
+    options,
+)
+
+#: A child that died is started again after this long, twice as long each time, at most so long.
+BACKOFF_SECONDS, BACKOFF_MOST_SECONDS = 1.0, 30.0
+#: A child that ran for so long has recovered: the next death waits the short time again.
+HEALTHY_SECONDS = 60.0
+LOOK_SECONDS = 0.2
+#: More than the shutdown of the child itself; then it is killed.
+STOP_GRACE_SECONDS = 5.0
+_START = "from engine.cli import main; main()"
+_PR_SET_PDEATHSIG = 1
+
+
+class Child:
+    """One `stammgast <verb>`, started again when it dies, but not when its usage is wrong."""
+
+    def __init__(self, verb: str, arguments: list[str], environment: Mapping[str, str]) -> None:
+        self.verb = verb
+        self._arguments = arguments
+        self._environment = os.environ | environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = self._again_at = 0.0
+        self._backoff = BACKOFF_SECONDS
+
+    def start(self) -> None:
+        """Start it, in a session of its own: Ctrl-C reaches `up` alone, which ends its children in order."""
+        self._started = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, self.verb, *self._arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509  no threads are started before the children
+        )
+        self._arguments = []  # --fresh is for the first start alone
+
+    def look(self) -> None:
+        """Start it again when it died and the time has come.
+
+        Errors: UsageError when it refused to start; No when it ended in order, which nobody asked for.
+        """
+        now = time.monotonic()
+        if self._process is None:
+            if now >= self._again_at:
+                self.start()
+            return
+        code = self._process.poll()
+        if code is None:
+            return
+        if code == 2:
+            raise UsageError(f"the {self.verb} refused to start; what it said stands above.")
+        if code == 0:
+            raise No(f"the {self.verb} was stopped by somebody else.")
+        if now - self._started > HEALTHY_SECONDS:
+            self._backoff = BACKOFF_SECONDS
+        click.echo(f"the {self.verb} ended with code {code}; started again in {self._backoff:.0f} s", err=True)
+        self._process, self._again_at = None, now + self._backoff
+        self._backoff = min(2 * self._backoff, BACKOFF_MOST_SECONDS)
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM; returns at once."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def await_end(self, seconds: float) -> None:
+        """Wait for its end; kill it when it takes longer."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _end_with_parent() -> None:
+    """When `up` itself is killed, its children end as well (Linux; elsewhere they stay)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@click.command()
+@option("bootstrap")
+@option("programme")
+@option("db", default=Path("stammgast.duckdb"), show_default=True)
+@options("app", "topic_prefix", "inbound", "partitions", "replication_factor", "rejects_days", "clock")
+@options("max_clock_skew", "max_event_bytes", "shutdown_seconds")
+@options("memory_limit", "churn_horizon_days", "churn_threshold", "log_format", "log_level")
+@click.option("--fresh", is_flag=True, help="Set an existing DuckDB file aside and build a new one from the logs.")
+@kafka_security_options
+def up(*, bootstrap: str | None, db: Path, fresh: bool, security: KafkaSecurity, **chosen: Any) -> None:
+    """Broker (embedded unless --bootstrap), worker and projector in one go, until Ctrl-C.
+
+    The embedded broker forgets everything when it stops; the DuckDB file then belongs to logs that are gone, and the next
+    `up` wants --fresh. A role that dies is started again. Exit codes: 0 stopped when asked to, 1 a role was stopped from
+    outside, 2 wrong usage.
+    """
+    from engine.broker import BrokerUnavailable
+
+    stop = _stop_on_signals()
+    seconds = float(chosen["shutdown_seconds"])
+    try:
+        with _broker(bootstrap) as server:
+            children = _children(server, db, fresh, security, chosen)
+            try:
+                _watch(list(children), stop, server, db, children)
+            finally:
+                for child in children:
+                    child.ask_to_stop()
+                for child in children:
+                    child.await_end(seconds + STOP_GRACE_SECONDS)
+    except BrokerUnavailable as error:
+        raise UsageError(str(error)) from error
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    return stop
+
+
+@contextlib.contextmanager
+def _broker(bootstrap: str | None) -> Iterator[str]:
+    """The Kafka that was named, or an embedded one."""
+    from engine.broker import MEMORY_ONLY, EmbeddedBroker
+
+    if bootstrap is not None:
+        yield bootstrap
+        return
+    with EmbeddedBroker() as broker:
+        click.echo(f"embedded broker at {broker.bootstrap}; {MEMORY_ONLY}", err=True)
+        yield broker.bootstrap
+
+
+def _children(
+    server: str, db: Path, fresh: bool, security: KafkaSecurity, chosen: Mapping[str, Any]
+) -> dict[Child, str]:
+    """The roles, each with the address of its /readyz."""
+    from engine.broker import free_port
+
+    tables = ("memory_limit", "churn_horizon_days", "churn_threshold")
+    shared = {"bootstrap": server, "metrics_host": "127.0.0.1"}
+    children = {}
+    for verb, own, arguments in (
+        ("worker", {name: value for name, value in chosen.items() if name not in tables}, []),
+        (
+            "projector",
+            {name: chosen[name] for name in (*tables, "topic_prefix", "log_format", "log_level")} | {"db": db},
+            ["--fresh"] if fresh else [],
+        ),
+    ):
+        port = free_port()
+        child = Child(verb, arguments, as_environment({**own, **shared, "metrics_port": port}) | security.environment())
+        children[child] = f"http://127.0.0.1:{port}/readyz"
+    return children
+
+
+def _watch(waiting: list[Child], stop: threading.Event, server: str, db: Path, ready: Mapping[Child, str]) -> None:
+    """Start the children in order, each when the one before is ready, then keep them going until told to stop."""
+    running: list[Child] = []
+    while not stop.wait(LOOK_SECONDS):
+        for child in running:
+            child.look()
+        if waiting and (not running or _is_ready(ready[running[-1]])):
+            running.append(waiting.pop(0))
+            running[-1].start()
+            if not waiting:
+                _invite(server, db)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310  our own child on the loopback
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _invite(server: str, db: Path) -> None:
+    click.echo(
+        f"ready. Send events:  stammgast publish EVENTS.jsonl --bootstrap {server}\n"
+        f'       Ask:          stammgast query --db {db} "from balances order by available desc limit 10"\n'
+        "       Stop:         Ctrl-C",
+        err=True,
+    )
