@@ -85,7 +85,7 @@ class Server:
         Afterwards no connection of this database can reach files, change settings or load extensions.
 
         Args:
-            connection: of the one process that holds the file.
+            connection: the one that writes the file; nobody may use it during this call.
             port: 0 takes a free one.
 
         Raises:
@@ -93,10 +93,10 @@ class Server:
         """
         path, own = Path(db).absolute(), connection.cursor()
         load_extensions(own)
-        own.begin()
+        connection.begin()
         for name in ("forget_functions", "functions", "forget_tables", "tables"):
-            own.execute(sql.statements(STATEMENTS)[name])
-        own.commit()
+            connection.execute(sql.statements(STATEMENTS)[name])
+        connection.commit()
         for name in ("authoriser", "no_python_objects", "no_external_access", "lock"):
             own.execute(sql.statements(STATEMENTS)[name])
         token = secrets.token_urlsafe(32)

@@ -362,7 +362,8 @@ def _connect(path: str | Path, memory_limit: str, threads: int | None) -> duckdb
         config["threads"] = threads
     with explained(path):
         connection = duckdb.connect(str(path), config=config)
-        connection.execute(sql.statements("staging/session")["utc"])
+        for name in ("utc", "writes"):
+            connection.execute(sql.statements("staging/session")[name])
     return connection
 
 

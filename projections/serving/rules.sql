@@ -22,6 +22,8 @@ create or replace macro staging.refusal(tree) as (
                 select lower(view_name) from duckdb_views()
                 except
                 select lower(table_name) from duckdb_tables()
+                except
+                select name from named where regexp_matches(name, '[/.:*?\\]')
             ),
 
             schemas as (

@@ -3,6 +3,9 @@
 -- statement: utc
 set timezone = 'UTC';
 
+-- statement: writes
+set variable stammgast_writes = true;
+
 -- statement: exists
 select 1 from information_schema.tables where table_schema = 'staging' and table_name = 'identity';
 

@@ -1,5 +1,7 @@
 -- Tables filled once per log record, in log order, and never changed: everything analysts see is a view over them.
 -- No keys and no indexes: positions make a second delivery impossible, and DuckDB's indexes can corrupt (duckdb/duckdb#23645).
+-- Every table takes rows from a connection that says it writes and from no other: quack lets a reader with the token append rows past the
+-- authoriser (1.5.5), and a reader cannot set the variable. COALESCE, because a CHECK that is NULL holds.
 -- Money is integer minor units, points are integers, times are UTC.
 
 -- statement: schema
@@ -9,7 +11,8 @@ create schema if not exists staging;
 create table staging.facts (
     partition integer not null, position bigint not null,
     source varchar not null, fact_id varchar not null, type varchar not null, member_id varchar,
-    occurred_at timestamptz not null, recorded_at timestamptz not null, payload json
+    occurred_at timestamptz not null, recorded_at timestamptz not null, payload json,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: purchases
@@ -17,7 +20,8 @@ create table staging.purchases (
     partition integer not null, position bigint not null,
     source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
     order_source varchar not null, order_id varchar not null, total_minor bigint not null, currency varchar not null,
-    channel varchar, store varchar, paid_with_points_minor bigint, paid_with_voucher_minor bigint
+    channel varchar, store varchar, paid_with_points_minor bigint, paid_with_voucher_minor bigint,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: purchase_lines
@@ -25,7 +29,8 @@ create table staging.purchase_lines (
     partition integer not null, position bigint not null,
     source varchar not null, fact_id varchar not null, order_id varchar not null,
     line integer not null, sku varchar, category varchar, quantity decimal(18, 3), unit_price decimal(18, 6),
-    discount_minor bigint, amount_minor bigint
+    discount_minor bigint, amount_minor bigint,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: refunds
@@ -33,56 +38,64 @@ create table staging.refunds (
     partition integer not null, position bigint not null,
     source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
     order_source varchar not null, order_id varchar not null, amount_minor bigint, total_minor bigint, currency varchar not null,
-    channel varchar, store varchar
+    channel varchar, store varchar,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: refund_lines
 create table staging.refund_lines (
     partition integer not null, position bigint not null,
     source varchar not null, fact_id varchar not null, order_source varchar not null, order_id varchar not null,
-    refund_line integer not null, line integer, sku varchar, quantity decimal(18, 3), amount_minor bigint
+    refund_line integer not null, line integer, sku varchar, quantity decimal(18, 3), amount_minor bigint,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: visits
 create table staging.visits (
     partition integer not null, position bigint not null,
     source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
-    store varchar, dwell_seconds bigint
+    store varchar, dwell_seconds bigint,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: reviews
 create table staging.reviews (
     partition integer not null, position bigint not null,
     source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
-    sku varchar, place varchar, rating integer, verified boolean, link varchar
+    sku varchar, place varchar, rating integer, verified boolean, link varchar,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: referrals
 create table staging.referrals (
     partition integer not null, position bigint not null,
     source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
-    referrer varchar
+    referrer varchar,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: activities
 create table staging.activities (
     partition integer not null, position bigint not null,
     source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
-    name varchar, attributes json
+    name varchar, attributes json,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: joins
 create table staging.joins (
     partition integer not null, position bigint not null,
     source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
-    via varchar
+    via varchar,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: programmes
 create table staging.programmes (
     partition integer not null, position bigint not null,
     programme_hash varchar not null, programme varchar, version bigint, valid_from timestamptz not null,
-    time_zone varchar not null, currency varchar not null, base_tier varchar
+    time_zone varchar not null, currency varchar not null, base_tier varchar,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: decisions
@@ -91,7 +104,8 @@ create table staging.decisions (
     source varchar not null, fact_id varchar not null, type varchar not null, member_id varchar,
     outcome varchar not null, reason varchar, programme_hash varchar,
     occurred_at timestamptz not null, recorded_at timestamptz not null,
-    notes struct(code varchar, rule_id varchar, "text" varchar)[]
+    notes struct(code varchar, rule_id varchar, "text" varchar)[],
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: points_entries
@@ -101,44 +115,48 @@ create table staging.points_entries (
     rule_id varchar, rule_version integer, source varchar not null, fact_id varchar not null,
     occurred_at timestamptz not null, recorded_at timestamptz not null, caused_by varchar,
     active_from timestamptz, expires_at timestamptz, order_source varchar, order_id varchar,
-    lines struct(line integer, points bigint)[]
+    lines struct(line integer, points bigint)[],
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: lot_burns
 create table staging.lot_burns (
     partition integer not null, position bigint not null,
     entry_id varchar not null, lot_id varchar not null, member_id varchar not null, points bigint not null,
-    occurred_at timestamptz not null
+    occurred_at timestamptz not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: tier_changes
 create table staging.tier_changes (
     partition integer not null, position bigint not null, ordinal integer not null,
     member_id varchar not null, tier varchar not null, previous varchar, since timestamptz not null, until timestamptz,
-    source varchar not null, fact_id varchar not null, occurred_at timestamptz not null, recorded_at timestamptz not null
+    source varchar not null, fact_id varchar not null, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: rejects
 create table staging.rejects (
     partition integer not null, position bigint not null,
     reason varchar not null, field varchar, message varchar,
-    topic varchar, source_partition integer, source_position bigint, received_at timestamptz
+    topic varchar, source_partition integer, source_position bigint, received_at timestamptz,
+    check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: log_positions
-create table log_positions (topic varchar not null, partition integer not null, position bigint not null);
+create table log_positions (topic varchar not null, partition integer not null, position bigint not null, check (coalesce(getvariable('stammgast_writes'), false)));
 
 -- statement: identity
 -- One row: the logs this file was built from, and the SQL it was built with.
-create table staging.identity (log_id varchar, tables_hash varchar not null, views_hash varchar not null);
+create table staging.identity (log_id varchar, tables_hash varchar not null, views_hash varchar not null, check (coalesce(getvariable('stammgast_writes'), false)));
 
 -- statement: settings
 -- One row: the settings that stand in churn_flags.
-create table staging.settings (churn_horizon_days integer not null, churn_threshold double not null);
+create table staging.settings (churn_horizon_days integer not null, churn_threshold double not null, check (coalesce(getvariable('stammgast_writes'), false)));
 
 -- statement: allowed_functions
 -- What remote readers may call and see, filled by the server from the DuckDB that runs (serving/authoriser.sql).
-create table staging.allowed_functions (name varchar not null);
+create table staging.allowed_functions (name varchar not null, check (coalesce(getvariable('stammgast_writes'), false)));
 
 -- statement: allowed_tables
-create table staging.allowed_tables (name varchar not null);
+create table staging.allowed_tables (name varchar not null, check (coalesce(getvariable('stammgast_writes'), false)));
