@@ -161,20 +161,30 @@ def _example(key: str) -> str:
         "within": "add within: 90 days",
         "points": "add points: 1",
         "by": "add by: 2",
+        "first": "add first: purchase",
+        "id": "add id: a-name-of-its-own",
         "levels": "add levels, from the base upwards",
     }
     return examples.get(key, f"add {key}")
 
 
+# Where a word or a mapping may stand, a wrong word is answered with both.
+_MAPPINGS = {
+    "moment": ("{first: purchase, at_least: 10.00 EUR}",),
+    "over": ("{rolling: 12 months}",),
+    "downgrade": ("{to: earned_level, after: period_end}",),
+}
+
+
 def _wrong_choice(draft: Draft, path: Path, key: str, given: Any, known: list[str]) -> None:
     text = shown(given)
+    known = [*known, *_MAPPINGS.get(key, ())]
     if text in LATER_VALUES.get(key, ()):
         draft.report(path, f"not yet supported: {key} {text}", f"for now use {either(known)}")
     elif key == "on" and text == "refund":
         draft.report(path, "a refund earns nothing: it takes back what its order earned", f"use {either(known)}")
     else:
-        where = f"on {key}" if key == "on" else key
-        draft.report(path, f"{where} cannot be {text}", did_you_mean(text, known))
+        draft.report(path, f"{key} cannot be {text}", did_you_mean(text, known))
 
 
 def _wrong_shape(kind: str, detail: ErrorDetails, path: Path) -> tuple[str, str]:
@@ -382,6 +392,7 @@ def _check_condition(draft: Draft, path: Path, condition: Any, on: Any) -> None:
 
 def _check_tier(draft: Draft, path: Path, value: Any) -> None:
     levels = [item["id"] for _, item in _mappings(draft, "tiers", "levels") if isinstance(item.get("id"), str)]
+    levels = list(dict.fromkeys(levels))
     for name in _as_list(value):
         if isinstance(name, str) and name not in levels:
             proposal = did_you_mean(name, levels) if levels else "this programme has no tiers"

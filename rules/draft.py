@@ -91,7 +91,10 @@ def read_yaml(text: str, file: str) -> Draft:
     if node is None:
         draft.report((), "the file is empty", "begin with programme, version, valid, time_zone and currency")
         return draft
-    draft.tree = _Reader(draft).value(node, ())
+    reader = _Reader(draft)
+    draft.tree = reader.value(node, ())
+    for path, line, message, proposal in reader.found:  # only now can paths be said with the ids in them
+        draft.problems.append(Problem(file, line, draft.said(path), message, proposal))
     return draft
 
 
@@ -112,18 +115,22 @@ class _Reader:
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
         self.seen: set[int] = set()
+        self.found: list[tuple[Path, int, str, str]] = []
+
+    def report(self, path: Path, message: str, proposal: str = "", line: int | None = None) -> None:
+        self.found.append((path, line or self.draft.line(path), message, proposal))
 
     def value(self, node: yaml.Node, path: Path) -> Any:
         self.draft.lines.setdefault(path, node.start_mark.line + 1)
         if id(node) in self.seen:
-            self.draft.report(path, "anchors and aliases are not part of the language", "write it out")
+            self.report(path, "anchors and aliases are not part of the language", "write it out")
             return None
         self.seen.add(id(node))
         if len(path) > _MAX_DEPTH:
-            self.draft.report(path, f"nested more than {_MAX_DEPTH} deep")
+            self.report(path, f"nested more than {_MAX_DEPTH} deep")
             return None
         if node.tag not in _CORE_TAGS:
-            self.draft.report(path, f"the tag {node.tag} is not part of the language", "take it out")
+            self.report(path, f"the tag {node.tag} is not part of the language", "take it out")
             return None
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
@@ -136,14 +143,13 @@ class _Reader:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                self.draft.report(path, "a key must be a single word")
+                self.report(path, "a key must be a single word", line=key_node.start_mark.line + 1)
                 continue
             key = key_node.value
             here, line = (*path, key), key_node.start_mark.line + 1
             if key in found:
-                message = f"{key} stands here twice, first in line {self.draft.lines[here]}"
-                problem = Problem(self.draft.file, line, self.draft.said(here), message, "keep one of them")
-                self.draft.problems.append(problem)
+                first = self.draft.lines[here]
+                self.report(here, f"{key} stands here twice, first in line {first}", "keep one of them", line)
                 continue
             self.draft.lines[here] = line
             found[key] = self.value(value_node, here)

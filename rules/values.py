@@ -23,6 +23,7 @@ from schemas.money import CURRENCY_DIGITS, TooManyDecimals, minor_digits, to_min
 from schemas.times import DAY_US, SECOND_US
 
 _MONEY = re.compile(r"(?P<amount>\d{1,12}(?:\.\d{1,4})?) (?P<currency>[A-Za-z]{3})", re.ASCII)
+_NEARLY_MONEY = re.compile(r"\W?\s*(?P<amount>\d+(?:[.,]\d+)?)\s*(?:[^\w\s]|[A-Za-z]{3})?")
 _NUMBER = re.compile(r"-?\d{1,12}(?:\.\d{1,9})?", re.ASCII)
 _PERCENT = re.compile(r"(?P<number>\d{1,6}(?:\.\d{1,6})?) ?%", re.ASCII)
 _DURATION = re.compile(r"(?P<number>[1-9]\d{0,5}) ?(?P<unit>[A-Za-z]+?)s?", re.ASCII)
@@ -55,6 +56,10 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def _single(value: object) -> bool:
+    return isinstance(value, str | int | Decimal) and not isinstance(value, bool)
+
+
 class Money(NamedTuple):
     """An amount in minor units of its currency."""
 
@@ -78,9 +83,10 @@ def parse_money(value: Any, info: ValidationInfo) -> Money:
     wanted = currency_of(info)
     match = _MONEY.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        number = re.search(r"\d+(?:[.,]\d+)?", shown(value)) if not isinstance(value, dict | list | bool) else None
-        example = f"{number.group().replace(',', '.') if number else '10.00'} {wanted or 'EUR'}"
-        raise mistake(f"{shown(value)} is no amount of money: number, space, currency", f"write {example}")
+        number = _NEARLY_MONEY.fullmatch(str(value)) if _single(value) else None
+        amount = number["amount"].replace(",", ".") if number else ""
+        proposal = f"write {amount} {wanted or 'EUR'}" if amount else f"write it like 10.00 {wanted or 'EUR'}"
+        raise mistake(f"{shown(value)} is no amount of money: number, space, currency", proposal)
     amount, currency = match["amount"], match["currency"]
     if wanted is not None and currency != wanted:
         raise mistake(f"{value} is not in the programme's currency, {wanted}", f"write {amount} {wanted}")
@@ -90,7 +96,9 @@ def parse_money(value: Any, info: ValidationInfo) -> Money:
         return Money(to_minor(Decimal(amount), minor_digits(currency)), currency)
     except TooManyDecimals:
         digits = minor_digits(currency)
-        raise mistake(f"{value} has more than the {digits} decimals of {currency}") from None
+        raise mistake(
+            f"{value} has more than the {digits} decimals of {currency}", "round it to what one can pay"
+        ) from None
 
 
 class Duration(NamedTuple):
@@ -116,8 +124,9 @@ class Duration(NamedTuple):
 def _parse_duration(value: Any, example: str) -> Duration:
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        number = str(value) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else ""
-        proposal = f"write {number} {example.split()[1]}" if number else f"write it like {example}"
+        counted = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        proposal = f"say {value} of what, for example {value} {example.split()[1]}" if counted else ""
+        proposal = proposal or f"write it like {example}"
         raise mistake(f"{shown(value)} is no length of time: whole number, space, unit", proposal)
     unit = match["unit"].lower()
     if unit not in _UNITS:
@@ -127,7 +136,7 @@ def _parse_duration(value: Any, example: str) -> Duration:
 
 def parse_fixed(value: Any) -> Duration:
     """Read a duration of fixed length: ``90 days``, ``30 minutes``."""
-    duration = _parse_duration(value, "90 days")
+    duration = _parse_duration(value, "30 minutes")
     if duration.unit in _UNIT_MONTHS:
         days = duration.number * (365 if duration.unit == "year" else 30)
         raise mistake(f"{duration} has no fixed length here", f"write days, for example {days} days")
