@@ -144,19 +144,29 @@ create table staging.rejects (
 );
 
 -- statement: log_positions
-create table log_positions (topic varchar not null, partition integer not null, position bigint not null, check (coalesce(getvariable('stammgast_writes'), false)));
+create table log_positions (topic varchar not null, partition integer not null, position bigint not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
 
 -- statement: identity
 -- One row: the logs this file was built from, and the SQL it was built with.
-create table staging.identity (log_id varchar, tables_hash varchar not null, views_hash varchar not null, check (coalesce(getvariable('stammgast_writes'), false)));
+create table staging.identity (log_id varchar, tables_hash varchar not null, views_hash varchar not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
 
 -- statement: settings
 -- One row: the settings that stand in churn_flags.
-create table staging.settings (churn_horizon_days integer not null, churn_threshold double not null, check (coalesce(getvariable('stammgast_writes'), false)));
+create table staging.settings (churn_horizon_days integer not null, churn_threshold double not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
 
 -- statement: allowed_functions
 -- What remote readers may call and see, filled by the server from the DuckDB that runs (serving/authoriser.sql).
-create table staging.allowed_functions (name varchar not null, check (coalesce(getvariable('stammgast_writes'), false)));
+create table staging.allowed_functions (name varchar not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
 
 -- statement: allowed_tables
-create table staging.allowed_tables (name varchar not null, check (coalesce(getvariable('stammgast_writes'), false)));
+create table staging.allowed_tables (name varchar not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
