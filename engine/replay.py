@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import multiprocessing
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,10 +21,12 @@ from queue import Empty, Full
 from typing import BinaryIO
 
 import orjson
+import pyarrow as pa
 
 from engine.ledger.engine_facts import midnight_before, programme_fact, tick_fact
 from engine.ledger.partition import Answer, Partition
-from projections.warehouse import Record, Reject, Warehouse
+from engine.tuning import expect_a_large_calm_heap
+from projections.warehouse import LOG_SCHEMA, Reject, Warehouse
 from rules.book import Programme
 from schemas.decisions import encode_decision
 from schemas.envelope import Fact, encode_fact, parse_fact
@@ -42,11 +45,34 @@ class ReplayError(Exception):
 
 
 @dataclass(slots=True)
+class Columns:
+    """Records of one log as columns, which cross a process border ten times cheaper than a tuple per record."""
+
+    partitions: array[int] = field(default_factory=lambda: array("i"))
+    offsets: array[int] = field(default_factory=lambda: array("q"))
+    timestamps: array[int] = field(default_factory=lambda: array("q"))
+    values: list[bytes] = field(default_factory=list)
+
+    def append(self, partition: int, offset: int, timestamp_ms: int, value: bytes) -> None:
+        """Add a record."""
+        self.partitions.append(partition)
+        self.offsets.append(offset)
+        self.timestamps.append(timestamp_ms)
+        self.values.append(value)
+
+    def table(self) -> pa.Table:
+        """Return the records as DuckDB reads them."""
+        columns = (self.partitions, self.offsets, self.timestamps, self.values)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, LOG_SCHEMA, strict=True)]
+        return pa.table(arrays, schema=LOG_SCHEMA)
+
+
+@dataclass(slots=True)
 class Batch:
     """Records on their way into DuckDB."""
 
-    facts: list[Record] = field(default_factory=list)
-    decisions: list[Record] = field(default_factory=list)
+    facts: Columns = field(default_factory=Columns)
+    decisions: Columns = field(default_factory=Columns)
     rejects: list[Reject] = field(default_factory=list)
 
 
@@ -102,7 +128,7 @@ class Replay:
                 self._reject(rejected, name, 0, number, batch)
                 continue
             self._write(partition, fact, batch)
-            if len(batch.facts) >= BATCH_FACTS:
+            if len(batch.facts.values) >= BATCH_FACTS:
                 yield batch
                 batch = Batch()
         settle_us = until_us if until_us is not None else self._last_midnight(partition)
@@ -135,8 +161,9 @@ class Replay:
                 raise ReplayError(
                     f"{name}:{number}: no record of a facts dump ({error}): make it with `stammgast dump`"
                 ) from error
-            self._decide(self._partition(at[0]), fact, Record(*at, value), batch)
-            if len(batch.facts) >= BATCH_FACTS:
+            batch.facts.append(*at, value)
+            self._decide(self._partition(at[0]), fact, at[1], at[2], batch)
+            if len(batch.facts.values) >= BATCH_FACTS:
                 yield batch
                 batch = Batch()
         yield batch
@@ -149,16 +176,16 @@ class Replay:
 
     def _write(self, partition: Partition, fact: Fact, batch: Batch) -> None:
         """Append a fact, its decision, and whatever follows from it for others."""
-        record = Record(partition.number, partition.next_offset, self._timestamp_ms, encode_fact(fact))
-        for derived in self._decide(partition, fact, record, batch).derived:
+        offset = partition.next_offset
+        batch.facts.append(partition.number, offset, self._timestamp_ms, encode_fact(fact))
+        for derived in self._decide(partition, fact, offset, self._timestamp_ms, batch).derived:
             self._write(partition, derived, batch)
 
-    def _decide(self, partition: Partition, fact: Fact, record: Record, batch: Batch) -> Answer:
-        batch.facts.append(record)
-        number, offset, timestamp_ms, _ = record
+    def _decide(self, partition: Partition, fact: Fact, offset: int, timestamp_ms: int, batch: Batch) -> Answer:
+        number = partition.number
         answer = partition.answer(fact, offset)
         for decision in answer.decisions:
-            batch.decisions.append(Record(number, self._decided[number], timestamp_ms, encode_decision(decision)))
+            batch.decisions.append(number, self._decided[number], timestamp_ms, encode_decision(decision))
             self._decided[number] += 1
             self.summary.outcomes[decision.outcome] = self.summary.outcomes.get(decision.outcome, 0) + 1
         if answer.reject is not None:
@@ -209,6 +236,7 @@ def replay(
         projections' errors about the DuckDB file (UsageError, No).
     """
     began = time.monotonic()
+    expect_a_large_calm_heap()
     run = Replay(programmes)
     with _reading(path, progress) as lines, _loading(db, dict(warehouse_options or {})) as load:
         for batch in run.dump(lines, path.name) if dump else run.events(lines, path.name, until_us):
@@ -280,7 +308,7 @@ def _load(db: Path, options: dict[str, object], batches: Queue[Batch | None], fa
     try:
         with Warehouse.open(db, log_id=f"replay-{time.time_ns():x}", **options) as warehouse:  # type: ignore[arg-type]
             while (batch := batches.get()) is not None:
-                warehouse.apply(batch.facts, batch.decisions, batch.rejects)
+                warehouse.apply(batch.facts.table(), batch.decisions.table(), batch.rejects)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent process raises it
         failures.put(error)
         failures.close()

@@ -35,9 +35,9 @@ def test_the_purchase_in_the_readme_is_what_the_engine_makes_of_it(tmp_path: Pat
     run = Replay(load_directory(ROOT / "rules" / "programmes" / "gift-shop"), recorded_us=1_780_000_000_000_000)
     batch = next(run.events(iter(lines), "month.jsonl"))
     fact, decision = next(
-        (fact.value, decision.value)
-        for fact, decision in zip(batch.facts, batch.decisions, strict=True)
-        if b'"id":"536366"' in fact.value
+        (fact, decision)
+        for fact, decision in zip(batch.facts.values, batch.decisions.values, strict=True)
+        if b'"id":"536366"' in fact
     )
 
     assert shown("event") == orjson.loads(event)

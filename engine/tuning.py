@@ -1,0 +1,16 @@
+"""The garbage collector, told what kind of process this is."""
+
+from __future__ import annotations
+
+import gc
+
+
+def expect_a_large_calm_heap() -> None:
+    """Let the collector leave alone what is there, and look less often at what comes.
+
+    Members, orders and lots are millions of objects without cycles that stay: with the default thresholds a process that
+    folds a log spends a fifth of its time looking through them in vain.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
