@@ -14,11 +14,14 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
     KafkaConnectionError,
     KafkaError,
     OffsetOutOfRangeError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
 )
 from aiokafka.partitioner import murmur2
 
@@ -53,6 +56,9 @@ FETCH_BYTES = 1_048_576
 Header = tuple[str, bytes]
 #: key, value, timestamp in ms (None: now), headers
 Outgoing = tuple[bytes | None, bytes | None, int | None, Sequence[Header]]
+
+
+_LOGIN_REFUSED = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
 
 
 class KafkaTrouble(Exception):
@@ -161,18 +167,24 @@ class Cluster:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await client.start()
-        except AuthenticationFailedError as error:
-            raise Unreachable(
-                f"Kafka at {self.bootstrap} refuses the login: {error}; check the --sasl-* settings"
-            ) from error
         except (KafkaConnectionError, TimeoutError, OSError) as error:
-            raise Unreachable(self.unreachable_text()) from error
+            raise Unreachable(await self._why_not()) from error
 
-    def unreachable_text(self) -> str:
-        """What to tell a user when no broker answers."""
+    async def _why_not(self) -> str:
+        """What to tell a user when no client can start; aiokafka keeps the reason in its log, so ask once more."""
+        host, _, port = self.bootstrap.split(",")[0].rpartition(":")
+        options = self.security.client_options()
+        reason = "it gave no answer"
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                (await create_conn(host, int(port), client_id=self.client_id, **options)).close()
+        except _LOGIN_REFUSED as error:
+            return f"Kafka at {self.bootstrap} refuses the login ({type(error).__name__}): check the --sasl-* settings"
+        except (KafkaError, OSError) as error:  # TLS errors and a TimeoutError are OSErrors, too
+            reason = str(error) or reason
         return (
-            f"no Kafka answers at {self.bootstrap} ({self.security.security_protocol}): is it running, and are "
-            "--bootstrap and --security-protocol right?"
+            f"no Kafka answers at {self.bootstrap} ({self.security.security_protocol}; {reason}): is it running, and "
+            "are --bootstrap and the security settings right?"
         )
 
 

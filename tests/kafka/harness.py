@@ -17,6 +17,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,6 +30,7 @@ from engine.stream.clients import Cluster, KafkaTrouble, acknowledged, read_part
 
 KAFKA_VERSION = "4.1.0"
 START_TIMEOUT_S = 60.0
+_STORE_PASSWORD = "changeit"
 FETCH_TIMEOUT_S = 300.0
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
@@ -74,21 +76,31 @@ def _fetch(jars: Path) -> None:
                 raise
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A name and a password for an additional listener: SASL_SSL with PLAIN."""
+
+    username: str
+    password: str
+
+
 class KafkaNode:
     """One broker and controller of a cluster: start, stop, kill, freeze, by process id."""
 
-    def __init__(self, number: int, folder: Path, heap: str) -> None:
+    def __init__(self, number: int, folder: Path, heap: str, login: Login | None = None) -> None:
         self.number = number
         self.folder = folder
         self.port = free_port()
         self.controller_port = free_port()
+        self.secure_port = free_port()
+        self.login = login
         self._heap = heap
         self.process: subprocess.Popen[bytes] | None = None
 
     def prepare(self, voters: str, copies: int, cluster_uuid: str, jars: Path) -> None:
         """Write its settings and format its storage."""
         self.folder.mkdir(parents=True)
-        settings = self._settings(voters, copies)
+        settings = self._settings(voters, copies) | self._secure_settings()
         text = "\n".join(f"{name}={value}" for name, value in settings.items())
         (self.folder / "server.properties").write_text(text, encoding="utf-8")
         self._java(jars, "kafka.tools.StorageTool", "format", "-t", cluster_uuid, "-c", "server.properties").check()
@@ -115,6 +127,38 @@ class KafkaNode:
             "auto.create.topics.enable": "false",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
         }
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate of the secure listener, which signs itself."""
+        return self.folder / "kafka.pem"
+
+    def _secure_settings(self) -> dict[str, object]:
+        if self.login is None:
+            return {}
+        self._make_certificate()
+        name, password = self.login.username, self.login.password
+        module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+        plain, controller = f"PLAINTEXT://127.0.0.1:{self.port}", f"CONTROLLER://127.0.0.1:{self.controller_port}"
+        secure = f"SECURE://127.0.0.1:{self.secure_port}"
+        return {
+            "listeners": f"{plain},{controller},{secure}",
+            "advertised.listeners": f"{plain},{secure}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.name.secure.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.secure.plain.sasl.jaas.config": f'{module} user_{name}="{password}";',
+            "ssl.keystore.location": self.folder / "kafka.p12",
+            "ssl.keystore.type": "PKCS12",
+            "ssl.keystore.password": _STORE_PASSWORD,
+        }
+
+    def _make_certificate(self) -> None:
+        store = ["-keystore", str(self.folder / "kafka.p12"), "-storepass", _STORE_PASSWORD, "-alias", "kafka"]
+        make = ["keytool", "-genkeypair", *store, "-keyalg", "EC", "-dname", "CN=kafka", "-ext", "SAN=ip:127.0.0.1"]
+        export = ["keytool", "-exportcert", "-rfc", *store, "-file", str(self.certificate)]
+        for command in (make, export):
+            subprocess.run(command, check=True, capture_output=True, timeout=START_TIMEOUT_S)
 
     def start(self, jars: Path) -> None:
         """Start the process; it answers later (`KafkaCluster.wait`)."""
@@ -181,16 +225,21 @@ class KafkaCluster:
     Errors: NoKafka with the reason.
     """
 
-    def __init__(self, nodes: int = 1, heap: str = "512m") -> None:
+    def __init__(self, nodes: int = 1, heap: str = "512m", login: Login | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="stammgast-kafka-")
         root = Path(self._folder.name)
-        self.nodes = [KafkaNode(number, root / f"node-{number}", heap) for number in range(1, nodes + 1)]
+        self.nodes = [KafkaNode(number, root / f"node-{number}", heap, login) for number in range(1, nodes + 1)]
         self._jars: Path | None = None
 
     @property
     def bootstrap(self) -> str:
         """Every node's HOST:PORT."""
         return ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    @property
+    def secure_bootstrap(self) -> str:
+        """The same for the listener that wants a login."""
+        return ",".join(f"127.0.0.1:{node.secure_port}" for node in self.nodes)
 
     def start(self) -> Self:
         """Start all nodes and wait until they answer."""
@@ -355,6 +404,7 @@ async def set_group_offset(cluster: Cluster, group: str, topic: str, offset: int
 __all__ = [
     "KafkaCluster",
     "KafkaNode",
+    "Login",
     "NoKafka",
     "abort_records",
     "acknowledged",
