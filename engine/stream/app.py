@@ -155,7 +155,8 @@ class Worker:
         self._transactional = True
         self._facts = settings.layout.name(FACTS)
         self._app: Any = None
-        self._keepers: Keepers
+        #: Set once the worker is built.
+        self.keepers: Keepers
         self._pump: Pump
         self._producer: Any = None
 
@@ -223,11 +224,11 @@ class Worker:
         batches.configure(app, self._start_offset)
         self._producer = settings.cluster.new_producer(idempotent=self._transactional)
         await settings.cluster.start(self._producer)
-        self._keepers = Keepers(self._tools(Flow(app, self._facts)))
+        self.keepers = Keepers(self._tools(Flow(app, self._facts)))
         self._pump = Pump(self._died, self._watch.sent)
         intake = Intake(self._producer, layout, inbound)
         app.agent(batches.batch_topic(app, *inbound), name="intake", concurrency=1)(intake_agent(intake, self._pump))
-        app.agent(batches.batch_topic(app, self._facts), name="rewards", concurrency=1)(rewards_agent(self._keepers))
+        app.agent(batches.batch_topic(app, self._facts), name="rewards", concurrency=1)(rewards_agent(self.keepers))
         app.on_partitions_revoked.connect(self._revoked, weak=False)
         app.on_partitions_assigned.connect(self._assigned, weak=False)
 
@@ -258,18 +259,18 @@ class Worker:
     # ------------------------------------------------------------------------------------------- called by the consumer
 
     async def _start_offset(self, place: Any) -> int | None:
-        return await self._keepers.position(place.partition) if place.topic == self._facts else None
+        return await self.keepers.position(place.partition) if place.topic == self._facts else None
 
     async def _revoked(self, _app: Any, revoked: Iterable[Any], **_: Any) -> None:
-        await self._keepers.revoked()
+        await self.keepers.revoked()
 
     async def _assigned(self, _app: Any, assigned: Iterable[Any], **_: Any) -> None:
         mine = [place.partition for place in assigned if place.topic == self._facts]
         log.info("assigned", partitions=sorted(mine))
-        self._keepers.assign(mine)
+        self.keepers.assign(mine)
 
     def _fenced(self, partition: int) -> None:
-        self._keepers.fenced(partition)
+        self.keepers.fenced(partition)
 
     def _died(self, error: BaseException) -> None:
         if not self._death.done():
@@ -283,7 +284,7 @@ class Worker:
             self._settings.clock,
             self._facts,
             self._producer,
-            lambda: list(self._keepers),
+            lambda: list(self.keepers),
             lambda time_us: Book(self._versions.values()).at(time_us),
             self._pump.quiet,
         )
@@ -318,12 +319,12 @@ class Worker:
         ) from reason
 
     def _keepers_ready(self) -> tuple[bool, str]:
-        if not self._keepers.joined:
+        if not self.keepers.joined:
             return False, "not yet a member of the consumer group"
-        opening = [keeper.partition for keeper in self._keepers if keeper.state != "open"]
+        opening = [keeper.partition for keeper in self.keepers if keeper.state != "open"]
         if opening:
             return False, f"partitions not open: {opening}"
-        return True, f"{len(self._keepers.assigned)} partitions open"
+        return True, f"{len(self.keepers.assigned)} partitions open"
 
     async def _measure(self) -> None:
         """Lag, and whether it shrinks, for ever."""
@@ -362,7 +363,7 @@ class Worker:
             self._app.flow_control.suspend()
         if finish:
             await self._bounded(self._pump.drain(seconds * FINISH_SHARE), seconds)
-        await self._bounded(self._keepers.close(), seconds)
+        await self._bounded(self.keepers.close(), seconds)
         await self._bounded(self._app.stop(), seconds)
         await self._bounded(self._producer.stop(), seconds)
         guard.cancel()

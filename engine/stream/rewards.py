@@ -28,7 +28,7 @@ class Keepers:
 
     def __init__(self, tools: Tools, reopen_seconds: float = REOPEN_SECONDS) -> None:
         self._tools = tools
-        self._reopen_seconds = reopen_seconds
+        self.reopen_seconds = reopen_seconds
         self.by_partition: dict[int, Keeper] = {}
         self._assigned: set[int] = set()
         self._chores: set[asyncio.Task[None]] = set()
@@ -87,7 +87,7 @@ class Keepers:
             return
         # A keeper that went on after a rebalance and is fenced at its first write was overtaken before that rebalance,
         # which then gave the partition back: nothing to wait for.
-        delay = self._reopen_seconds if keeper.proven else 0.0
+        delay = self.reopen_seconds if keeper.proven else 0.0
         self._chore(self._reopen(partition, keeper, delay, self._assignments))
 
     async def _reopen(self, partition: int, fenced: Keeper, delay: float, assignments: int) -> None:

@@ -1,0 +1,261 @@
+"""A whole deployment for tests: real worker processes on a real Kafka, events in, both logs audited.
+
+The audit computes every decision anew from the `facts` log with the pure ledger and compares bytes, so a lost, doubled,
+reordered or differently decided fact cannot hide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from aiokafka import ConsumerRecord
+
+from engine.broker import free_port
+from engine.ledger.partition import Partition
+from engine.stream.clients import Cluster, partition_for, send_values
+from engine.stream.programmes import load_published
+from schemas.decisions import Decision, encode_decision, parse_decision
+from schemas.envelope import Fact, encode_fact, parse_fact
+from schemas.facts import PROGRAMME, TICK
+from tests.kafka.harness import read_all
+
+PROGRAMMES = Path(__file__).parents[2] / "rules" / "programmes"
+PATIENCE_S = 60.0
+POLL_S = 0.1
+NO_MEMBER = (PROGRAMME, TICK)
+_START = "from engine.cli import main; main()"
+
+Event = dict[str, Any]
+
+
+def event(event_id: str, kind: str, subject: str | None, data: Event, when: str = "2026-02-02T10:00:00+01:00") -> Event:
+    """A CloudEvent of ours."""
+    return {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": "urn:test",
+        "type": f"stammgast.{kind}.v1",
+        "subject": subject,
+        "time": when,
+        "data": data,
+    }
+
+
+def purchase(event_id: str, subject: str | None, price: str = "12.00", **more: str) -> Event:
+    """One line, EUR, at the till."""
+    line = {"sku": "ESP", "category": "coffee", "quantity": "1", "unit_price": price}
+    data = {"order_id": event_id, "lines": [line], "total": price, "currency": "EUR", "channel": "pos"}
+    return event(event_id, "purchase", subject, data, **more)
+
+
+def purchases(count: int, members: int = 50, name: str = "p") -> list[Event]:
+    """So many purchases, members in turn."""
+    return [purchase(f"{name}{number}", f"m{number % members:03d}") for number in range(count)]
+
+
+async def until(what: str, holds: Callable[[], Awaitable[object]], patience_s: float = PATIENCE_S) -> None:
+    """Look again and again until something that can be observed holds; fails with `what` when it never does."""
+    deadline = time.monotonic() + patience_s
+    while not await holds():
+        assert time.monotonic() < deadline, f"not within {patience_s:.0f} s: {what}"
+        await asyncio.sleep(POLL_S)
+
+
+class WorkerProcess:
+    """One `stammgast worker` process."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+        self.port = free_port()
+        self.log = folder / f"worker-{self.port}.log"
+        self._url = f"http://127.0.0.1:{self.port}"
+        with self.log.open("wb") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _START, "worker", *arguments, "--metrics-port", str(self.port)],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+            )
+
+    def said(self) -> str:
+        """Its log."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def open_partitions(self) -> int:
+        """How many partitions it owns, all opened; -1 while it is not ready or does not answer."""
+        assert self.process.poll() is None, f"the worker ended with {self.process.returncode}:\n{self.said()}"
+        try:
+            with urllib.request.urlopen(f"{self._url}/readyz", timeout=2) as answer:  # noqa: S310  our own child
+                body = json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            body = json.loads(error.read())
+        except OSError:
+            return -1
+        keepers = body["probes"].get("keepers", {"ready": False})
+        return int(keepers["detail"].split()[0]) if keepers["ready"] else -1
+
+    def kill(self) -> None:
+        """SIGKILL: no good-bye."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def end(self, seconds: float = 16.0) -> int:
+        """SIGTERM and wait; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def close(self) -> None:
+        """Whatever happened, it is gone afterwards."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait(10)
+
+
+@dataclass
+class Deployment:
+    """Topics with a prefix of their own, and its workers; a context manager that ends them."""
+
+    cluster: Cluster
+    prefix: str
+    partitions: int = 3
+    programme: Path = PROGRAMMES / "coffee-bar"
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="stammgast-workers-")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.close()
+        self._folder.cleanup()
+
+    def topic(self, name: str) -> str:
+        """A topic's name on the broker."""
+        return self.prefix + name
+
+    @property
+    def group(self) -> str:
+        """The consumer group of its workers."""
+        return self.prefix + "stammgast"
+
+    def arguments(self, *more: str) -> list[str]:
+        """What every worker is told."""
+        return [
+            *("--bootstrap", self.cluster.bootstrap, "--topic-prefix", self.prefix, "--clock", "off"),
+            *("--programme", str(self.programme), "--partitions", str(self.partitions), *more),
+        ]
+
+    def start(self, *more: str) -> WorkerProcess:
+        """Start a worker; returns at once."""
+        worker = WorkerProcess(self.arguments(*more), Path(self._folder.name))
+        self.workers.append(worker)
+        return worker
+
+    async def ready(self, *workers: WorkerProcess) -> None:
+        """Wait until these workers own all partitions between them, all open."""
+
+        async def all_open() -> bool:
+            counts = [worker.open_partitions() for worker in workers]
+            return min(counts) >= 0 and sum(counts) == self.partitions
+
+        await until("all partitions open", all_open)
+
+    async def publish(self, events: Iterable[Event | bytes], topic: str = "shop-events") -> None:
+        """Write inbound events, in order, all to one partition."""
+        values = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in events]
+        async with self.cluster.producer() as producer:
+            records = [(b"till-7", value, None, [("trace", b"t1")]) for value in values]
+            await send_values(producer, self.topic(topic), 0, records)
+
+    async def append_facts(self, events: Iterable[Event], *, aborted: bool = False) -> None:
+        """Write facts past intake, in a transaction that is committed or aborted: either leaves holes."""
+        by_partition: dict[int, list[Any]] = {}
+        for one in events:
+            fact = normal_form(one)
+            key = (fact.key or "").encode()
+            place = partition_for(key, self.partitions)
+            by_partition.setdefault(place, []).append((key, encode_fact(fact), 1_770_000_000_000, []))
+        async with self.cluster.producer(transactional_id=f"{self.prefix}test-{os.urandom(4).hex()}") as producer:
+            await producer.begin_transaction()
+            for partition, records in by_partition.items():
+                await send_values(producer, self.topic("facts"), partition, records)
+            await (producer.abort_transaction() if aborted else producer.commit_transaction())
+
+    async def records(self, topic: str) -> list[list[ConsumerRecord]]:
+        """Every committed record of a topic, per partition."""
+        return [await read_all(self.cluster, self.topic(topic), number) for number in range(self.partitions)]
+
+    async def decisions(self) -> list[Decision]:
+        """Every decision."""
+        return [parse_decision(r.value) for records in await self.records("points-log") for r in records]
+
+    async def decided(self, facts: int) -> None:
+        """Wait until so many different member facts (programme facts and ticks not counted) have their decision."""
+
+        async def enough() -> bool:
+            return len({(d.source, d.fact_id) for d in await self.decisions() if d.type not in NO_MEMBER}) >= facts
+
+        await until(f"{facts} facts decided", enough)
+
+    async def audit(self) -> list[Decision]:
+        """Compare the log of decisions with one computed anew from the facts: same bytes, order, keys and stamps.
+
+        Facts that arrive while this looks (an intake that repeats itself after a death) are left for the next audit.
+        """
+        versions = await load_published(self.cluster, self.prefix)
+        facts = await self.records("facts")
+        found: list[Decision] = []
+        for number, mine in enumerate(facts):
+            log = await self._log_up_to(number, mine[-1].offset if mine else -1)
+            expected = list(recomputed(Partition(number, versions), mine))
+            actual = [(record.key, record.timestamp, record.value) for record in log]
+            assert [value for *_, value in actual] == [value for *_, value in expected]
+            assert actual == expected
+            found += [parse_decision(value) for *_, value in actual]
+        return found
+
+    async def _log_up_to(self, number: int, offset: int) -> list[ConsumerRecord]:
+        """The decisions of one partition up to the fact at `offset`, once that is decided."""
+        log: list[tuple[int, ConsumerRecord]] = []
+
+        async def covered() -> bool:
+            records = await read_all(self.cluster, self.topic("points-log"), number)
+            log[:] = [(parse_decision(record.value).offset, record) for record in records]
+            return offset < 0 or (bool(log) and log[-1][0] >= offset)
+
+        await until(f"the fact at {number}/{offset} decided", covered)
+        return [record for answered, record in log if answered <= offset]
+
+
+def recomputed(ledger: Partition, facts: Sequence[ConsumerRecord]) -> Iterable[tuple[bytes | None, int, bytes]]:
+    """(key, stamp, value) of every record that the points log must hold for these facts."""
+    for record in facts:
+        for decision in ledger.answer(parse_fact(record.value), record.offset).decisions:
+            yield record.key, record.timestamp, encode_decision(decision)
+
+
+def normal_form(one: Event) -> Fact:
+    """An event as intake would write it."""
+    from schemas.normalise import normalise
+    from schemas.times import to_us
+
+    recorded_at = "2026-02-02T09:20:00.000000Z"
+    return normalise(json.dumps(one).encode(), recorded_at, to_us(recorded_at))
