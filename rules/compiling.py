@@ -64,6 +64,8 @@ def from_canonical(text: bytes, source: str = "the programmes topic") -> Program
         ProgrammeErrors: it is not the canonical JSON of a programme this engine understands.
     """
     draft = read_json(text, source)
+    if draft.problems:
+        raise ProgrammeErrors(draft.problems)
     if isinstance(draft.tree, dict):
         spoken = draft.tree.pop("language", None)
         if spoken != language.LANGUAGE:

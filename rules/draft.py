@@ -22,6 +22,7 @@ Path = tuple[str | int, ...]
 
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,12}\.\d{1,9}", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")  # escapes can say them; nothing that is written as UTF-8 can hold them
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 _CORE_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"}
 _MAX_DEPTH = 40
@@ -136,13 +137,16 @@ class _Reader:
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        if _SURROGATE.search(node.value):
+            self.report(path, "half a character: an escape of a surrogate", "write the character itself")
+            return None
         unquoted = isinstance(node, yaml.ScalarNode) and node.style is None
         return scalar(node.value) if unquoted else node.value
 
     def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
+            if not isinstance(key_node, yaml.ScalarNode) or _SURROGATE.search(key_node.value):
                 self.report(path, "a key must be a single word", line=key_node.start_mark.line + 1)
                 continue
             key = key_node.value
@@ -170,6 +174,7 @@ def read_json(text: bytes, source: str) -> Draft:
     draft = Draft(source)
     try:
         draft.tree = json.loads(text, parse_float=Decimal, object_pairs_hook=_no_duplicates)
+        json.dumps(draft.tree, default=str, ensure_ascii=False).encode()  # refuses half characters
     except (ValueError, RecursionError) as error:
         draft.report((), f"not JSON: {error}")
     return draft

@@ -158,7 +158,10 @@ def _parse_attribute(value: Any) -> str | int | bool:
 
 _ATTRIBUTE_SCHEMA = {"type": ["string", "integer", "boolean"]}
 AttributeValues = Annotated[
-    tuple[str | int | bool, ...], PlainValidator(_parse_attribute_values), _schema_of_list(_ATTRIBUTE_SCHEMA)
+    tuple[str | int | bool, ...],
+    PlainValidator(_parse_attribute_values),
+    PlainSerializer(list, return_type=list[Any]),
+    _schema_of_list(_ATTRIBUTE_SCHEMA),
 ]
 Attribute = Annotated[Annotated[AttributeValues, _WORD] | Annotated[NumberRange, _MAPPING], _BY_SHAPE]
 

@@ -63,6 +63,14 @@ def show(path: Path, as_json: bool) -> None:
         _print_programme(programme)
 
 
+@rules.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a programme file, for editors."""
+    from rules.schema import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
 @rules.command("publish")
 @_PATH
 @option("bootstrap", required=True)

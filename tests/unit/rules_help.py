@@ -84,7 +84,9 @@ def fact(kind: str, data: dict[str, Any], at: str = NOW) -> Fact:
     )
 
 
-def line(sku: str = "coffee-1", category: str | None = "coffee", quantity: str = "1", minor: int = 300) -> dict[str, Any]:
+def line(
+    sku: str = "coffee-1", category: str | None = "coffee", quantity: str = "1", minor: int = 300
+) -> dict[str, Any]:
     """Return one line of a receipt."""
     return {
         "sku": sku,
