@@ -32,6 +32,10 @@ class UnknownProgramme(LookupError):
         self.hash = programme_hash
 
 
+class FoldFailed(Exception):
+    """A decision that was just made, or that stands in the log, could not be taken in: this state must not be used on."""
+
+
 @dataclass(slots=True)
 class Answer:
     """What one fact leads to.
@@ -84,6 +88,8 @@ class Partition:
 
         Raises:
             UnknownProgramme: fetch the version and call again; nothing was changed.
+            FoldFailed: the partition's state is broken; fold it anew from the logs.
+            Exception: anything else means that this fact cannot be decided; nothing was changed, see `quarantine`.
         """
         if fact.type == facts.TICK:
             answer = Answer(self._decide_tick(fact, offset))
@@ -92,8 +98,11 @@ class Partition:
             answer = Answer([_new_decision(fact, offset, None, fact.data["hash"])])
         else:
             answer = self._decide_member(fact, offset)
-        for decision in answer.decisions:
-            self.recall(fact, decision)
+        try:
+            for decision in answer.decisions:
+                self.recall(fact, decision)
+        except Exception as error:
+            raise FoldFailed(f"the decision on {fact.source} {fact.id} at offset {offset}: {error}") from error
         return answer
 
     def quarantine(self, fact: Fact, offset: int, error: str) -> Answer:
@@ -140,10 +149,13 @@ class Partition:
 
     def _decide_tick(self, fact: Fact, offset: int) -> list[Decision]:
         """Settle every due member, in parts of a fixed number of members in id order."""
-        due: set[str] = set()
+        due: list[tuple[int, str]] = []
         while (at_us := self.next_due_us) is not None and at_us <= fact.time_us:
-            due.add(heapq.heappop(self._due)[1])
-        keys = sorted(due)
+            due.append(heapq.heappop(self._due))
+        # Back into the index: only taking the decision in moves a member's timer, and what is no longer due falls out then.
+        for item in due:
+            heapq.heappush(self._due, item)
+        keys = sorted({key for _, key in due})
         parts = [keys[start : start + TICK_PART_MEMBERS] for start in range(0, len(keys), TICK_PART_MEMBERS)] or [[]]
         decisions = []
         for part, part_keys in enumerate(parts):

@@ -21,7 +21,7 @@ from typing import Any, Literal, Protocol
 import structlog
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
-from engine.ledger.partition import UnknownProgramme
+from engine.ledger.partition import FoldFailed, UnknownProgramme
 from engine.stream.clients import BATCH_BYTES, KafkaTrouble
 from engine.stream.outbox import Outbox, reject_headers
 from engine.stream.parts import records_of
@@ -412,7 +412,7 @@ class Keeper:
             return
         try:
             answer = self.ledger.answer(fact, record.offset)
-        except UnknownProgramme:
+        except (UnknownProgramme, FoldFailed):
             raise
         except Exception as error:  # whatever a pure function raised, this fact cannot be decided
             log.error("fact quarantined", place=self._where, offset=record.offset, fact_id=fact.id, exc_info=error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.ledger.engine_facts import programme_fact, tick_fact
-from engine.ledger.partition import Partition, UnknownProgramme
+from engine.ledger.partition import FoldFailed, Partition, UnknownProgramme
 from schemas import facts
 from tests.unit.ledger import RECORDED, Stage, points, programme
 
@@ -346,3 +346,16 @@ def test_a_quarantined_fact_moves_nothing_and_is_answered() -> None:
     assert (answer.decisions[0].outcome, answer.decisions[0].notes[0].text) == ("quarantined", "ValueError: 7")
     assert offset + 1 == stage.partition.next_offset
     assert points(stage.buy("2026-03-02T10:00:00Z", ("mug", "5.00"))) == [("spend", 5)]
+
+
+def test_a_decision_that_cannot_be_taken_in_breaks_the_fold_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no reason to quarantine the fact: the state is half changed, and the process must fold it anew."""
+    stage = Stage(programme(SPEND))
+    stage.buy("2026-03-02T10:00:00Z", ("mug", "5.00"))
+
+    def torn(*_: object) -> None:
+        raise ValueError("half way")
+
+    monkeypatch.setattr("engine.ledger.partition.evolve", torn)
+    with pytest.raises(FoldFailed, match="half way"):
+        stage.buy("2026-03-02T11:00:00Z", ("mug", "5.00"))
