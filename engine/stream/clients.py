@@ -155,6 +155,7 @@ class Cluster:
             await self.start(client)
             yield client
         finally:
+            await asyncio.sleep(0)  # aiokafka 0.14 cannot stop a consumer whose tasks never ran
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_TIMEOUT_S):
                     await stop()

