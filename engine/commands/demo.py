@@ -29,13 +29,15 @@ def demo(exit_at_end: bool, db: Path) -> None:
 
     terminal = sys.stdout.isatty()
     console = Console(highlight=False, width=None if terminal else WIDTH)
-    previous = signal.signal(signal.SIGTERM, _as_interrupt)
+    # SIGINT too: a shell that starts a command in the background lets it ignore Ctrl-C.
+    previous = {number: signal.signal(number, _as_interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         run(db, keep_serving=not exit_at_end, console=console, bars=terminal)
     except KeyboardInterrupt:
         console.print("stopped")
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _as_interrupt(_number: int, _frame: Any) -> None:

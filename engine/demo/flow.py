@@ -37,6 +37,7 @@ from projections.warehouse import set_aside
 from rules.book import Programme, load_directory
 
 PARTITIONS = 4
+HORIZON_DAYS = 90
 #: Nothing moved for so long: the demo gives up and says what its roles said.
 STALLED_SECONDS = 90.0
 _LOOK_SECONDS = 0.15
@@ -56,7 +57,8 @@ class Deployment:
         """Start its worker and its projector, their logs in ``folder``."""
         shared = {"bootstrap": self.cluster.bootstrap, "topic_prefix": self.shop.prefix, "metrics_port": 0}
         worker = {"app": self.shop.name, "programme": self.shop.programme, "partitions": PARTITIONS, "clock": "off"}
-        for verb, own in (("worker", worker), ("projector", {"db": self.db})):
+        tables = {"db": self.db, "churn_horizon_days": HORIZON_DAYS}
+        for verb, own in (("worker", worker), ("projector", tables)):
             self.roles.append(Role(verb, {**shared, **own}, folder / f"{self.shop.name}-{verb}.log"))
 
     def serving(self) -> bool:
@@ -128,7 +130,8 @@ def _one_shop(
     moment = _settle(deployment, count)
     console.print(f"published, decided and loaded in {seconds:.1f} s; everybody settled to {moment}\n")
     points = deployment.programmes[-1].points_name
-    show(console, deployment.ask, (*COMMON, shop.change), points)
+    words = {"points": points, "horizon_days": HORIZON_DAYS}
+    show(console, deployment.ask, (*COMMON, shop.change), **words)
 
 
 def _make_room(db: Path, console: Console) -> None:

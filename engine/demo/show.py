@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 QUESTIONS = Path(__file__).with_name("questions")
+CAPTION = "caption"
 
 
 class Result(NamedTuple):
@@ -37,7 +38,7 @@ COMMON = (
     Question("balances", "Balances: who has most {points}"),
     Question("tiers", "Tiers"),
     Question("segments", "Segments: recency, frequency, money"),
-    Question("churn", "Churn: whose silence is unusual"),
+    Question("churn", "Churn: who will probably buy nothing in the next {horizon_days} days"),
     Question("rules", "Which rule gave how many {points}"),
 )
 
@@ -47,23 +48,33 @@ def statement(file: str) -> str:
     return (QUESTIONS / f"{file}.sql").read_text(encoding="utf-8")
 
 
-def show(console: Console, ask: Ask, questions: Sequence[Question], points: str) -> None:
-    """Ask every question and print its answer; ``points`` is what this shop calls them."""
+def show(console: Console, ask: Ask, questions: Sequence[Question], **words: object) -> None:
+    """Ask every question and print its answer; ``words`` go into the titles."""
     for question in questions:
         result = ask(statement(question.file))
-        console.print(as_table(result, question.title.format(points=points)))
+        console.print(as_table(result, question.title.format(**words)))
         console.print()
 
 
 def as_table(result: Result, title: str) -> Table:
-    """Return a rich table of an answer; an empty one says so."""
-    table = Table(title=escape(title), title_justify="left", title_style="bold", header_style="cyan", min_width=40)
-    for name, numeric in zip(result.names, result.numeric, strict=True):
+    """Return a rich table of an answer; an empty one says so. A last column `caption` stands below the table."""
+    table = Table(
+        title=escape(title),
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        header_style="cyan",
+        min_width=40,
+    )
+    width = len(result.names) - (result.names[-1] == CAPTION)
+    for name, numeric in list(zip(result.names, result.numeric, strict=True))[:width]:
         table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
     for row in result.rows:
-        table.add_row(*(escape(cell(value)) for value in row))
+        table.add_row(*(escape(cell(value)) for value in row[:width]))
     if not result.rows:
         table.caption = "nobody"
+    elif width < len(result.names):
+        table.caption = escape(str(result.rows[0][-1]))
     return table
 
 
