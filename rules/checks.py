@@ -271,6 +271,12 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def _on(rule: dict[str, Any]) -> str | None:
+    """Return the fact a rule is on, None where that is not a known one."""
+    on = rule.get("on")
+    return on if isinstance(on, str) and on in CONDITIONS_ON else None
+
+
 def _check_rules(draft: Draft) -> None:
     ids = _ids(draft, "earn", what="rules")
     for index, rule in _mappings(draft, "earn"):
@@ -282,7 +288,7 @@ def _check_rules(draft: Draft) -> None:
             _check_only(draft, (*path, effect), rule, ids)
         for key in ("when", "unless"):
             if key in rule:
-                _check_condition(draft, (*path, key), rule[key], rule.get("on"))
+                _check_condition(draft, (*path, key), rule[key], _on(rule))
 
 
 def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
@@ -304,7 +310,7 @@ def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
 
 
 def _check_award(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
-    award, on = rule.get("award"), rule.get("on")
+    award, on = rule.get("award"), _on(rule)
     if not isinstance(award, dict) or on not in CONDITIONS_ON:
         return
     for key, default in (("per", None), ("of", "net_after_discounts"), ("each", "order")):
@@ -328,7 +334,7 @@ def _minor(draft: Draft, value: Any) -> int | None:
 
 
 def _check_place(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
-    on = rule.get("on")
+    on = _on(rule)
     for key in ("cap", "limit"):
         cap = rule.get(key)
         per_place = isinstance(cap, dict) and "place" in _as_list(cap.get("per"))
@@ -341,14 +347,12 @@ def _a(word: str) -> str:
 
 
 def _check_only(draft: Draft, path: Path, rule: dict[str, Any], ids: dict[str, int]) -> None:
-    effect, on = rule.get(str(path[-1])), rule.get("on")
+    effect, on = rule.get(str(path[-1])), _on(rule)
     if not isinstance(effect, dict):
         return
     wanted = ("award",) if path[-1] == "multiply" else ("award", "multiply")
     others = {name: draft.at("earn", index) for name, index in ids.items()}
-    fitting = [
-        name for name, other in others.items() if other.get("on") == on and any(effect in other for effect in wanted)
-    ]
+    fitting = [name for name, other in others.items() if _on(other) == on and any(effect in other for effect in wanted)]
     if "only" not in effect:
         if path[-1] == "multiply" and on in CONDITIONS_ON and not _has_base(draft, on):
             draft.report(path, f"there is no base award on {on} to multiply", "add one, or name a rule in only")
@@ -360,14 +364,13 @@ def _check_only(draft: Draft, path: Path, rule: dict[str, Any], ids: dict[str, i
             draft.report((*path, "only"), f"there is no rule {name}", did_you_mean(name, fitting))
         elif name not in fitting:
             other = others[name]
-            reason = f"is on {other.get('on')}" if other.get("on") != on else f"has no {either(wanted)}"
+            reason = f"is on {other.get('on')}" if _on(other) != on else f"has no {either(wanted)}"
             draft.report((*path, "only"), f"the rule {name} {reason}", did_you_mean(name, fitting))
 
 
 def _has_base(draft: Draft, on: Any) -> bool:
     return any(
-        rule.get("on") == on and "award" in rule and rule.get("bonus") is not True
-        for _, rule in _mappings(draft, "earn")
+        _on(rule) == on and "award" in rule and rule.get("bonus") is not True for _, rule in _mappings(draft, "earn")
     )
 
 
@@ -401,7 +404,8 @@ def _check_tier(draft: Draft, path: Path, value: Any) -> None:
 
 def _check_tiers(draft: Draft) -> None:
     _ids(draft, "tiers", "levels", what="levels")
-    by = draft.at("tiers", "qualify", "by") or "spend"
+    said = draft.at("tiers", "qualify", "by")
+    by = said if isinstance(said, str) else "spend"
     last = -1
     for index, level in _mappings(draft, "tiers", "levels"):
         path: Path = ("tiers", "levels", index, "from")

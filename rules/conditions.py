@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from rules.language import BoughtSku, Condition, CountRange, EarnRule, MoneyRange, NumberRange, Spent
@@ -39,6 +39,14 @@ _YES: tuple[int, ...] = (0,)
 _NO: tuple[int, ...] = ()
 
 
+class Words(NamedTuple):
+    """The commonest condition: the line's ``field`` is one of ``wanted``, or is none of them."""
+
+    field: str
+    wanted: frozenset[str]
+    among: bool
+
+
 @dataclass(frozen=True, slots=True)
 class OfFact:
     """A compiled condition about the whole fact."""
@@ -48,9 +56,10 @@ class OfFact:
 
 @dataclass(frozen=True, slots=True)
 class OfLine:
-    """A compiled condition about one line of a purchase."""
+    """A compiled condition about one line of a purchase; ``words`` where it only looks for words in one field."""
 
     holds: PerLine
+    words: Words | None = None
 
 
 Check = OfFact | OfLine
@@ -67,10 +76,6 @@ def _whole_only(checks: Sequence[Check]) -> tuple[Whole, ...]:
     return tuple(check.holds for check in checks if isinstance(check, OfFact))
 
 
-def _line_only(checks: Sequence[Check]) -> tuple[PerLine, ...]:
-    return tuple(check.holds for check in checks if isinstance(check, OfLine))
-
-
 # ---- a rule ----
 
 
@@ -81,8 +86,8 @@ def compile_lines(rule: EarnRule, zone: ZoneInfo) -> Lines:
         checks.append(_negated(_all(_checks_of(rule.unless, rule.on, zone))))
     if rule.from_ is not None or rule.until is not None:
         checks.insert(0, _dates(rule.from_, rule.until, zone))
-    whole, per_line = _whole_only(checks), _line_only(checks)
-    return _lines_of_purchase(whole, per_line) if rule.on == "purchase" else _without_lines(whole)
+    whole, of_lines = _whole_only(checks), [check for check in checks if isinstance(check, OfLine)]
+    return _lines_of_purchase(whole, of_lines) if rule.on == "purchase" else _without_lines(whole)
 
 
 def _without_lines(tests: tuple[Whole, ...]) -> Lines:
@@ -92,16 +97,33 @@ def _without_lines(tests: tuple[Whole, ...]) -> Lines:
     return lambda member, fact, programme: _YES if whole(member, fact) else _NO
 
 
-def _lines_of_purchase(whole_tests: tuple[Whole, ...], line_tests: tuple[PerLine, ...]) -> Lines:
-    if not line_tests:
+def _lines_of_purchase(whole_tests: tuple[Whole, ...], checks: Sequence[OfLine]) -> Lines:
+    if not checks:
         return _all_lines_if(whole_tests)
     whole = _all_whole(whole_tests) if whole_tests else None
-    eligible = _all_per_line(line_tests)
+    words = checks[0].words if len(checks) == 1 else None
+    if words is not None:
+        return _lines_by_words(whole, words)
+    eligible = _all_per_line(tuple(check.holds for check in checks))
 
     def lines(member: MemberView, fact: Fact, programme: Programme) -> tuple[int, ...]:
         if whole is not None and not whole(member, fact):
             return _NO
         return tuple([index for index, line in enumerate(fact.data["lines"]) if eligible(member, fact, line)])
+
+    return lines
+
+
+def _lines_by_words(whole: Whole | None, words: Words) -> Lines:
+    """Look for words without a call per line: most rules that ask about lines ask only this."""
+    field, wanted, among = words
+
+    def lines(member: MemberView, fact: Fact, programme: Programme) -> tuple[int, ...]:
+        if whole is not None and not whole(member, fact):
+            return _NO
+        if among:
+            return tuple([index for index, line in enumerate(fact.data["lines"]) if line[field] in wanted])
+        return tuple([index for index, line in enumerate(fact.data["lines"]) if line[field] not in wanted])
 
     return lines
 
@@ -157,6 +179,8 @@ def _all_per_line(tests: tuple[PerLine, ...]) -> PerLine:
 
 
 def _all(checks: Sequence[Check]) -> Check:
+    if len(checks) == 1:
+        return checks[0]
     whole = _whole_only(checks)
     if len(whole) == len(checks):
         return OfFact(_all_whole(whole))
@@ -175,8 +199,9 @@ def _negated(check: Check) -> Check:
     if isinstance(check, OfFact):
         whole = check.holds
         return OfFact(lambda member, fact: not whole(member, fact))
-    per_line = check.holds
-    return OfLine(lambda member, fact, line: not per_line(member, fact, line))
+    per_line, words = check.holds, check.words
+    turned = None if words is None else words._replace(among=not words.among)
+    return OfLine(lambda member, fact, line: not per_line(member, fact, line), turned)
 
 
 def _checks_of(condition: Condition, on: str, zone: ZoneInfo) -> list[Check]:
@@ -206,7 +231,7 @@ def _said(condition: Condition, name: str) -> Any:
 def _line_words(field: str) -> Callable[[tuple[str, ...]], Check]:
     def compiler(words: tuple[str, ...]) -> Check:
         wanted = frozenset(words)
-        return OfLine(lambda member, fact, line: line[field] in wanted)
+        return OfLine(lambda member, fact, line: line[field] in wanted, Words(field, wanted, among=True))
 
     return compiler
 

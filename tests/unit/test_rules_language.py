@@ -86,7 +86,7 @@ def test_any_decimal_factor_reads_back(units: int, digits: int) -> None:
         assert parse_factor(factor_text(Fraction(number))) == Fraction(number)
 
 
-@given(st.integers(0, 10**12), st.sampled_from(["EUR", "JPY", "KWD"]))
+@given(st.integers(0, 10**12 - 1), st.sampled_from(["EUR", "JPY", "KWD"]))
 def test_money_reads_back(minor: int, currency: str) -> None:
     """An amount of money in its canonical text is the same amount, whatever digits its currency has."""
     text = str(Money(minor, currency))
