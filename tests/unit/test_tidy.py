@@ -6,6 +6,7 @@ Each check is a function from a module's text to findings, and is shown to fail 
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -382,6 +383,55 @@ def test_nothing_unfinished_and_nothing_of_one_machine_is_in_the_repository() ->
 
     # then
     assert not findings, "\n".join(findings)
+
+
+def undeclared_imports(source: Source, declared: set[str]) -> Iterator[str]:
+    """Packages of others that are imported without standing in pyproject.toml."""
+    for line, name in imports_of(source):
+        package = name.split(".")[0]
+        ours = package in (*SHIPPED, "tests") or package in sys.stdlib_module_names or package == "__future__"
+        distribution = DISTRIBUTIONS.get(package, package)
+        if not ours and re.sub(r"[._]", "-", distribution).lower() not in declared:
+            yield f"{source.module}:{line}: {package} is not declared"
+
+
+# Where the module is not called like its distribution, or comes as an inseparable part of another one.
+DISTRIBUTIONS = {
+    "faust": "faust-streaming",
+    "mode": "mode-streaming",
+    "yaml": "pyyaml",
+    "pydantic_core": "pydantic",
+    "intervaltree": "faust-streaming",
+}
+
+
+def declared(*, dev: bool) -> set[str]:
+    """Names of the distributions in pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(project["optional-dependencies"]["dev"] if dev else ())]
+    return {re.split(r"[<>=!~\[; ]", line)[0].lower() for line in lines}
+
+
+def test_an_undeclared_import_is_found() -> None:
+    """A package that nobody declared is a finding, the standard library is not."""
+    # given
+    source = Source("engine.x", "import json\nimport requests.sessions\nimport yaml\n")
+
+    # then
+    assert list(undeclared_imports(source, {"pyyaml"})) == ["engine.x:2: requests is not declared"]
+
+
+def test_everything_imported_is_declared() -> None:
+    """The product imports only its dependencies, the tests only those and the `dev` extra."""
+    # given
+    tests = [read(path) for path in sorted((ROOT / "tests").rglob("*.py"))]
+
+    # when
+    findings = [finding for source in shipped_sources() for finding in undeclared_imports(source, declared(dev=False))]
+    findings += [finding for source in tests for finding in undeclared_imports(source, declared(dev=True))]
+
+    # then
+    assert findings == []
 
 
 def test_a_dependency_without_a_reason_is_found() -> None:
