@@ -1,1 +1,1 @@
-"""What analysts see: DuckDB tables that are nothing but a fold of the logs, kept by one writer, read by anybody with the token."""
+"""What analysts see: DuckDB tables that are nothing but a fold of the logs, kept by one writer, read with a token."""

@@ -1,7 +1,7 @@
 """Keep a DuckDB file in step with the logs: read `facts`, `points-log` and `rejects`, apply them batch by batch.
 
-Where to go on stands in the file itself, in the transaction of the rows; consumer-group offsets are never used. The event loop reads,
-one writer thread applies, and while it does the next batch is gathered.
+Where to go on stands in the file itself, in the transaction of the rows; consumer-group offsets are never used. The
+event loop reads, one writer thread applies, and while it does the next batch is gathered.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from engine.stream.topics import LOGS, Layout, LogMissing, partition_count, requ
 from engine.telemetry import METRICS, Metrics, Progress
 from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, REJECTS, Warehouse, explanation, reject_of
 
-# A batch is applied when it holds so many records: DuckDB then loads over 100,000 decisions a second, and one batch stays below 100 MB.
+# A batch is applied when it holds so many records: DuckDB then loads over 100,000 decisions a second, and one batch
+# stays below 100 MB.
 BATCH_RECORDS = 25_000
 BATCH_BYTES = 64 * 1024 * 1024
-# ... or when its oldest record has waited so long. Too small: a commit per handful of records keeps a core busy. Too large: analysts wait.
+# ... or when its oldest record has waited so long. Too small: a commit per handful of records keeps a core busy. Too
+# large: analysts wait.
 BATCH_AGE_S = 0.1
 FETCH_RECORDS = 5_000
 # How long a projector that was started before the worker waits for the logs to be created, and how often it looks.
@@ -158,8 +160,8 @@ class Projector:
         """A log that begins anew below where we stood has lost records; a shorter `rejects` has merely forgotten old ones."""
         if offset < self._next[tp] and tp.topic.removeprefix(self._prefix) in LOGS:
             raise LogEndsEarlier(
-                f"{tp.topic}/{tp.partition} gives offset {offset} where the file already holds everything below {self._next[tp]}: "
-                "the log lost records. Restore it, or build the file anew with --fresh"
+                f"{tp.topic}/{tp.partition} gives offset {offset} where the file already holds everything below "
+                f"{self._next[tp]}: the log lost records. Restore it, or build the file anew with --fresh"
             )
 
     def _check_ends(self, consumer: AIOKafkaConsumer) -> None:

@@ -115,5 +115,8 @@ def _plain(message: str, uri: str | None) -> str:
     if "authentication failed" in lower:
         return f"{uri} refuses the token: name the token file of the file that is served there."
     if "connect" in lower or "http" in lower:
-        return f"nobody answers at {uri}: {text.splitlines()[0]}. Is the projector running? A file that nobody holds is asked with --db alone."
+        return (
+            f"nobody answers at {uri}: {text.splitlines()[0]}. Is the projector running? A file that nobody holds is asked "
+            "with --db alone."
+        )
     return text

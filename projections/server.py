@@ -1,4 +1,4 @@
-"""Serve the DuckDB file to readers on this machine while the projector writes it: SELECT only, from a list of tables and functions.
+"""Serve the DuckDB file to readers on this machine while the projector writes it: SELECT only, from what is on a list.
 
 DuckDB's own remote protocol (the extension `quack`) answers over HTTP on the loopback address. What a reader may do is decided by
 serving/rules.sql; nothing outside the file can be reached and the configuration is locked.

@@ -20,10 +20,11 @@ from projections import sql
 
 FACTS, DECISIONS, REJECTS = "facts", "points-log", "rejects"
 MEMORY_LIMIT = "2GB"
-# A larger write-ahead log means fewer rewrites of half-filled row groups (a third of the load time at the default 16 MB) and, after a
-# crash, a second or two to read it back.
+# A larger write-ahead log means fewer rewrites of half-filled row groups (a third of the load time at the default 16 MB)
+# and, after a crash, a second or two to read it back.
 CHECKPOINT_THRESHOLD = "128MB"
-# DuckDB parses an Arrow table chunk by chunk; chunks of its own vector size are three times as fast as one chunk of 50,000 (measured).
+# DuckDB parses an Arrow table chunk by chunk; chunks of its own vector size are three times as fast as one chunk of
+# 50,000 (measured).
 CHUNK_ROWS = 2048
 LOG_SCHEMA = pa.schema(
     [("partition", pa.int32()), ("offset", pa.int64()), ("timestamp_ms", pa.int64()), ("value", pa.binary())]
@@ -311,8 +312,10 @@ def explained(path: str | Path) -> Iterator[None]:
 _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("no space left", "could not write all bytes", "failed to write", "disk full"),
-        ("The disk that holds {path} is full: nothing of the last batch was kept. Make room and start again; it goes on "
-        "where it stood."),
+        (
+            "The disk that holds {path} is full: nothing of the last batch was kept. Make room and start again; it goes on "
+            "where it stood."
+        ),
     ),
     (
         ("conflicting lock", "could not set lock"),
@@ -320,8 +323,10 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("read-only", "permission denied", "read only"),
-        ("{path} cannot be written: {first}. Give this user the right to write it and its folder, or name another file "
-        "with --db."),
+        (
+            "{path} cannot be written: {first}. Give this user the right to write it and its folder, or name another file "
+            "with --db."
+        ),
     ),
     (
         ("not a valid duckdb", "serialization", "corrupt", "checksum"),

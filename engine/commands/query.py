@@ -78,7 +78,7 @@ def _cell(value: object) -> str:
         case None:
             return "-"
         case float():
-            return f"{value:.4g}" if value == value else "nan"
+            return f"{value:.4g}"
         case datetime():
             return value.isoformat(sep=" ", timespec="seconds" if not value.microsecond else "microseconds").replace(
                 "+00:00", "Z"

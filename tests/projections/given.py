@@ -12,7 +12,14 @@ import orjson
 from projections.warehouse import Record, Reject, Warehouse
 
 RECORDED_MS = 1_772_000_000_000
-LINE = {"sku": "tea", "category": None, "quantity": "2", "unit_price": "5.00", "discount_minor": 0, "amount_minor": 1000}
+LINE = {
+    "sku": "tea",
+    "category": None,
+    "quantity": "2",
+    "unit_price": "5.00",
+    "discount_minor": 0,
+    "amount_minor": 1000,
+}
 PROGRAMME: Mapping[str, Any] = {
     "type": "programme",
     "source": "urn:stammgast:programme",
@@ -117,7 +124,8 @@ def decision_value(note: Mapping[str, Any], offset: int) -> bytes:
 
 def records(notes: Iterable[Mapping[str, Any]], partition: int = 0) -> tuple[list[Record], list[Record]]:
     """(facts, decisions) of one partition, the programme fact first; `decision: null` is a fact not yet decided."""
-    facts, decisions = [], []
+    facts: list[Record] = []
+    decisions: list[Record] = []
     for offset, note in enumerate([PROGRAMME, *notes]):
         facts.append(Record(partition, offset, RECORDED_MS, fact_value(note)))
         if note.get("decision", {}) is not None:

@@ -22,7 +22,7 @@ def test_mart_gives_the_expected_rows(name: str) -> None:
     """The rows given beside a mart make the rows expected beside it."""
     beside = sql.mart(name)
     with given.warehouse(beside.get("given", ()), beside.get("rejects", ())) as warehouse:
-        rows = given.rows(warehouse, f"from {name}")  # noqa: S608  names of our own files
+        rows = given.rows(warehouse, f"from {name}")
     expected = beside["expect"]
     columns = list(expected[0]) if expected else list(beside["columns"])
 
@@ -84,7 +84,9 @@ def test_each_cell_of_the_grid_is_one_segment() -> None:
         "champions": {(5, 4), (5, 5)},
     }
     with given.warehouse(()) as warehouse:
-        cells = given.rows(warehouse, "select r, f, rfm_segment(r, f) as segment from range(1, 6) t(r), range(1, 6) s(f)")
+        cells = given.rows(
+            warehouse, "select r, f, rfm_segment(r, f) as segment from range(1, 6) t(r), range(1, 6) s(f)"
+        )
 
     assert {name: {(c["r"], c["f"]) for c in cells if c["segment"] == name} for name in grid} == grid
     assert sum(map(len, grid.values())) == len(cells) == 25

@@ -25,14 +25,18 @@ VISITS = [
 ]  # fmt: skip
 
 
-async def send(cluster: Cluster, topic: str, records: Sequence[Record], headers: Iterable[tuple[str, bytes]] = ()) -> None:
+async def send(
+    cluster: Cluster, topic: str, records: Sequence[Record], headers: Iterable[tuple[str, bytes]] = ()
+) -> None:
     """Put records into a log, in order."""
     async with cluster.producer() as producer:
         await send_values(producer, topic, 0, [(b"anna", r.value, r.timestamp_ms, list(headers)) for r in records])
 
 
 @asynccontextmanager
-async def projecting(cluster: Cluster, prefix: str, warehouse: Warehouse) -> AsyncIterator[asyncio.Queue[dict[str, int]]]:
+async def projecting(
+    cluster: Cluster, prefix: str, warehouse: Warehouse
+) -> AsyncIterator[asyncio.Queue[dict[str, int]]]:
     """A running projector; the queue tells the positions in partition 0 after each batch."""
     stop, told = asyncio.Event(), asyncio.Queue[dict[str, int]]()
 
@@ -86,9 +90,11 @@ async def test_a_file_of_other_logs_is_refused(embedded: str, prefix: str, tmp_p
     """A file that was built from other logs is not continued; the message names --fresh and the exit code is 2."""
     cluster = Cluster(embedded)
     await ensure(cluster, Layout(prefix, partitions=1))
-    with Warehouse.open(tmp_path / "a.duckdb", log_id="of another broker") as warehouse:
-        with pytest.raises(UsageError, match="--fresh") as refusal:
-            await Projector(cluster, warehouse, prefix=prefix, metrics=Metrics()).run(asyncio.Event())
+    with (
+        Warehouse.open(tmp_path / "a.duckdb", log_id="of another broker") as warehouse,
+        pytest.raises(UsageError, match="--fresh") as refusal,
+    ):
+        await Projector(cluster, warehouse, prefix=prefix, metrics=Metrics()).run(asyncio.Event())
 
     assert refusal.value.exit_code == 2
 

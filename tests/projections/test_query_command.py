@@ -9,17 +9,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as parquet
 import pytest
 from click.testing import CliRunner, Result
+from pyarrow import parquet
 
 from engine.commands.query import query
 from projections.server import endpoint_path, read_endpoint
 from projections.warehouse import Warehouse
 from tests.projections import given
 
-STORY = [
+STORY: list[dict[str, Any]] = [
     {"type": "purchase", "id": "p1", "subject": "anna", "time": "2026-03-01T10:00:00Z",
      "decision": {"entries": [{"entry_id": "e1", "points": 10, "rule_id": "base", "lines": [[1, 10]]}]}},
     {"type": "visit", "id": "v1", "subject": "bert", "time": "2026-03-07T10:00:00Z"},
@@ -77,7 +78,13 @@ def test_json_is_a_list_of_objects(file: Path) -> None:
 
     assert '"exact":1.50' in answer.stdout
     assert json.loads(answer.stdout) == [
-        {"number": 1, "exact": 1.5, "nothing": None, "occurred_at": "2026-03-01T10:00:00+00:00", "lines": [{"line": 1, "points": 10}]}
+        {
+            "number": 1,
+            "exact": 1.5,
+            "nothing": None,
+            "occurred_at": "2026-03-01T10:00:00+00:00",
+            "lines": [{"line": 1, "points": 10}],
+        }
     ]
 
 
@@ -112,7 +119,7 @@ def test_a_served_file_answers_like_a_free_one(file: Path, served: Path, shape: 
     free = ask(TYPES, "--db", file, "--format", shape)
     through_server = ask(TYPES, "--db", served, "--format", shape)
 
-    assert (0, 0) == (free.exit_code, through_server.exit_code)
+    assert (free.exit_code, through_server.exit_code) == (0, 0)
     assert free.stdout == through_server.stdout
 
 
@@ -120,7 +127,15 @@ def test_a_server_can_be_named(served: Path) -> None:
     """--remote with the token file asks a server without its file."""
     endpoint = read_endpoint(served)
     assert endpoint is not None
-    answer = ask("select count(*) as n from facts", "--remote", endpoint.uri, "--token-file", endpoint.token_file, "--format", "csv")
+    answer = ask(
+        "select count(*) as n from facts",
+        "--remote",
+        endpoint.uri,
+        "--token-file",
+        endpoint.token_file,
+        "--format",
+        "csv",
+    )
 
     assert answer.stdout == "n\n3\n"
 

@@ -130,7 +130,7 @@ REFUSED = (
     "from test_all_types()",
     # tables
     "from '/etc/passwd'",
-    "from \"/etc/passwd\"",
+    'from "/etc/passwd"',
     "from 'https://localhost/x.csv'",
     "from pragma_database_list",
     "from duckdb_settings",
@@ -148,7 +148,7 @@ REFUSED = (
     # a step that borrows the name of what is forbidden
     "select (with pragma_database_list as (select 1) select 1), * from pragma_database_list",
     "with pragma_database_list as (select 1 as a) from pragma_database_list",
-    "select (with \"/etc/passwd\" as (select 1) select 1), * from \"/etc/passwd\"",
+    'select (with "/etc/passwd" as (select 1) select 1), * from "/etc/passwd"',
     # objects of the serving process
     "from secret_table",
 )
@@ -177,7 +177,9 @@ class Served:
 
     def _write(self) -> None:
         secret_table = given.records(())  # noqa: F841  a name in the serving process, for the attack on it
-        notes = [{"type": "visit", "id": f"v{n}", "subject": f"m{n}", "time": "2026-03-01T10:00:00Z"} for n in range(5_000)]
+        notes = [
+            {"type": "visit", "id": f"v{n}", "subject": f"m{n}", "time": "2026-03-01T10:00:00Z"} for n in range(5_000)
+        ]
         facts, decisions = given.records(notes)
         for number in range(len(facts)):
             self.warehouse.apply(facts[number : number + 1], decisions[number : number + 1])
@@ -261,13 +263,29 @@ def test_endpoint_and_token_live_as_long_as_the_server(tmp_path: Path) -> None:
 
         assert endpoint == Endpoint("127.0.0.1", server.endpoint.port, f"{path}.token", os.getpid())
         assert mode == 0o600
-        assert sorted(tmp_path.iterdir()) == [path] or [p.name for p in tmp_path.iterdir() if "wal" not in p.name] == ["e.duckdb"]
+        assert sorted(tmp_path.iterdir()) == [path] or [p.name for p in tmp_path.iterdir() if "wal" not in p.name] == [
+            "e.duckdb"
+        ]
 
 
 def test_the_list_of_functions_is_read_from_this_duckdb(served: Served) -> None:
     """No function of the list reaches files, network, settings or logs, whatever this DuckDB brings."""
-    names = {row[0] for row in served.warehouse.connection.cursor().execute("from staging.allowed_functions").fetchall()}
-    forbidden = ("read_", "write_", "quack", "checkpoint", "sleep", "secret", "setting", "getenv", "glob", "scan", "execute")
+    names = {
+        row[0] for row in served.warehouse.connection.cursor().execute("from staging.allowed_functions").fetchall()
+    }
+    forbidden = (
+        "read_",
+        "write_",
+        "quack",
+        "checkpoint",
+        "sleep",
+        "secret",
+        "setting",
+        "getenv",
+        "glob",
+        "scan",
+        "execute",
+    )
 
     assert {name for name in names if any(word in name for word in forbidden)} == set()
     assert {"sum", "count_star", "log", "date_trunc", "balances_as_of"} <= names

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -18,11 +19,12 @@ from projections import sql
 from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, OutOfOrder, Record, Warehouse, explanation
 from tests.projections import given
 
-STORY = [
+STORY: list[dict[str, Any]] = [
     {"type": "purchase", "id": "p1", "subject": "anna", "time": "2026-03-01T10:00:00Z",
      "decision": {"entries": [{"entry_id": "e1", "points": 10, "rule_id": "base"}],
                   "tiers": [{"tier": "guest", "since": "2026-03-01T10:00:00.000000Z"}]}},
-    {"type": "refund", "id": "r1", "subject": "anna", "time": "2026-03-05T10:00:00Z", "data": {"order_id": "p1", "amount_minor": 400},
+    {"type": "refund", "id": "r1", "subject": "anna", "time": "2026-03-05T10:00:00Z",
+     "data": {"order_id": "p1", "amount_minor": 400},
      "decision": {"entries": [{"entry_id": "c1", "kind": "clawback", "points": -4, "rule_id": "base", "burns": [["e1", 4]]}]}},
     {"type": "review", "id": "w1", "subject": "anna", "time": "2026-03-06T10:00:00Z", "data": {"sku": "tea", "rating": 7}},
     {"type": "visit", "id": "v1", "subject": "bert", "time": "2026-03-07T10:00:00Z", "data": {"store": "mitte"}},
@@ -33,15 +35,22 @@ STORY = [
 
 def everything(warehouse: Warehouse) -> dict[str, list[dict[str, object]]]:
     """All rows of all marts, in an order that does not depend on the database."""
-    return {name: sorted(given.rows(warehouse, f"from {name}"), key=repr) for name in sql.names("marts") if name != "meta"}  # noqa: S608
+    return {
+        name: sorted(given.rows(warehouse, f"from {name}"), key=repr) for name in sql.names("marts") if name != "meta"
+    }
 
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[Path]:
     """A file that another process holds."""
     path = tmp_path / "held.duckdb"
-    code = "import sys; from projections.warehouse import Warehouse; w = Warehouse.open(sys.argv[1]); print(flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    code = (
+        "import sys; from projections.warehouse import Warehouse\n"
+        "held = Warehouse.open(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"\n"
         yield path
@@ -67,7 +76,9 @@ def test_batches_do_not_matter(tmp_path: Path) -> None:
     for number, record in enumerate(facts):
         with Warehouse.open(path, log_id="test") as warehouse:
             columns = zip(*[record], strict=True)
-            table = pa.table([pa.array(c, t) for c, t in zip(columns, LOG_SCHEMA.types, strict=True)], schema=LOG_SCHEMA)
+            table = pa.table(
+                [pa.array(c, t) for c, t in zip(columns, LOG_SCHEMA.types, strict=True)], schema=LOG_SCHEMA
+            )
             warehouse.apply(table, decisions[number : number + 1])
     with Warehouse.open(path, log_id="test") as warehouse, given.warehouse(STORY) as at_once:
         assert everything(at_once) == everything(warehouse)
@@ -94,7 +105,8 @@ def test_a_killed_process_leaves_whole_batches(tmp_path: Path) -> None:
     path = tmp_path / "k.duckdb"
     code = (
         "import os, sys, signal; from tests.projections import given, test_warehouse as t; from projections.warehouse import *\n"
-        "facts, decisions = given.records(t.STORY); w = Warehouse.open(sys.argv[1], log_id='test'); w.apply(facts[:3], decisions[:3])\n"
+        "facts, decisions = given.records(t.STORY); w = Warehouse.open(sys.argv[1], log_id='test')\n"
+        "w.apply(facts[:3], decisions[:3])\n"
         "real = w._run\n"
         "def run(script, inputs):\n"
         "    real(script, inputs)\n"
@@ -172,7 +184,7 @@ def test_what_is_no_database_is_said_so(tmp_path: Path) -> None:
     """A file of something else, a folder that is not there."""
     path = tmp_path / "x.duckdb"
     path.write_bytes(b"this is a shopping list" * 400)
-    with pytest.raises(No, match="no readable DuckDB file.*--fresh"):
+    with pytest.raises(No, match=r"no readable DuckDB file.*--fresh"):
         Warehouse.open(path)
     with pytest.raises(No, match="--db"):
         Warehouse.open(tmp_path / "nowhere" / "x.duckdb")
@@ -183,22 +195,32 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 12 MB."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(tmp_path)], check=False, capture_output=True)
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(tmp_path)], check=False, capture_output=True
+    )
     if mount.returncode:
         pytest.skip(f"no small file system here: {mount.stderr.decode().strip()}")
     yield tmp_path
     subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
+def fill(path: Path, facts: list[Record], decisions: list[Record]) -> None:
+    """Apply everything in batches of 4,000."""
+    with Warehouse.open(path, log_id="test") as warehouse:
+        for start in range(0, len(facts), 4_000):
+            warehouse.apply(facts[start : start + 4_000], decisions[start : start + 4_000])
+
+
 def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
     """The error is told as a full disk, and with room again the file goes on from whole batches to the same rows."""
-    notes = [{"type": "visit", "id": f"v{n}", "subject": f"m{n}", "time": "2026-03-01T10:00:00Z"} for n in range(40_000)]
+    notes = [
+        {"type": "visit", "id": f"v{n}", "subject": f"m{n}", "time": "2026-03-01T10:00:00Z"} for n in range(40_000)
+    ]
     facts, decisions = given.records(notes)
     path, ballast = small_disk / "full.duckdb", small_disk / "ballast"
     ballast.write_bytes(os.urandom(8_000_000))
-    with pytest.raises((No, duckdb.Error)) as trouble, Warehouse.open(path, log_id="test") as warehouse:
-        for start in range(0, len(facts), 4_000):
-            warehouse.apply(facts[start : start + 4_000], decisions[start : start + 4_000])
+    with pytest.raises((No, duckdb.Error)) as trouble:
+        fill(path, facts, decisions)
     ballast.unlink()
     with Warehouse.open(path, log_id="test") as warehouse:
         reached = warehouse.positions(FACTS).get(0, -1)
