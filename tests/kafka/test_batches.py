@@ -196,6 +196,22 @@ async def test_a_partition_that_opens_late_holds_back_nobody(any_cluster: Cluste
     assert collector.values[0] == numbered(20, 10)
 
 
+async def test_a_worker_stops_while_a_partition_opens(any_cluster: Cluster, prefix: str) -> None:
+    """A recovery that would take for ever does not hold the end of the worker."""
+    topic = await create_topic(any_cluster, f"{prefix}t")
+    asked = asyncio.Event()
+
+    async def start_offset(tp: TP) -> int:
+        asked.set()
+        await asyncio.Event().wait()
+        return 0
+
+    async with running(any_cluster, f"{prefix}g", [topic], Collector(), start_offset=start_offset) as app:
+        await asyncio.wait_for(asked.wait(), 30)
+        async with asyncio.timeout(10):
+            await app.stop()
+
+
 async def test_a_reopened_partition_reads_on_from_where_its_owner_says(any_cluster: Cluster, prefix: str) -> None:
     """`reopen` asks for the start again, in the same assignment, and records come again from there."""
     topic = await create_topic(any_cluster, f"{prefix}t")
