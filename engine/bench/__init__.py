@@ -1,0 +1,1 @@
+"""Measurements of this machine: the product beside the bare loop that it should not lose to. `stammgast bench` runs them."""

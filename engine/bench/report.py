@@ -1,0 +1,126 @@
+"""A report as tables for people; scripts take `--json`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from engine.bench.figures import Goal, Report
+
+STEPS = ("whole", "whole_cpu", "parse", "decide", "evolve", "encode", "normalise", "encode_fact")
+#: measurement -> (what its records are, the measurement it is compared with)
+RATES = {
+    "rewards product": ("facts/s", None),
+    "rewards bare": ("facts/s", "rewards product"),
+    "rewards idiomatic": ("facts/s", "rewards product"),
+    "intake product": ("events/s", None),
+    "intake bare": ("events/s", "intake product"),
+    "replay": ("facts/s", None),
+    "projector": ("decisions/s", None),
+}
+TITLES = {
+    "rewards product": "rewards: worker",
+    "rewards bare": "  bare aiokafka loop",
+    "rewards idiomatic": "  idiomatic Faust",
+    "intake product": "intake: worker",
+    "intake bare": "  bare aiokafka loop",
+    "replay": "replay of a file",
+    "projector": "projector",
+}
+
+
+def show(report: Report, console: Console) -> None:
+    """Print everything that was measured."""
+    for table in _tables(report):
+        console.print(table)
+    for line in _remarks(report):
+        console.print(line, highlight=False)
+
+
+def _tables(report: Report) -> Iterator[Table]:
+    if "core" in report.runs:
+        yield _core(report)
+    if any(name in report.runs for name in RATES):
+        yield _rates(report)
+    if "latency" in report.runs:
+        yield _latency(report)
+    if profile := report.conditions.get("profile"):
+        yield _profile(profile)
+    if goals := report.goals():
+        yield _goals(goals)
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _core(report: Report) -> Table:
+    table = _table("Core, microseconds per fact", "purchases", *STEPS)
+    for name, title in (("core", "two lines"), ("core, gift shop", "gift shop, 20 lines")):
+        if name in report.runs:
+            table.add_row(title, *(f"{report.figure(name, step):.1f}" for step in STEPS))
+    return table
+
+
+def _rates(report: Report) -> Table:
+    table = _table("Rates, medians", "", "per second", "slowest", "fastest", "CPU us each", "ratio")
+    for name, (unit, other) in RATES.items():
+        if name in report.runs:
+            rates = [run.rate for run in report.runs[name]]
+            ratio = f"{report.ratio(other, name):.2f}" if other in report.runs and other else ""
+            median = f"{statistics.median(rates):,.0f} {unit}"
+            cpu = f"{report.figure(name, 'cpu_us'):.0f}" if "cpu_us" in report.runs[name][0].figures else ""
+            table.add_row(TITLES[name], median, f"{min(rates):,.0f}", f"{max(rates):,.0f}", cpu, ratio)
+    return table
+
+
+def _latency(report: Report) -> Table:
+    title = f"Purchase acknowledged by Kafka -> visible in DuckDB, at {report.rate('latency'):,.0f} events/s"
+    table = _table(title, "", "p50", "p99", "slowest")
+    figures = (report.figure("latency", name) for name in ("p50_ms", "p99_ms", "max_ms"))
+    table.add_row("milliseconds, medians of the runs", *(f"{figure:,.0f}" for figure in figures))
+    return table
+
+
+def _profile(profile: dict[str, float]) -> Table:
+    table = _table("Where the worker's main thread is during the rewards hop", "step", "share")
+    for step, share in sorted(profile.items(), key=lambda pair: -pair[1]):
+        table.add_row(step, f"{share:.1%}")
+    return table
+
+
+def _goals(goals: list[Goal]) -> Table:
+    table = _table("Goals", "", "measured", "goal", "")
+    for goal in goals:
+        sign = ">=" if goal.at_least else "<="
+        digits = ",.0f" if goal.value >= 1_000 else ".2f"
+        measured = f"{goal.value:{digits}} {goal.unit}"
+        table.add_row(goal.name, measured, f"{sign} {goal.goal:,g}", "reached" if goal.met else "missed")
+    return table
+
+
+def _remarks(report: Report) -> Iterator[str]:
+    conditions = report.conditions
+    packages = ", ".join(f"{name} {number}" for name, number in conditions["packages"].items())
+    yield (
+        f"{conditions['runs']} runs each on {conditions['cores']} cores ({conditions['machine']}), Python "
+        f"{conditions['python']}, {packages}."
+    )
+    yield (
+        f"{conditions['facts']:,} purchases of invented members, seed {conditions['seed']}, programme "
+        f"{conditions['programme']}, {conditions['partitions']} partitions."
+    )
+    if "broker" in conditions:
+        yield f"On {conditions['broker']['says']}."
+    yield (
+        "A ratio is the worker's rate over this one's: the median of the runs' own ratios, because what is compared ran right "
+        "after one another. CPU is the measured process's own, all its threads; the projector loads facts beside decisions; "
+        "replay includes DuckDB."
+    )

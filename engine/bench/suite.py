@@ -1,0 +1,200 @@
+"""The measurements in their order, round by round: what is compared is measured right after one another."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from os import cpu_count
+from pathlib import Path
+
+from engine.bench import data, latency, logs
+from engine.bench.brokers import Broker, broker
+from engine.bench.children import MeasurementFailed, measured
+from engine.bench.figures import NAMES, Report, Run
+from engine.bench.jobs import PARTITIONS, Job
+from engine.bench.offline import write_events
+from engine.settings import KafkaSecurity
+from engine.stream.clients import Cluster
+
+ON_KAFKA = frozenset({"rewards", "intake", "latency"})
+#: One-at-a-time Faust is given a tenth as long a log, or it would be most of the waiting.
+IDIOMATIC_SHARE = 8
+#: An order of the gift shop has ten times the lines: fewer of them take as long.
+GIFT_SHOP_SHARE = 8
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        facts: two-line purchases per run.
+        runs: of each measurement; the report shows medians.
+        rate, seconds: purchases per second while latency is measured, and for how long.
+        limit_s: of one run of one measurement.
+    """
+
+    facts: int = 40_000
+    runs: int = 5
+    rate: int = 1_000
+    seconds: float = 8.0
+    limit_s: float = 180.0
+
+    @property
+    def idiomatic(self) -> int:
+        """Facts that one-at-a-time Faust is given."""
+        return max(1, self.facts // IDIOMATIC_SHARE)
+
+    @property
+    def gift_shop(self) -> int:
+        """Orders of twenty lines."""
+        return max(data.FACTS_PER_MEMBER, self.facts // GIFT_SHOP_SHARE)
+
+
+async def run(
+    bootstrap: str | None, security: KafkaSecurity, sizes: Sizes, only: Collection[str] = (), say: Say = print
+) -> Report:
+    """Measure what `only` names, or everything.
+
+    Args:
+        bootstrap: a Kafka to measure on; None starts a real one where that is possible, else the embedded broker.
+        say: told what is going on, a line at a time.
+
+    Errors: MeasurementFailed, Unreachable, BrokerUnavailable.
+    """
+    wanted = [name for name in NAMES if not only or name in only]
+    report = Report(_conditions(sizes))
+    offline = [name for name in wanted if name not in ON_KAFKA]
+    # Without a broker beside them, which would take its share of two cores.
+    await _Suite(Cluster("nowhere:1"), False, sizes, report, say).measure(offline)
+    if len(offline) < len(wanted):
+        async with broker(bootstrap, security) as found:
+            say(f"on {found.says}")
+            report.conditions["broker"] = _broker(found)
+            suite = _Suite(found.cluster, found.transactions, sizes, report, say)
+            await suite.measure([name for name in wanted if name in ON_KAFKA])
+    return report
+
+
+def _conditions(sizes: Sizes) -> dict[str, object]:
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("faust-streaming", "aiokafka", "duckdb", "orjson")},
+        "facts": sizes.facts,
+        "runs": sizes.runs,
+        "partitions": PARTITIONS,
+        "seed": data.SEED,
+        "programme": " and ".join(f"{one.name} {one.version}" for one in data.programmes()),
+    }
+
+
+def _broker(found: Broker) -> dict[str, object]:
+    return {"kind": found.kind, "says": found.says, "transactions": found.transactions}
+
+
+class _Suite:
+    """The measurements of one `stammgast bench`."""
+
+    def __init__(self, cluster: Cluster, transactions: bool, sizes: Sizes, report: Report, say: Say) -> None:
+        self._cluster = cluster
+        self._transactions = transactions
+        self._sizes = sizes
+        self._report = report
+        self._say = say
+        self._made: logs.Inputs | None = None
+
+    async def measure(self, names: Collection[str]) -> None:
+        """All runs of each of these."""
+        rounds = {
+            "core": self._core,
+            "rewards": self._rewards,
+            "intake": self._intake,
+            "replay": self._replay,
+            "projector": self._projector,
+            "latency": self._latency,
+        }
+        for name in names:
+            for number in range(1, self._sizes.runs + 1):
+                self._say(f"{name}, run {number} of {self._sizes.runs}")
+                await rounds[name]()
+        if "rewards" in names:
+            await self._profile()
+
+    async def _add(self, name: str, job: Job) -> Run:
+        run = await measured(job, self._cluster)
+        self._report.add(name, run)
+        return run
+
+    def _job(self, task: str, **more: object) -> Job:
+        job = Job(task, expected=self._sizes.facts, transactions=self._transactions, limit_s=self._sizes.limit_s)
+        return replace(job, **more)  # type: ignore[arg-type]  # checked by Job when it is made
+
+    def _inputs(self) -> logs.Inputs:
+        if self._made is None:
+            self._made = logs.inputs(data.TWO_LINES, self._sizes.facts)
+        return self._made
+
+    # ------------------------------------------------------------------------------------------------ without Kafka
+
+    async def _core(self) -> None:
+        await self._add("core", self._job("core", shape=data.TWO_LINES.name))
+        shop = self._job("core", shape=data.GIFT_SHOP.name, expected=self._sizes.gift_shop)
+        await self._add("core, gift shop", shop)
+
+    async def _replay(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="stammgast-bench-") as folder:
+            file = Path(folder, "events.jsonl")
+            write_events(file, data.TWO_LINES, self._sizes.facts)
+            await self._add("replay", self._job("replay", file=str(file)))
+
+    async def _projector(self) -> None:
+        await self._add("projector", self._job("projector"))
+
+    # --------------------------------------------------------------------------------------------------- over Kafka
+
+    async def _rewards(self) -> None:
+        """Product, bare loop and one-at-a-time Faust over the very same `facts` log."""
+        outputs = ("bare-log", "idiomatic-log")
+        async with logs.deployment(self._cluster, outputs) as layout:
+            expected = await logs.fill_facts(self._cluster, layout, self._inputs().facts)
+            place = {"prefix": layout.prefix, "expected": expected}
+            product = await self._add("rewards product", self._job("rewards product", **place))
+            bare = self._job("rewards bare", **place, output=layout.name("bare-log"))
+            same = await self._add("rewards bare", bare)
+            if product.figures["points"] != same.figures["points"]:
+                raise MeasurementFailed(f"worker and bare loop disagree: {product.figures} and {same.figures}")
+            faust = self._job("rewards idiomatic", prefix=layout.prefix, output=layout.name("idiomatic-log"))
+            await self._add("rewards idiomatic", replace(faust, expected=self._sizes.idiomatic))
+
+    async def _intake(self) -> None:
+        """Product and bare loop over the very same `shop-events`."""
+        async with logs.deployment(self._cluster, ["bare-facts"]) as layout:
+            expected = await logs.fill_events(self._cluster, layout, self._inputs().events)
+            place = {"prefix": layout.prefix, "expected": expected}
+            await self._add("intake product", self._job("intake product", **place))
+            await self._add("intake bare", self._job("intake bare", **place, output=layout.name("bare-facts")))
+
+    async def _latency(self) -> None:
+        sizes = self._sizes
+        run = await latency.measure(
+            self._cluster, transactions=self._transactions, rate=sizes.rate, seconds=sizes.seconds
+        )
+        self._report.add("latency", run)
+
+    async def _profile(self) -> None:
+        """Where the worker's time goes: one more run, sampled, of which only the shares are used."""
+        self._say("rewards, once more for the profile")
+        async with logs.deployment(self._cluster) as layout:
+            expected = await logs.fill_facts(self._cluster, layout, self._inputs().facts)
+            job = self._job("rewards product", prefix=layout.prefix, expected=expected, sampled=True)
+            run = await measured(job, self._cluster)
+        self._report.conditions["profile"] = run.profile

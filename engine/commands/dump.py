@@ -1,0 +1,158 @@
+"""`stammgast dump`: the whole `facts` log as a file, which `stammgast replay --facts` decides again, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import click
+
+from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option
+
+#: Told after each fetch: partition, partitions in all, facts written so far.
+Progressed = Callable[[int, int, int], None]
+
+
+@dataclass(slots=True)
+class Dumped:
+    """What was written. `unreadable` counts records of `facts` that no engine wrote; the file leaves them out."""
+
+    topic: str
+    partitions: int = 0
+    facts: int = 0
+    unreadable: int = 0
+    seconds: float = 0.0
+
+
+@click.command()
+@option("bootstrap", required=True)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FACTS.jsonl[.gz]",
+    help="Where the facts go, one per line, by partition and offset.",
+)
+@option("topic_prefix")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@kafka_security_options
+def dump(bootstrap: str, out: Path, topic_prefix: str, as_json: bool, security: KafkaSecurity) -> None:
+    """Write the facts log to a file: what `stammgast replay --facts FILE` decides again.
+
+    Each partition is read to its end as of that moment, committed records only. The same log gives the same bytes, also
+    in gzip. The file appears whole or not at all.
+    """
+    from aiokafka.errors import KafkaError
+
+    from engine.stream.clients import Cluster, KafkaTrouble
+
+    try:
+        with _progress() as progressed, _file(out) as file:
+            done = asyncio.run(dump_facts(Cluster(bootstrap, security), topic_prefix, file, progressed))
+    except KafkaTrouble as error:
+        raise UsageError(f"{error}.") from error
+    except KafkaError as error:
+        raise No(
+            f"Kafka at {bootstrap} stopped answering: {error or type(error).__name__}. Nothing was written."
+        ) from error
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written ({error.strerror or error}).") from error
+    click.echo(json.dumps(asdict(done)) if as_json else _sentence(done, out))
+
+
+def _sentence(done: Dumped, out: Path) -> str:
+    text = f"{done.facts:,} facts of {done.partitions} partitions of {done.topic} in {out} ({done.seconds:.1f} s)."
+    if done.unreadable:
+        text += f" Left out: {done.unreadable:,} records that are no facts; the log answered them with `quarantined`."
+    return text
+
+
+async def dump_facts(cluster: Any, prefix: str, file: IO[bytes], progressed: Progressed | None = None) -> Dumped:
+    """Write every fact of a deployment to `file`, by partition, then offset.
+
+    Args:
+        cluster: an `engine.stream.clients.Cluster`.
+        prefix: of the topic names.
+        file: takes lines of {"partition", "offset", "timestamp_ms", "fact": {...}}, the fact as it stands in the log.
+
+    Errors: LogMissing when there is no facts topic, other KafkaTrouble, KafkaError, OSError.
+    """
+    from engine.stream.clients import read_partition
+    from engine.stream.topics import FACTS, partition_count
+
+    began = time.monotonic()
+    done = Dumped(prefix + FACTS)
+    done.partitions = await partition_count(cluster, done.topic)
+    for partition in range(done.partitions):
+        async for records in read_partition(cluster, done.topic, partition):
+            lines = [line for record in records if (line := _line(record)) is not None]
+            file.writelines(lines)
+            done.facts += len(lines)
+            done.unreadable += len(records) - len(lines)
+            (progressed or _nobody_looks)(partition, done.partitions, done.facts)
+    done.seconds = round(time.monotonic() - began, 3)
+    return done
+
+
+def _line(record: Any) -> bytes | None:
+    """The line of one record; None for one that holds no fact."""
+    import orjson
+
+    from schemas.envelope import parse_fact
+
+    try:
+        parse_fact(record.value or b"")
+    except (ValueError, KeyError, TypeError):
+        return None
+    # A fragment: the fact's own bytes, not what reading and writing them again would make of them.
+    place = {"partition": record.partition, "offset": record.offset, "timestamp_ms": record.timestamp}
+    return orjson.dumps(place | {"fact": orjson.Fragment(record.value)}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is written beside its place and moved there in the end; gzip without time and name in its header."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with ExitStack() as closing:
+            file = closing.enter_context(beside.open("wb"))
+            if path.suffix == ".gz":
+                packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6)
+                yield cast(IO[bytes], closing.enter_context(packed))
+            else:
+                yield file
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Progressed]:
+    """A bar over the partitions, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield _nobody_looks
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("dump, partition"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]:,} facts"),
+    )
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("dump", total=None, facts=0)
+        yield lambda partition, total, facts: bar.update(task, completed=partition, total=total, facts=facts)
+
+
+def _nobody_looks(_partition: int, _partitions: int, _facts: int) -> None:
+    """Progress where there is no terminal."""
