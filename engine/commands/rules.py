@@ -86,16 +86,21 @@ def publish(
     path: Path, bootstrap: str, topic_prefix: str, backdate: bool, security: KafkaSecurity, as_json: bool
 ) -> None:
     """Make the versions in PATH known to a running deployment, from their place in the log on. Publishing twice is one."""
+    from aiokafka.errors import KafkaError
+
     from engine.stream import programmes as published
     from engine.stream.clients import Cluster, KafkaTrouble
 
     versions = _load(path)
+    cluster = Cluster(bootstrap, security)
     try:
-        outcome = asyncio.run(
-            published.publish(Cluster(bootstrap, security), topic_prefix, versions, backdate=backdate)
-        )
+        outcome = asyncio.run(published.publish(cluster, topic_prefix, versions, backdate=backdate))
+    except (published.BackdateNeeded, published.VersionsConflict, published.UnreadableVersion) as refusal:
+        raise No(f"{refusal}.") from refusal
     except KafkaTrouble as trouble:
-        raise No(str(trouble)) from trouble
+        raise UsageError(f"{trouble}.") from trouble
+    except KafkaError as error:
+        raise No(f"Kafka at {bootstrap} did not take the versions: {error}; publish them again.") from error
     if as_json:
         new, known = ([_brief(version) for version in group] for group in (outcome.written, outcome.known))
         click.echo(_dump({"published": new, "known": known, "partitions": outcome.partitions}))

@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 
 from engine.ledger.engine_facts import programme_fact
 from engine.stream.clients import Cluster, Header, KafkaTrouble, read_partition, send_values
-from engine.stream.topics import FACTS, POINTS_LOG, PROGRAMMES, partition_count
+from engine.stream.topics import FACTS, POINTS_LOG, PROGRAMMES, LogMissing, partition_count
 from rules.book import Book, OverlapError, Programme, from_json
 from rules.errors import ProgrammeErrors
 from schemas import facts
@@ -88,7 +88,12 @@ async def publish(cluster: Cluster, prefix: str, programmes: Sequence[Programme]
 
     Errors: VersionsConflict, BackdateNeeded, UnreadableVersion, LogMissing, KafkaTrouble.
     """
-    partitions = await partition_count(cluster, prefix + FACTS)
+    try:
+        partitions = await partition_count(cluster, prefix + FACTS)
+    except LogMissing as error:
+        raise LogMissing(
+            f"{error}: start `stammgast worker` first, which creates it, or check --topic-prefix"
+        ) from error
     shelf = await _read_shelf(cluster, prefix)
     _refuse_conflicts(shelf.versions, programmes)
     known = tuple(version for version in programmes if version.hash in shelf.announced)
@@ -133,10 +138,14 @@ def _refuse_conflicts(published: dict[str, Programme], programmes: Sequence[Prog
     try:
         Book([*published.values(), *programmes])
     except OverlapError as error:
-        raise VersionsConflict(
-            f"{error}. A published version is never edited: leave its file as it was, and write what changes into a "
-            "new file with the next number and a day of its own"
-        ) from error
+        others = {version.name for version in published.values()} - {version.name for version in programmes}
+        mend = (
+            "give another programme its own topics with --topic-prefix"
+            if others
+            else "a published version is never edited: leave its file as it was, and write what changes into a new file "
+            "with the next number and a day of its own"
+        )
+        raise VersionsConflict(f"{error}; {mend}") from error
 
 
 async def _refuse_backdating(cluster: Cluster, prefix: str, versions: Sequence[Programme], partitions: int) -> None:

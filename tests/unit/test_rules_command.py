@@ -87,6 +87,13 @@ def test_show_of_a_broken_file_tells_why() -> None:
         assert "write 0.01 EUR" in result.output
 
 
+def test_publish_without_a_kafka_is_wrong_usage() -> None:
+    """No broker at the address: exit code 2, the address and what to check."""
+    result = run("publish", str(SHIPPED / "gift-shop"), "--bootstrap", "127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "no Kafka answers at 127.0.0.1:1" in result.output
+
+
 def test_schema_prints_the_schema() -> None:
     """`schema` prints what stands in the repository."""
     assert run("schema").stdout == schema_text()
