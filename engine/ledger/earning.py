@@ -7,7 +7,7 @@ the factors so far; every rule's entry is the difference it makes to that total.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from engine.ledger.member import Member
@@ -47,9 +47,9 @@ class Share:
 class Earned:
     """What a fact earned: entries in rule order, caps used up, and what was clipped, in words."""
 
-    entries: list[Entry] = field(default_factory=list)
-    counts: list[tuple[str, int, int]] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
+    entries: Sequence[Entry] = ()
+    counts: Sequence[tuple[str, int, int]] = ()
+    notes: Sequence[Note] = ()
 
     def into(self, decision: Decision) -> None:
         """Put what was earned into a decision that has nothing yet; empty stays as it is."""
@@ -68,16 +68,19 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
         member: as he stood before the fact.
         order: name of the order that a purchase is.
     """
-    earned = Earned()
     rules = programme.rules_on.get(facts.SHORT_NAMES[fact.type])
     if not rules:
-        return earned
+        return Earned()
     base = _base_amounts(fact)
     applicable = _applicable(rules, member, fact, programme, base)
     if not applicable:
-        return earned
+        return Earned()
     shares = _shares(applicable, base, member, programme)
-    _clip(shares, applicable, _Clipper(member, fact, programme, earned))
+    earned = Earned()
+    if any(rule.cap is not None or rule.limit is not None for rule, _ in applicable):
+        clipper = _Clipper(member, fact, programme)
+        _clip(shares, applicable, clipper)
+        earned.counts, earned.notes = clipper.counts, clipper.notes
     earned.entries = [make_entry(member, fact, programme, share, order) for share in shares if share.points]
     return earned
 
@@ -172,10 +175,8 @@ def _units(rule: Rule, award: Award, lines: tuple[int, ...], base: BaseAmounts |
     units = []
     for unit_lines, num in _unit_parts(award, lines, base):
         rounded = round_ratio(num, den, award.rounding)
-        if award.round_before:
-            units.append(Unit(rule, award, unit_lines, rounded, 1, rounded))
-        else:
-            units.append(Unit(rule, award, unit_lines, num, den, rounded))
+        exact = (rounded, 1) if award.round_before else (num, den)
+        units.append(Unit(rule, award, unit_lines, *exact, rounded))
     return units
 
 
@@ -245,8 +246,10 @@ def _spread(unit: Unit, step: int, base: BaseAmounts) -> dict[int, int]:
 class _Clipper:
     """Clips shares to what caps leave, and writes down what was used and cut."""
 
-    def __init__(self, member: Member, fact: Fact, programme: Programme, earned: Earned) -> None:
-        self._member, self._fact, self._programme, self._earned = member, fact, programme, earned
+    def __init__(self, member: Member, fact: Fact, programme: Programme) -> None:
+        self._member, self._fact, self._programme = member, fact, programme
+        self.counts: list[tuple[str, int, int]] = []
+        self.notes: list[Note] = []
 
     def clip(self, shares: list[Share], rule_id: str, cap: Cap) -> None:
         """Clip ``shares``, filled in their order, to what ``cap`` leaves in its window."""
@@ -260,9 +263,9 @@ class _Clipper:
             _cut(share, take)
             granted += take
         if granted:
-            self._earned.counts.append((key, granted, 1))
+            self.counts.append((key, granted, 1))
         if granted < wanted:
-            self._earned.notes.append(capped(rule_id, cap, wanted, granted))
+            self.notes.append(capped(rule_id, cap, wanted, granted))
 
 
 def cap_left(member: Member, fact: Fact, programme: Programme, rule_id: str, cap: Cap) -> tuple[str, int | None]:
