@@ -95,7 +95,7 @@ async def test_an_edited_version_is_refused(any_cluster: Cluster, prefix: str) -
         compiled(programme="other", version=2, valid={"from": "2027-01-01"}),
     ]
     for other in others:
-        with pytest.raises(VersionsConflict, match="never edited|--topic-prefix"):
+        with pytest.raises(VersionsConflict, match=r"never edited|--topic-prefix"):
             await publish(any_cluster, prefix, [other], backdate=True)
     assert len(await facts_of(any_cluster, prefix, 0)) == 1
 
