@@ -136,8 +136,9 @@ class Flow:
         self._app.consumer.resume(self._place(partition))
 
     def reopen(self, partition: int) -> None:
-        """Ask its keeper for the position, and read on from there."""
+        """Ask its keeper for the position, and read on from there, paused or not."""
         self._app.consumer.reopen(self._place(partition))
+        self._app.consumer.resume(self._place(partition))
 
 
 class Worker:

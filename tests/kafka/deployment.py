@@ -25,7 +25,7 @@ from aiokafka import ConsumerRecord
 
 from engine.broker import free_port
 from engine.ledger.partition import Partition
-from engine.stream.clients import Cluster, partition_for, send_values
+from engine.stream.clients import Cluster, partition_for, read_partition, send_values
 from engine.stream.programmes import load_published
 from schemas.decisions import Decision, encode_decision, parse_decision
 from schemas.envelope import Fact, encode_fact, parse_fact
@@ -137,6 +137,8 @@ class Deployment:
     partitions: int = 3
     programme: Path = PROGRAMMES / "coffee-bar"
     workers: list[WorkerProcess] = field(default_factory=list)
+    _known: dict[int, list[Decision]] = field(default_factory=dict, repr=False)
+    _read_to: dict[int, int] = field(default_factory=dict, repr=False)
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="stammgast-workers-")
@@ -204,8 +206,14 @@ class Deployment:
         return [await read_all(self.cluster, self.topic(topic), number) for number in range(self.partitions)]
 
     async def decisions(self) -> list[Decision]:
-        """Every decision."""
-        return [parse_decision(r.value) for records in await self.records("points-log") for r in records]
+        """Every decision, partition by partition; reads on from where the last call ended."""
+        for number in range(self.partitions):
+            known = self._known.setdefault(number, [])
+            start = self._read_to.get(number, 0)
+            async for records in read_partition(self.cluster, self.topic("points-log"), number, start):
+                known += [parse_decision(record.value) for record in records]
+                self._read_to[number] = records[-1].offset + 1
+        return [decision for number in range(self.partitions) for decision in self._known[number]]
 
     async def decided(self, facts: int) -> None:
         """Wait until so many different member facts (programme facts and ticks not counted) have their decision."""

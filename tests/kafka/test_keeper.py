@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from engine.ledger.partition import Partition
-from engine.stream.app import Worker, WorkerSettings
+from engine.stream.app import Flow, Worker, WorkerSettings
 from engine.stream.clients import Cluster, send_values
 from engine.stream.keeper import MissingProgramme
 from engine.stream.topics import Layout, ensure
@@ -126,6 +126,31 @@ async def test_a_keeper_that_was_fenced_takes_its_partition_back(cluster: Cluste
             decisions = await shop.audit()
 
     assert len([d for d in decisions if d.member_id]) == 100
+
+
+async def test_a_flood_is_paused_dropped_and_read_again(
+    cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a keeper whose queue holds one small batch, when a flood comes, then drops are read again and decided once."""
+    monkeypatch.setattr("engine.stream.batches.FETCH_RECORDS", 20)
+    monkeypatch.setattr("engine.stream.keeper.QUEUE_HIGH", 5)
+    monkeypatch.setattr("engine.stream.keeper.QUEUE_MOST", 1)
+    reopened: list[int] = []
+    genuine = Flow.reopen
+
+    def counted(self: Flow, partition: int) -> None:
+        reopened.append(partition)
+        genuine(self, partition)
+
+    monkeypatch.setattr(Flow, "reopen", counted)
+    with Deployment(cluster, prefix, partitions=1) as shop:
+        async with worker_inside(settings_of(shop)):
+            await shop.publish(purchases(300))
+            await shop.decided(300)
+            decisions = await shop.audit()
+
+    assert reopened, "nothing was dropped, so this proved nothing"
+    assert len([d for d in decisions if d.member_id]) == 300
 
 
 async def _closed(worker: Worker) -> bool:

@@ -19,17 +19,17 @@ async def test_kill_nine_and_start_again(cluster: Cluster, prefix: str) -> None:
     with Deployment(cluster, prefix) as shop:
         first = shop.start()
         await shop.ready(first)
-        await shop.publish(purchases(12_000))
+        await shop.publish(purchases(8_000))
         await shop.decided(1)
         first.kill()
-        undecided = 12_000 - len([d for d in await shop.decisions() if d.member_id])
+        undecided = 8_000 - len([d for d in await shop.decisions() if d.member_id])
 
         second = shop.start()
-        await shop.decided(12_000)
+        await shop.decided(8_000)
         decisions = await shop.audit()
 
         assert undecided > 0, "the kill came too late to prove anything"
-        assert len({d.fact_id for d in decisions if d.outcome == "decided" and d.member_id}) == 12_000
+        assert len({d.fact_id for d in decisions if d.outcome == "decided" and d.member_id}) == 8_000
         assert second.end() == 0
 
 
