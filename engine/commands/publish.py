@@ -88,7 +88,7 @@ def publish(
     except OSError as error:
         raise UsageError(f"{events}: cannot be read ({error.strerror or error}).") from error
     except KafkaTrouble as error:
-        raise UsageError(f"{error}.") from error
+        raise UsageError(str(error)) from error
     except KafkaError as error:
         raise No(
             f"Kafka at {bootstrap} stopped taking events: {error or type(error).__name__}. Publish the file again when "
