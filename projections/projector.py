@@ -32,6 +32,11 @@ BATCH_BYTES = 64 * 1024 * 1024
 # large: analysts wait.
 BATCH_AGE_S = 0.1
 FETCH_RECORDS = 5_000
+# One fetch brings up to so much: with the clients' usual 1 MiB per partition, catching up waits for round trips.
+FETCH_BYTES = 32 * 1024 * 1024
+PARTITION_FETCH_BYTES = 8 * 1024 * 1024
+# How long to wait for more records while the writer is busy anyway.
+BUSY_WAIT_S = 0.02
 # How long a projector that was started before the worker waits for the logs to be created, and how often it looks.
 LOGS_WAIT_S = 30.0
 LOGS_LOOK_S = 0.5
@@ -58,10 +63,13 @@ class Batch:
         self.count += len(records)
         self.size_bytes += sum(len(record.value or b"") for record in records)
 
+    @property
+    def full(self) -> bool:
+        """Does it hold all that one transaction takes?"""
+        return self.count >= BATCH_RECORDS or self.size_bytes >= BATCH_BYTES
+
     def left_s(self) -> float:
-        """Seconds that this batch may still wait for more; 0 when it is due."""
-        if self.count >= BATCH_RECORDS or self.size_bytes >= BATCH_BYTES:
-            return 0.0
+        """Seconds that its oldest record may still wait for more."""
         return max(0.0, self.began_s + BATCH_AGE_S - time.monotonic()) if self.count else BATCH_AGE_S
 
 
@@ -91,6 +99,7 @@ class Projector:
         self._metrics, self._progress, self._on_applied = metrics, progress or Progress(), on_applied
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="projector-writer")
         self._next: dict[TopicPartition, int] = {}
+        self._newest_ms: dict[TopicPartition, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Apply what the logs hold and what comes, until `stop` is set; what was read by then is applied first.
@@ -102,7 +111,9 @@ class Projector:
         """
         self._warehouse.bind(await logs_id(self._cluster, self._prefix, stop))
         # A reject is read again for as long as it is kept; the logs are never reset: see `_check`.
-        async with self._cluster.consumer(fetch_max_wait_ms=200) as consumer:
+        async with self._cluster.consumer(
+            fetch_max_wait_ms=200, fetch_max_bytes=FETCH_BYTES, max_partition_fetch_bytes=PARTITION_FETCH_BYTES
+        ) as consumer:
             await self._begin(consumer)
             try:
                 await self._follow(consumer, stop)
@@ -132,25 +143,34 @@ class Projector:
         writing: asyncio.Future[None] | None = None
         loop = asyncio.get_running_loop()
         while not stop.is_set():
-            batch = await self._gather(consumer, stop)
+            batch = await self._gather(consumer, stop, writing)
             if writing is not None:
                 await writing
                 writing = None
-                self._tell(consumer)
+                self._progress.worked()
+            self._tell(consumer)
             if batch.count:
                 writing = loop.run_in_executor(self._writer, self._apply, batch)
         if writing is not None:
             await writing
             self._tell(consumer)
 
-    async def _gather(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> Batch:
+    async def _gather(
+        self, consumer: AIOKafkaConsumer, stop: asyncio.Event, writing: asyncio.Future[None] | None
+    ) -> Batch:
+        """Read until the batch is full, or old enough and the writer free: a busy writer gets larger batches."""
         batch = Batch()
-        while (left_s := batch.left_s()) > 0 and not stop.is_set():
-            fetched = await consumer.getmany(timeout_ms=max(1, int(left_s * 1000)), max_records=FETCH_RECORDS)
+        while not batch.full and not stop.is_set():
+            left_s = batch.left_s()
+            if left_s <= 0 and (writing is None or writing.done()):
+                break
+            wait_ms = int(max(left_s, BUSY_WAIT_S) * 1000)
+            fetched = await consumer.getmany(timeout_ms=wait_ms, max_records=FETCH_RECORDS)
             for tp, records in fetched.items():
                 self._check(tp, records[0].offset)
                 batch.add(tp.topic.removeprefix(self._prefix), records)
                 self._next[tp] = records[-1].offset + 1
+                self._newest_ms[tp] = records[-1].timestamp
             if not fetched and not batch.count:
                 self._check_ends(consumer)
                 break
@@ -182,8 +202,7 @@ class Projector:
         self.applied_records += batch.count
 
     def _tell(self, consumer: AIOKafkaConsumer) -> None:
-        """Publish position and lag after a batch."""
-        self._progress.worked()
+        """Publish position and lag, after each batch and while nothing comes."""
         positions = {topic: self._warehouse.positions(topic) for topic in TOPICS}
         total = 0
         for tp, next_offset in self._next.items():
@@ -191,8 +210,8 @@ class Projector:
             position = positions[topic].get(tp.partition, -1)
             lag = self._lag(consumer, tp, next_offset)
             total += lag
-            read_ms = consumer.last_poll_timestamp(tp) if lag else None
-            seconds = 0.0 if not read_ms else max(0.0, time.time() - read_ms / 1000)
+            read_ms = self._newest_ms.get(tp) if lag else None
+            seconds = 0.0 if read_ms is None else max(0.0, time.time() - read_ms / 1000)
             self._metrics.set_projector(topic, tp.partition, position, lag, seconds)
         self.lag_records = total
         self._progress.waiting(total)

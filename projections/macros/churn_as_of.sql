@@ -95,8 +95,9 @@ create or replace macro churn_as_of(day, horizon_days) as table (
     select member_id, as_of, horizon as horizon_days, p_no_purchase, p_no_purchase > threshold as flagged, threshold,
         usual_gap_days, cast(s as integer) as silent_days,
         case
-            when x = 0 then printf('bought once, silent for %d days', s)
-            else printf('usually every %d days, silent for %d', cast(greatest(round(usual_gap_days), 1) as integer), s)
+            when x = 0 then 'bought once, silent for ' || s || if(s = 1, ' day', ' days')
+            when usual_gap_days < 1.5 then 'usually every day, silent for ' || s
+            else 'usually every ' || cast(round(usual_gap_days) as integer) || ' days, silent for ' || s
         end as reason
     from told
 );
