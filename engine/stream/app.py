@@ -248,6 +248,7 @@ class Worker:
             watch=self._watch,
             died=self._died,
             fenced=self._fenced,
+            changed=self._changed,
             transactional=self._transactional,
         )
 
@@ -272,6 +273,9 @@ class Worker:
 
     def _fenced(self, partition: int) -> None:
         self.keepers.fenced(partition)
+
+    def _changed(self) -> None:
+        self.keepers.changed()
 
     def _died(self, error: BaseException) -> None:
         if not self._death.done():

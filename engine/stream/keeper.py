@@ -147,7 +147,9 @@ class Tools:
         new_ledger: an empty ledger for a partition.
         reload_programmes: reads the `programmes` topic again.
         partition_of: the partition of `facts` for a key.
-        died: told once, when something happened that no keeper can mend: the process must end.
+        died: told when something happened that no keeper can mend: the process must end.
+        fenced: told the partition of a keeper that was fenced and closed itself.
+        changed: told when a keeper may have become able to take deliveries.
         transactional: False on the embedded broker, which knows no transactions.
     """
 
@@ -162,11 +164,12 @@ class Tools:
     watch: Watch
     died: Callable[[BaseException], None]
     fenced: Callable[[int], None]
+    changed: Callable[[], None]
     transactional: bool = True
 
 
 State = Literal["opening", "open", "closed"]
-#: As the end of what was delivered: everything is dropped until the flow starts anew.
+#: As the end of what was delivered: everything is dropped until the consumer asked for the position.
 NOTHING_FOLLOWS = -1
 
 
@@ -194,11 +197,10 @@ class Keeper:
         self._producer: Any = None
         self._queue: deque[Delivery] = deque()
         self._filled = asyncio.Event()
-        self._delivered: int | None = None
+        self._delivered = NOTHING_FOLLOWS
         self._skip_parts = 0
         self._resting = False
         self._held = False
-        self._opened = asyncio.Event()
         self._free = asyncio.Event()
         self._free.set()
         self._task: asyncio.Task[None] | None = None
@@ -215,7 +217,7 @@ class Keeper:
             return
         if self._delivered == NOTHING_FOLLOWS:
             return
-        if None not in {delivery.after, self._delivered} and delivery.after != self._delivered:
+        if delivery.after is not None and delivery.after != self._delivered:
             self._read_again("a delivery does not follow on the one before")
             return
         if len(self._queue) >= QUEUE_MOST:
@@ -235,6 +237,8 @@ class Keeper:
         self._held = True
         self._delivered = NOTHING_FOLLOWS
         self._tools.flow.pause(self.partition)
+        if self._free.is_set():
+            self._let_flow()  # no turn is under way whose end would do it
 
     async def rest(self, seconds: float) -> None:
         """Before a rebalance: finish the turn at hand, drop what waits; what is not done in time is aborted."""
@@ -252,8 +256,9 @@ class Keeper:
     def carry_on(self) -> None:
         """After a rebalance in which the partition stayed: go on with the same producer."""
         self._resting = self._held = False
-        self._delivered = None
+        self._delivered = NOTHING_FOLLOWS
         self.proven = False
+        self._tools.changed()
 
     async def idle(self) -> None:
         """Wait until nothing waits here and no turn is under way."""
@@ -270,9 +275,10 @@ class Keeper:
         self.state = "closed"
         self._drop_queue()
 
-    async def position(self) -> int:
-        """Where the consumer must read on. Waits until the keeper is open, for ever if it never will be."""
-        await self._opened.wait()
+    def position(self) -> int | None:
+        """Where the consumer must read on, if the keeper takes deliveries now; what it delivers next must begin there."""
+        if self.state != "open" or self._resting:
+            return None
         self._delivered = self.next_offset
         return self.next_offset
 
@@ -282,7 +288,7 @@ class Keeper:
         tools = self._tools
         try:
             await self._open()
-            self._opened.set()
+            tools.changed()
             while True:
                 await self._turn()
         except FENCED as error:

@@ -33,6 +33,7 @@ class Keepers:
         self._assigned: set[int] = set()
         self._chores: set[asyncio.Task[None]] = set()
         self._assignments = 0
+        self._change = asyncio.Event()
 
     def __iter__(self) -> Any:
         return iter(self.by_partition.values())
@@ -98,11 +99,21 @@ class Keepers:
             self._tools.flow.reopen(partition)
 
     async def position(self, partition: int) -> int:
-        """Where the consumer must read on; waits until the partition's keeper is open.
+        """Where the consumer must read on; waits until the partition has a keeper that takes deliveries.
 
-        Errors: KeyError for a partition that is not assigned here.
+        Faust may ask before it announced an assignment, and a keeper may be replaced while somebody waits for it.
         """
-        return await self.by_partition[partition].position()
+        while True:
+            keeper = self.by_partition.get(partition)
+            offset = keeper.position() if keeper is not None else None
+            if offset is not None:
+                return offset
+            await self._change.wait()
+
+    def changed(self) -> None:
+        """Some keeper may take deliveries now: whoever waits for a position looks again."""
+        change, self._change = self._change, asyncio.Event()
+        change.set()
 
     async def close(self) -> None:
         """Finish turns, close every keeper. Bounded."""

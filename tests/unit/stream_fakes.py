@@ -11,6 +11,7 @@ from aiokafka.errors import ProducerFenced
 
 from engine.stream.keeper import Keeper, Tools
 from engine.stream.recovery import Recovered, recover
+from engine.stream.rewards import Keepers
 from engine.stream.topics import Layout
 from schemas.decisions import Decision
 from schemas.envelope import Fact, encode_fact, make_fact
@@ -195,7 +196,7 @@ class FakeFlow:
     def reopen(self, partition: int) -> None:
         """Note it; then ask for the position, as the consumer does."""
         self.calls.append(("reopen", partition, None))
-        self._asking = asyncio.ensure_future(self.keepers[partition].position())
+        self.keepers[partition].position()
 
 
 class FakeWatch:
@@ -234,6 +235,8 @@ class Bench:
         self.fenced: list[int] = []
         self.reloads = 0
         self.acknowledged: list[int] = []
+        self.opened = asyncio.Event()
+        self.keepers: Keepers | None = None
         self._facts, self._log = facts, log
         self.tools = Tools(
             app="shop",
@@ -247,6 +250,7 @@ class Bench:
             watch=self.watch,
             died=self.deaths.append,
             fenced=self.fenced.append,
+            changed=self._changed,
             transactional=transactional,
         )
 
@@ -273,5 +277,11 @@ class Bench:
         """A keeper that has opened."""
         keeper = self.flow.keepers[partition] = Keeper(partition, self.tools)
         keeper.start()
-        await keeper.position()
+        await self.opened.wait()
+        assert keeper.position() is not None
         return keeper
+
+    def _changed(self) -> None:
+        self.opened.set()
+        if self.keepers is not None:
+            self.keepers.changed()

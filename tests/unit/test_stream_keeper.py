@@ -136,7 +136,7 @@ async def test_facts_decided_before_are_not_decided_again() -> None:
     bench = Bench(facts=facts, log=log)
     keeper = await bench.keeper()
 
-    assert await keeper.position() == 2
+    assert keeper.position() == 2
     assert bench.ledgers[0].taken == [("f0", 0), ("f1", 1)]
     keeper.offer(delivery(bench, *facts))
     await until(lambda: bench.acknowledged)
@@ -203,7 +203,7 @@ async def test_what_does_not_fit_is_dropped_and_read_again() -> None:
     bench.producer.gate.set()
     await until(lambda: ("reopen", 0, None) in bench.flow.calls)
 
-    assert await keeper.position() == len(decided(bench)) < QUEUE_MOST + 5
+    assert keeper.position() == len(decided(bench)) < QUEUE_MOST + 5
     await keeper.close()
 
 
@@ -218,6 +218,37 @@ async def test_a_delivery_that_skips_facts_is_refused() -> None:
 
     assert [offset for offset, _ in decided(bench)] == [0, 1, 2]
     await keeper.close()
+
+
+async def test_a_stale_delivery_does_not_stop_an_idle_keeper() -> None:
+    """Given a keeper with nothing to do, when a stale delivery comes, then the flow starts again at once."""
+    bench = Bench()
+    keeper = await bench.keeper()
+
+    keeper.offer(delivery(bench, fact_record(9), after=9))
+    assert bench.flow.calls[-1] == ("reopen", 0, None)
+    keeper.offer(delivery(bench, fact_record(0), after=0))
+    await until(lambda: bench.acknowledged)
+
+    assert decided(bench) == [(0, "decided")]
+    await keeper.close()
+
+
+async def test_nobody_reads_on_before_a_rebalance_has_ended() -> None:
+    """Given a partition that stays, when the consumer asks for its position too early, then it waits until the keeper goes on."""
+    bench = Bench()
+    keepers = bench.keepers = Keepers(bench.tools)
+    asking = asyncio.ensure_future(keepers.position(0))
+    keepers.assign([0])
+    assert await asyncio.wait_for(asking, 1) == 0
+
+    await keepers.revoked()
+    asking = asyncio.ensure_future(keepers.position(0))
+    await asyncio.wait([asking], timeout=0.01)
+    assert not asking.done()
+    keepers.assign([0])
+    assert await asyncio.wait_for(asking, 1) == 0
+    await keepers.close()
 
 
 async def test_a_programme_that_is_not_at_hand_is_looked_up_once() -> None:
@@ -240,7 +271,7 @@ async def test_a_programme_that_is_not_at_hand_is_looked_up_once() -> None:
 async def test_a_rebalance_keeps_the_producer_of_what_stays() -> None:
     """Given two partitions, when one is taken away, then the other goes on with its producer and the lost one is closed."""
     bench = Bench()
-    keepers = Keepers(bench.tools)
+    keepers = bench.keepers = Keepers(bench.tools)
     keepers.assign([0, 1])
     await until(lambda: all(keeper.state == "open" for keeper in keepers))
 
@@ -257,11 +288,12 @@ async def test_a_rebalance_keeps_the_producer_of_what_stays() -> None:
 async def test_a_fenced_partition_that_stays_ours_is_opened_again() -> None:
     """Given a keeper fenced at its first write after a rebalance, when the partition is still ours, then it reopens."""
     bench = Bench()
-    keepers = Keepers(bench.tools)
+    keepers = bench.keepers = Keepers(bench.tools)
     keepers.assign([0])
     await keepers.position(0)
     await keepers.revoked()
     keepers.assign([0])
+    await keepers.position(0)
     bench.producers[0].fenced = True
     bench.flow.keepers = keepers.by_partition
 
