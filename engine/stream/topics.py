@@ -7,8 +7,10 @@ one partition) would quietly lose points.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,6 +80,11 @@ BY_NAME: Mapping[str, Topic] = {topic.name: topic for topic in TOPICS}
 #: The logs whose fold is the truth. They are born together; one without the other means that something was lost.
 LOGS = (FACTS, POINTS_LOG)
 INBOUND = (SHOP_EVENTS, POS_EVENTS, APP_EVENTS, STAFF_EVENTS)
+
+#: Until the brokers know a new topic. Too small: a start on a busy cluster fails for nothing. Too large: a cluster that
+#: has lost its controller is reported that late.
+VISIBLE_TIMEOUT_S = 15.0
+VISIBLE_POLL_S = 0.05
 
 _TOPIC_EXISTS = 36  # Kafka protocol error code TOPIC_ALREADY_EXISTS
 _LOG_ID_KEY = b"log-id"
@@ -223,6 +230,7 @@ async def ensure(cluster: Cluster, layout: Layout) -> str:
         check(existing, layout)
         missing = [topic for topic in layout.topics() if layout.name(topic.name) not in existing]
         born = await _create(admin, missing, layout)
+        await until_visible(admin, {layout.name(topic.name) for topic in layout.topics()})
         await _check_logs(admin, layout)
     if layout.name(DEPLOYMENT) in born:
         await _write_log_id(cluster, layout)
@@ -299,6 +307,19 @@ async def _create(admin: Any, missing: Iterable[Topic], layout: Layout) -> set[s
         elif code != _TOPIC_EXISTS:
             raise TopicTrouble(f"topic {name} cannot be created: {message or f'Kafka error {code}'}")
     return born
+
+
+async def until_visible(admin: Any, names: set[str]) -> None:
+    """A new topic is created by the controller and known to the brokers a little later: wait for it.
+
+    Errors: TopicTrouble after VISIBLE_TIMEOUT_S.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(VISIBLE_TIMEOUT_S):
+            while not names <= (await _partition_counts(admin)).keys():  # noqa: ASYNC110 - the broker tells nobody
+                await asyncio.sleep(VISIBLE_POLL_S)
+            return
+    raise TopicTrouble(f"Kafka created topics and does not show them within {VISIBLE_TIMEOUT_S:.0f} s: is it well?")
 
 
 def _new_topic(topic: Topic, layout: Layout) -> NewTopic:

@@ -27,6 +27,7 @@ from aiokafka.admin import NewTopic
 
 from engine.broker import free_port
 from engine.stream.clients import Cluster, KafkaTrouble, acknowledged, read_partition, send_values
+from engine.stream.topics import until_visible
 
 KAFKA_VERSION = "4.1.0"
 START_TIMEOUT_S = 60.0
@@ -338,6 +339,7 @@ async def create_topic(cluster: Cluster, name: str, partitions: int = 1, **setti
     configs = {key.replace("_", "."): value for key, value in settings.items()}
     async with cluster.admin() as admin:
         answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
+        await until_visible(admin, {name})
     assert all(code == 0 for _, code, _ in answer.topic_errors), answer
     return name
 
