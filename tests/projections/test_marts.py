@@ -59,9 +59,10 @@ def test_every_file_is_built() -> None:
 def test_a_broken_invariant_is_told() -> None:
     """A lot below zero is found by name."""
     notes = [
-        {"type": "visit", "id": "v1", "subject": "anna", "time": "2026-03-01T10:00:00Z",
-         "decision": {"entries": [{"entry_id": "e1", "points": 3, "rule_id": "base"},
-                                  {"entry_id": "c1", "kind": "clawback", "points": -5, "rule_id": "base", "burns": [["e1", 5]]}]}},
+        {"type": "visit", "id": "v1", "subject": "anna", "time": "2026-03-01T10:00:00Z", "decision": {"entries": [
+            {"entry_id": "e1", "points": 3, "rule_id": "base"},
+            {"entry_id": "c1", "kind": "clawback", "points": -5, "rule_id": "base", "burns": [["e1", 5]]},
+        ]}},
     ]  # fmt: skip
     with given.warehouse(notes) as warehouse:
         broken = warehouse.broken_invariants()
