@@ -1,0 +1,467 @@
+"""A slow and plain model of the whole engine: it keeps every fact and computes everything from them each time.
+
+Written from the specification alone, independently of `engine.ledger`, with fractions and aware datetimes. Where this
+model and the engine differ, one of them is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from schemas.ids import hash_id
+from tests.properties.naive_conditions import Before
+from tests.properties.naive_earning import Earning
+from tests.properties.naive_refunds import Returned
+from tests.properties.plans import DAY, Bring, Ladder, Limit, Plan, Step, add_months, in_force, midnight, window
+
+HORIZON = timedelta(days=400)
+TIMER = "urn:stammgast:timer"
+FactDict = dict[str, Any]
+
+
+def moment_of(text: str) -> datetime:
+    """Read a time of the log."""
+    return datetime.fromisoformat(text)
+
+
+def text_of(moment: datetime) -> str:
+    """Write a time of the log."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def kind_of(fact: FactDict) -> str:
+    """Return purchase, refund, visit and so on."""
+    return str(fact["type"]).split(".")[1]
+
+
+@dataclass(eq=False)
+class Move:
+    """One movement of points."""
+
+    member: str
+    points: int
+    rule: str
+    version: int
+    fact: FactDict
+    order: str | None = None
+    lines: dict[int, int] = field(default_factory=dict)
+    cause: Move | None = None
+
+
+@dataclass
+class Turn:
+    """A member's tier is now this, until then."""
+
+    member: str
+    tier: str
+    previous: str | None
+    since: datetime
+    until: datetime | None
+    source: str
+    fact_id: str
+    time: datetime
+
+
+@dataclass
+class Verdict:
+    """The answer to one fact."""
+
+    outcome: str = "decided"
+    reason: str | None = None
+    member: str | None = None
+    version: int | None = None
+    moves: list[Move] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    progress: list[tuple[date, int]] = field(default_factory=list)
+    counts: list[tuple[str, int, int]] = field(default_factory=list)
+    notes: set[tuple[str, str | None]] = field(default_factory=set)
+    derived: list[tuple[str, FactDict]] = field(default_factory=list)
+
+
+class Person:
+    """Everything that was decided for one key."""
+
+    def __init__(self, key: str, anonymous: bool) -> None:
+        """Begin without a past."""
+        self.key, self.anonymous = key, anonymous
+        self.past: list[tuple[FactDict, Verdict]] = []
+        self.turns: list[Turn] = []
+
+    def facts(self, kind: str, *, unusual: bool = False) -> list[tuple[FactDict, Verdict]]:
+        """Return the decided facts of a type, without those that changed nothing."""
+        return [(f, v) for f, v in self.past if kind_of(f) == kind and (unusual or v.reason is None)]
+
+    def newest(self) -> datetime | None:
+        """Return the largest time of a decided fact."""
+        return max((moment_of(fact["time"]) for fact, _ in self.past), default=None)
+
+    def orders(self) -> dict[str, tuple[FactDict, Verdict]]:
+        """Return the orders that count, by their key."""
+        orders: dict[str, tuple[FactDict, Verdict]] = {}
+        for fact, verdict in self.facts("purchase", unusual=True):
+            orders.setdefault(order_of(fact), (fact, verdict))
+        return orders
+
+    def moves(self) -> list[Move]:
+        """Return all movements of points."""
+        return [move for _, verdict in self.past for move in verdict.moves]
+
+    def balance(self) -> int:
+        """Return the points the member has."""
+        return sum(move.points for move in self.moves())
+
+    def used(self, key: str) -> tuple[int, int]:
+        """Return points and times a cap was used for."""
+        counts = [(p, t) for _, verdict in self.past for k, p, t in verdict.counts if k == key]
+        return sum(p for p, _ in counts), sum(t for _, t in counts)
+
+    def spent_since(self, moment: datetime) -> int:
+        """Return what was charged for counted orders since a moment."""
+        orders = self.orders().values()
+        return sum(fact["data"]["total_minor"] for fact, _ in orders if moment_of(fact["time"]) >= moment)
+
+    def bought_since(self, sku: str, moment: datetime) -> bool:
+        """Tell whether a counted order since a moment has that SKU."""
+        orders = [fact for fact, _ in self.orders().values() if moment_of(fact["time"]) >= moment]
+        return any(line["sku"] == sku for fact in orders for line in fact["data"]["lines"])
+
+    def joined(self) -> datetime | None:
+        """Return when the account began: as the first `joined` fact says, else with the first fact."""
+        said = self.facts("joined", unusual=True) or self.past
+        return moment_of(said[0][0]["time"]) if said else None
+
+    def before(self) -> Before:
+        """Return what conditions and caps may ask now."""
+        bought = [moment_of(fact["time"]) for fact, _ in self.orders().values()]
+        return Before(
+            self.tier(), self.joined(), bought, self.spent_since, self.bought_since, self.used
+        )
+
+    def tier(self) -> str | None:
+        """Return the tier held."""
+        return self.turns[-1].tier if self.turns else None
+
+    def days(self, also: Verdict) -> dict[date, int]:
+        """Return the progress of each local day."""
+        days: dict[date, int] = {}
+        for verdict in [verdict for _, verdict in self.past] + [also]:
+            for day, amount in verdict.progress:
+                days[day] = days.get(day, 0) + amount
+        return days
+
+
+def order_of(fact: FactDict) -> str:
+    """Return the key of the order a purchase or refund speaks of."""
+    return f"{fact['data']['order_source']}|{fact['data']['order_id']}"
+
+
+def held(ladder: Ladder, days: dict[date, int], today: date) -> Step:
+    """Return the step that what was reached on those days holds today."""
+    best = [window_step(ladder, days, today)]
+    if ladder.over == "calendar_year":
+        best.append(window_step(ladder, days, today.replace(year=today.year - 1, day=1)))
+    if ladder.keeps:
+        best += [window_step(ladder, days, day) for day in days]
+    return max(best, key=lambda step: ladder.height(step.id))
+
+
+def window_step(ladder: Ladder, days: dict[date, int], today: date) -> Step:
+    """Return the step of the one window that holds today."""
+    if ladder.over == "lifetime":
+        return ladder.level(sum(days.values()))
+    if ladder.over == "calendar_year":
+        return ladder.level(sum(amount for day, amount in days.items() if day.year == today.year))
+    months = int(ladder.over)
+    return ladder.level(sum(amount for day, amount in days.items() if day <= today <= add_months(day, months)))
+
+
+def lowered_on(ladder: Ladder, days: dict[date, int], today: date) -> date | None:
+    """Return the first coming day on which the step will be lower if nothing happens."""
+    if ladder.keeps or ladder.over == "lifetime":
+        return None
+    if ladder.over == "calendar_year":
+        coming = [date(today.year + 1, 1, 1), date(today.year + 2, 1, 1)]
+    else:
+        ends = sorted({add_months(day, int(ladder.over)) + DAY for day in days})
+        coming = [day for day in ends if day > today]
+    now = ladder.height(held(ladder, days, today).id)
+    return next((day for day in coming if ladder.height(held(ladder, days, day).id) < now), None)
+
+
+class Model:
+    """One partition: facts in, verdicts out."""
+
+    def __init__(self, plans: dict[str, Plan]) -> None:
+        """Begin empty; ``plans`` by hash become known by programme facts."""
+        self.library = plans
+        self.known: list[Plan] = []
+        self.people: dict[str, Person] = {}
+
+    def answer(self, fact: FactDict) -> Verdict:
+        """Decide one fact."""
+        kind = kind_of(fact)
+        if kind == "programme":
+            return self.learn(fact)
+        if kind == "tick":
+            verdict = Verdict()
+            for key in sorted(self.people):
+                verdict.turns += self.settle(self.people[key], moment_of(fact["time"]))
+            return verdict
+        anonymous = fact["subject"] is None
+        key = fact["subject"] or f"order:{fact['data']['order_source']}:{fact['data']['order_id']}"
+        person = self.people.setdefault(key, Person(key, anonymous))
+        return self.refuse(person, fact) or self.decide(person, fact)
+
+    def learn(self, fact: FactDict) -> Verdict:
+        """A version becomes known; engine facts have no key and are not looked up again."""
+        plan = self.library[fact["data"]["hash"]]
+        if plan not in self.known:
+            self.known.append(plan)
+        return Verdict(version=plan.version)
+
+    def refuse(self, person: Person, fact: FactDict) -> Verdict | None:
+        """Return the verdict on a duplicate or a fact that comes too late."""
+        newest, moment = person.newest(), moment_of(fact["time"])
+        if newest is None:
+            return None
+        for old, _ in person.past:
+            same = (old["source"], old["id"]) == (fact["source"], fact["id"])
+            if same and moment_of(old["time"]) >= newest - HORIZON:
+                if old["bodyhash"] == fact["bodyhash"]:
+                    return Verdict("duplicate", None, fact["subject"])
+                return Verdict("rejected", "id_reused", fact["subject"])
+        if moment < newest - HORIZON:
+            return Verdict("rejected", "too_late_to_deduplicate", fact["subject"])
+        plan = in_force(self.known, moment)
+        if plan is not None and plan.accept_late_days is not None and moment < newest - plan.accept_late_days * DAY:
+            return Verdict("rejected", "too_late", fact["subject"])
+        return None
+
+    def decide(self, person: Person, fact: FactDict) -> Verdict:
+        """Settle, decide, review the tier."""
+        moment = moment_of(fact["time"])
+        plan = in_force(self.known, moment)
+        verdict = Verdict(member=fact["subject"], version=plan.version if plan else None)
+        if person.anonymous:
+            if kind_of(fact) == "refund":
+                self.on_refund(person, fact, plan, verdict)
+            elif order_of(fact) in person.orders():
+                verdict.reason = "order_already_counted"
+            person.past.append((fact, verdict))
+            return verdict
+        verdict.turns += self.settle(person, moment)
+        getattr(self, f"on_{kind_of(fact)}")(person, fact, plan, verdict)
+        at = max(moment, person.newest() or moment)
+        cause = (fact["source"], fact["id"], at, at)
+        verdict.turns += self.review(person, at, verdict, cause)
+        person.past.append((fact, verdict))
+        return verdict
+
+    def settle(self, person: Person, moment: datetime) -> list[Turn]:
+        """Let every timer fire that is due."""
+        turns: list[Turn] = []
+        while person.turns and (due := person.turns[-1].until) is not None and due <= moment:
+            cause = (TIMER, hash_id("tier_review", person.key, text_of(due)), due, due)
+            fired = self.review(person, max(due, person.newest() or due), Verdict(), cause)
+            assert fired, "a timer must change something, or it would fire for ever"
+            turns += fired
+        return turns
+
+    def review(
+        self, person: Person, at: datetime, now: Verdict, cause: tuple[str, str, datetime, datetime]
+    ) -> list[Turn]:
+        """Compare the tier with what was reached; return the change, if any."""
+        plan = in_force(self.known, at)
+        if plan is None or plan.ladder is None:
+            return []
+        days, today = person.days(now), plan.local(at).date()
+        step = held(plan.ladder, days, today).id
+        lowered = lowered_on(plan.ladder, days, today)
+        until = None if lowered is None else midnight(lowered, plan.zone)
+        source, fact_id, occurred, since = cause
+        last = person.turns[-1] if person.turns else None
+        if last is not None and (last.tier, last.until) == (step, until):
+            return []
+        if last is not None and last.tier == step:
+            since = last.since
+        turn = Turn(person.key, step, last.tier if last else None, since, until, source, fact_id, occurred)
+        person.turns.append(turn)
+        return [turn]
+
+    # One method for each type of fact.
+
+    def on_purchase(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """An order earns once."""
+        if order_of(fact) in person.orders():
+            verdict.reason = "order_already_counted"
+        elif plan is None:
+            verdict.reason = "no_programme"
+        elif fact["data"]["currency"] != plan.currency:
+            verdict.reason = "other_currency"
+        else:
+            self.earn(person, fact, plan, verdict)
+            self.first_purchase(person, fact, plan, verdict)
+            self.progress(fact, plan, verdict)
+
+    def on_refund(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """What came back takes its points and its progress with it."""
+        order = order_of(fact)
+        if order not in person.orders():
+            verdict.reason = "unknown_order"
+            return
+        bought, earned = person.orders()[order]
+        if bought["data"]["currency"] != fact["data"]["currency"]:
+            verdict.reason = "other_currency"
+            return
+        earlier = [f["data"] for f, _ in person.facts("refund") if order_of(f) == order]
+        before = Returned(bought["data"], earlier)
+        after = Returned(bought["data"], [*earlier, fact["data"]])
+        verdict.notes |= {("more_than_bought", None)} if after.too_much else set()
+        for move in earned.moves:
+            old, new = before.points_taken(move.lines), after.points_taken(move.lines)
+            lines = {number: old[number] - new[number] for number in new if new[number] != old[number]}
+            if lines:
+                points = sum(lines.values())
+                verdict.moves.append(Move(person.key, points, move.rule, move.version, fact, order, lines, move))
+        for day, amount in earned.progress:
+            taken = after.progress_taken(amount) - before.progress_taken(amount)
+            if taken:
+                verdict.progress.append((day, -taken))
+
+    def on_visit(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """A check-in is a visit unless there was one at that store just now."""
+        at_store = [f for f, _ in person.facts("visit", unusual=True) if f["data"]["store"] == fact["data"]["store"]]
+        times = [moment_of(f["time"]) for f in at_store]
+        gap = plan.visit_gap if plan else timedelta(minutes=30)
+        if times and abs(moment_of(fact["time"]) - max(times)) < gap:
+            verdict.reason = "same_visit"
+            return
+        self.earn(person, fact, plan, verdict)
+        if plan is not None:
+            self.progress(fact, plan, verdict)
+
+    def on_rules_only(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """A rating, or anything else that only rules answer."""
+        self.earn(person, fact, plan, verdict)
+
+    on_activity = on_review = on_rules_only
+
+    def on_joined(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """An account begins once."""
+        if person.facts("joined", unusual=True):
+            verdict.reason = "already_joined"
+        else:
+            self.earn(person, fact, plan, verdict)
+
+    def on_referral(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """A new member was brought by another."""
+        referrer = fact["data"]["referrer"]
+        if referrer == person.key:
+            verdict.reason = "self_referral"
+        elif self.brought_by(person):
+            verdict.reason = "already_referred"
+        elif person.orders():
+            verdict.reason = "not_a_new_member"
+        elif any(f["data"]["referred"] == referrer for f, _ in person.facts("referral_award", unusual=True)):
+            verdict.reason = "referral_loop"
+        elif plan is not None:
+            self.earn(person, fact, plan, verdict)
+            if plan.bring is not None and plan.bring.moment == "referral":
+                self.award_both(person, fact, plan, plan.bring, referrer, verdict)
+
+    def on_referral_award(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """The other side of a referral."""
+        if plan is None:
+            verdict.reason = "no_programme"
+        elif plan.bring is not None and plan.bring.referrer is not None:
+            self.award(person, fact, plan, ("refer:referrer", *plan.bring.referrer), verdict)
+
+    # What they share.
+
+    @staticmethod
+    def brought_by(person: Person) -> FactDict | None:
+        """Return the referral that counts."""
+        counted = [f for f, v in person.facts("referral", unusual=True) if v.reason is None]
+        return counted[0] if counted else None
+
+    def first_purchase(self, person: Person, fact: FactDict, plan: Plan, verdict: Verdict) -> None:
+        """Award a referral at the first purchase that is large and early enough."""
+        bring, referral = plan.bring, self.brought_by(person)
+        if bring is None or bring.moment != "first_purchase" or referral is None:
+            return
+        begun, moment = moment_of(referral["time"]), moment_of(fact["time"])
+        if fact["data"]["total_minor"] < bring.at_least_minor or moment < begun:
+            return
+        if bring.within_days is not None and moment > begun + bring.within_days * DAY:
+            return
+        if not self.awarded(person):
+            self.award_both(person, fact, plan, bring, referral["data"]["referrer"], verdict)
+
+    @staticmethod
+    def awarded(person: Person) -> bool:
+        """Tell whether the member's referral was awarded already, on either side."""
+        return any(
+            verdict.derived or any(move.rule == "refer:referred" for move in verdict.moves) for _, verdict in person.past
+        )
+
+    def award_both(
+        self, person: Person, fact: FactDict, plan: Plan, bring: Bring, referrer: str, verdict: Verdict
+    ) -> None:
+        """Award the referred now and send the referrer's side on."""
+        if bring.referred is not None:
+            self.award(person, fact, plan, ("refer:referred", *bring.referred), verdict)
+        if bring.referrer is not None:
+            data = {"referred": person.key, "cause_source": fact["source"], "cause_id": fact["id"]}
+            verdict.derived.append((referrer, data))
+
+    def award(
+        self, person: Person, fact: FactDict, plan: Plan, what: tuple[str, int, Limit | None], verdict: Verdict
+    ) -> None:
+        """Award a fixed number of points, as far as the cap leaves some."""
+        rule, points, cap = what
+        left = points
+        if cap is not None:
+            key = f"{rule}||{window(cap, plan.local(moment_of(fact['time'])))}"
+            used_points, used_times = person.used(key)
+            if cap.points is not None:
+                left = min(left, max(0, cap.points - used_points))
+            if cap.times is not None and used_times >= cap.times:
+                left = 0
+            if left:
+                verdict.counts.append((key, left, 1))
+        if left < points:
+            verdict.notes.add(("capped", rule))
+        if left:
+            verdict.moves.append(Move(person.key, left, rule, plan.version, fact))
+
+    def earn(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """Let the rules of the version in force answer."""
+        if plan is None:
+            verdict.reason = "no_programme"
+            return
+        before = person.before()
+        steps = plan.ladder.steps if plan.ladder else ()
+        step = next((step for step in steps if step.id == before.tier and step.by != 1), None)
+        earned = Earning(plan, kind_of(fact), fact["data"], moment_of(fact["time"]), before).earn(step)
+        order = order_of(fact) if kind_of(fact) == "purchase" else None
+        for grant in earned.grants:
+            verdict.moves.append(
+                Move(person.key, grant.points, grant.rule, plan.version, fact, order, grant.final_lines())
+            )
+        verdict.counts += earned.counts
+        verdict.notes |= {("capped", rule) for rule in earned.capped}
+
+    @staticmethod
+    def progress(fact: FactDict, plan: Plan, verdict: Verdict) -> None:
+        """Count the fact towards the tiers."""
+        if plan.ladder is None:
+            return
+        kind = kind_of(fact)
+        amounts = {"visits": 1} if kind == "visit" else {"orders": 1, "spend": fact["data"]["total_minor"]}
+        if kind == "purchase":
+            amounts["points"] = sum(move.points for move in verdict.moves)
+        amount = amounts.get(plan.ladder.by, 0)
+        if amount:
+            verdict.progress.append((plan.local(moment_of(fact["time"])).date(), amount))
