@@ -100,7 +100,7 @@ def run(db: Path, *, keep_serving: bool, console: Console, bars: bool) -> None:
             shops = [stack if keep_serving else ExitStack() for _ in SHOPS]
             for shop, living in zip(SHOPS, shops, strict=True):
                 with living if not keep_serving else ExitStack():
-                    _one_shop(shop, shop.file(db), broker.bootstrap, folder, living, console, bars)
+                    one_shop(shop, shop.file(db), broker.bootstrap, folder, living, console, bars)
             console.print(what_next(db, broker.bootstrap if keep_serving else None, time.monotonic() - began))
             if keep_serving:
                 _until_interrupted()
@@ -108,7 +108,7 @@ def run(db: Path, *, keep_serving: bool, console: Console, bars: bool) -> None:
         raise No(f"{error}.") from error
 
 
-def _one_shop(
+def one_shop(
     shop: Shop, db: Path, bootstrap: str, folder: Path, living: ExitStack, console: Console, bars: bool
 ) -> None:
     """From a shop's events to its answers; its roles live as long as ``living``."""
