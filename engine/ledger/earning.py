@@ -80,7 +80,7 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
     if any(rule.cap is not None or rule.limit is not None for rule, _ in applicable):
         clipper = _Clipper(member, fact, programme)
         _clip(shares, applicable, clipper)
-        earned.counts, earned.notes = clipper.counts, clipper.notes
+        earned.counts, earned.notes = clipper.counts(), clipper.notes
     earned.entries = [make_entry(member, fact, programme, share, order) for share in shares if share.points]
     return earned
 
@@ -244,11 +244,11 @@ def _spread(unit: Unit, step: int, base: BaseAmounts) -> dict[int, int]:
 
 
 class _Clipper:
-    """Clips shares to what caps leave, and writes down what was used and cut."""
+    """Clips shares to what caps leave, and writes down what was cut; what each cap granted is counted at the end."""
 
     def __init__(self, member: Member, fact: Fact, programme: Programme) -> None:
         self._member, self._fact, self._programme = member, fact, programme
-        self.counts: list[tuple[str, int, int]] = []
+        self._used: list[tuple[str, list[Share]]] = []
         self.notes: list[Note] = []
 
     def clip(self, shares: list[Share], rule_id: str, cap: Cap) -> None:
@@ -257,15 +257,19 @@ class _Clipper:
         if wanted == 0:
             return
         key, left = cap_left(self._member, self._fact, self._programme, rule_id, cap)
+        self._used.append((key, shares))
         granted = 0
         for share in shares:
             take = share.points if left is None else min(share.points, left - granted)
             _cut(share, take)
             granted += take
-        if granted:
-            self.counts.append((key, granted, 1))
         if granted < wanted:
             self.notes.append(capped(rule_id, cap, wanted, granted))
+
+    def counts(self) -> list[tuple[str, int, int]]:
+        """Return (cap key, points, times) of what was granted in the end: a later limit may have cut a share again."""
+        granted = [(key, sum(share.points for share in shares)) for key, shares in self._used]
+        return [(key, points, 1) for key, points in granted if points]
 
 
 def cap_left(member: Member, fact: Fact, programme: Programme, rule_id: str, cap: Cap) -> tuple[str, int | None]:

@@ -6,6 +6,7 @@ The derived fact is written whenever the moment has come, also where the referre
 
 from __future__ import annotations
 
+from engine.ledger.activities import decide_earning
 from engine.ledger.earning import Share, cap_left, capped, make_entry
 from engine.ledger.member import Member
 from rules.book import Programme, ReferAward
@@ -24,7 +25,10 @@ def decide_referral(member: Member, fact: Fact, programme: Programme | None, dec
     decision.reason = _refusal(member, referrer)
     if decision.reason is not None:
         return []
-    if programme is None or programme.refer is None or programme.refer.moment != "referral":
+    if programme is None:
+        return []
+    decide_earning(member, fact, programme, decision)
+    if programme.refer is None or programme.refer.moment != "referral":
         return []
     return _award(member, fact, programme, referrer, decision)
 

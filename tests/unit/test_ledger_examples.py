@@ -359,3 +359,21 @@ def test_a_decision_that_cannot_be_taken_in_breaks_the_fold_and_nothing_else(mon
     monkeypatch.setattr("engine.ledger.partition.evolve", torn)
     with pytest.raises(FoldFailed, match="half way"):
         stage.buy("2026-03-02T11:00:00Z", ("mug", "5.00"))
+
+
+def test_a_cap_counts_what_was_granted_in_the_end() -> None:
+    """A limit that cuts a share again gives the share's own cap back what it did not grant."""
+    limited = SPEND.replace("    unless", "    cap: {points: 20, per: member, every: day}\n    unless")
+    limited += "  - {id: enough, on: purchase, limit: {points: 3, per: member, every: day}}\n"
+    decision = Stage(programme(limited)).buy("2026-03-02T10:00:00Z", ("mug", "10.00"))
+
+    assert points(decision) == [("spend", 3)]
+    assert decision.counts == [("spend||2026-03-02", 3, 1), ("enough||2026-03-02", 3, 1)]
+
+
+def test_a_referral_can_earn_by_a_rule_too() -> None:
+    """Rules are on any type of fact; a refused referral earns nothing."""
+    stage = Stage(programme("earn:\n  - {id: brought, on: referral, award: {points: 5}}\n"))
+
+    assert points(stage.say(facts.REFERRAL, "ben", "2026-03-02T10:00:00Z", {"referrer": "anna"})) == [("brought", 5)]
+    assert points(stage.say(facts.REFERRAL, "ben", "2026-03-03T10:00:00Z", {"referrer": "cem"})) == []
