@@ -14,14 +14,15 @@ asked as (
     inner join staging.refund_lines as l using (partition, position)
 ),
 
--- What the order's lines meant by a refund line were worth: the line of that number, else all lines of that SKU.
+-- What the order's lines meant by a refund line were worth: the line of that number, else all lines of that SKU. Chosen in the sums and not
+-- in the join: an outer join over more than equalities compares every line with every refund.
 priced as (
     select a.partition, a.position, a.refund_line, any_value(a.quantity) as quantity, any_value(a.amount_minor) as amount_minor,
-        sum(o.quantity) as bought_quantity, sum(o.amount_minor) as bought_minor
+        sum(o.quantity) filter (where if(a.line is null, o.sku = a.sku, o.line = a.line)) as bought_quantity,
+        sum(o.amount_minor) filter (where if(a.line is null, o.sku = a.sku, o.line = a.line)) as bought_minor
     from asked as a
     left join order_lines as o
         on o.partition = a.partition and o.order_source = a.order_source and o.order_id = a.order_id and o.member_key = a.member_key
-        and case when a.line is not null then o.line = a.line else o.sku = a.sku end
     group by a.partition, a.position, a.refund_line
 ),
 
