@@ -187,9 +187,9 @@ def rules(draw: Draw, index: int, kinds: tuple[str, ...], tiers: bool) -> Earn:
 def rule_sets(draw: Draw, kinds: tuple[str, ...], tiers: bool) -> tuple[Earn, ...]:
     """Up to six rules; what they name is there, is about the same fact and can be multiplied or clipped."""
     found = [draw(rules(index, kinds, tiers)) for index in range(draw(st.integers(1, 6)))]
-    usable = [replace(rule, only=named(rule, found)) for rule in found]
     with_base = {rule.on for rule in found if rule.phase == "base"}
-    return tuple(rule for rule in usable if rule.by is None or rule.only or rule.on in with_base)
+    kept = [r for r in found if r.by is None or named(r, found) or r.on in with_base]
+    return tuple(replace(rule, only=named(rule, kept)) for rule in kept)
 
 
 def named(rule: Earn, others: list[Earn]) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ def balance_of(engine: Partition, order: list[Fact]) -> list[int]:
     return after
 
 
-def whole_return(fact: Fact, fact_id: str, share: int) -> Fact:
+def whole_return(fact: Fact, fact_id: str, share: int, at: datetime) -> Fact:
     """Return a refund of one of ``share`` equal parts of every piece of an order."""
     bought = fact.data
     pieces = [
@@ -175,7 +175,7 @@ def whole_return(fact: Fact, fact_id: str, share: int) -> Fact:
         "order_source": bought["order_source"], "order_id": bought["order_id"], "lines": pieces, "amount_minor": None,
         "total_minor": None, "currency": bought["currency"], "channel": None, "store": None,
     }  # fmt: skip
-    return shop_fact(fact_id, "refund", fact.subject, datetime.fromisoformat(fact.time), data)
+    return shop_fact(fact_id, "refund", fact.subject, at, data)
 
 
 def part(quantity: str, share: int) -> str:
@@ -194,7 +194,8 @@ def test_everything_returned_leaves_nothing(story: Story, share: int) -> None:
     engine = partition(story.plans)
     balance = balance_of(engine, story.facts)[-1]
     bought = [fact for fact in story.facts if fact.type == facts.PURCHASE and fact.subject]
-    returns = [whole_return(fact, f"r{fact.id}-{n}", share) for fact in bought for n in range(share)]
+    newest = max(datetime.fromisoformat(fact.time) for fact in story.facts)
+    returns = [whole_return(fact, f"r{fact.id}-{n}", share, newest) for fact in bought for n in range(share)]
     after = [balance + points for points in balance_of(engine, returns)]
     assert all(points >= 0 for points in after)
     assert not after or after[-1] == 0
