@@ -144,8 +144,12 @@ class Flow:
 class Worker:
     """One worker. `run` prepares, works until it is told to stop, and stops; use it once, in one event loop."""
 
-    def __init__(self, settings: WorkerSettings, metrics: Metrics, health: Health) -> None:
+    def __init__(
+        self, settings: WorkerSettings, metrics: Metrics, health: Health, *, owns_process: bool = False
+    ) -> None:
+        """Args: owns_process: when it cannot stop in time, end the whole process; in a test or a bench nobody wants that."""
         self._settings = settings
+        self._owns_process = owns_process
         self._metrics = metrics
         self._health = health
         self._progress = Progress()
@@ -185,6 +189,7 @@ class Worker:
     async def _prepare(self) -> None:
         """Topics are there, versions are published and known; what this broker can do is known."""
         settings = self._settings
+        gc.set_threshold(*GC_THRESHOLDS)
         batches.check_environment()
         can = await capabilities(settings.cluster)
         self._transactional = can.transactions
@@ -362,7 +367,8 @@ class Worker:
         log.info("stopping", seconds=seconds)
         guard = threading.Timer(seconds, _give_up, [seconds])
         guard.daemon = True
-        guard.start()
+        if self._owns_process:
+            guard.start()
         with contextlib.suppress(Exception):
             self._app.consumer.stop_flow()
             self._app.flow_control.suspend()
@@ -405,9 +411,8 @@ async def serve(settings: WorkerSettings, metrics: Metrics, health: Health, metr
 
     Errors: as `Worker.run`.
     """
-    gc.set_threshold(*GC_THRESHOLDS)
     log.info("worker starts", kafka=settings.cluster.bootstrap, group=settings.group, metrics=metrics_url)
-    worker = Worker(settings, metrics, health)
+    worker = Worker(settings, metrics, health, owns_process=True)
     on_signals(worker.stop)
     await worker.run()
 

@@ -177,7 +177,9 @@ async def test_a_broker_that_forgets_nothing_of_one_worker(embedded: str, prefix
         await shop.decided(1)
         first.kill()
         second = shop.start()
-        await shop.decided(4_000)
+        await shop.ready(second)
+        await shop.publish(purchases(500, name="q"))
+        await shop.decided(4_500)
         await shop.audit()
         assert "only ONE worker may run" in second.said()
         assert second.end() == 0
