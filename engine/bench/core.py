@@ -33,8 +33,9 @@ def run(_cluster: Cluster, job: Job, _tell: Tell) -> Run:
 def measure(shape: data.Shape, count: int) -> Run:
     """One run: microseconds per fact, the whole first, then step by step.
 
-    `whole` is parse + decide + evolve + encode in one loop, `whole_cpu` the same in processor time. The steps are timed a turn at a time, each with a ledger of its
-    own, so their sum is a little more than the whole. `normalise` and `encode_fact` are intake's.
+    `whole` is parse + decide + evolve + encode in one loop, `whole_cpu` the same in processor time. The steps are timed a turn
+    at a time, each with a ledger of its own, so their sum is a little more than the whole. `normalise` and `encode_fact` are
+    intake's.
     """
     versions = data.programmes()
     raws = list(data.events(shape, count))

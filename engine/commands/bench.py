@@ -13,7 +13,6 @@ import click
 from engine.bench.figures import NAMES, Report
 from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option
 
-
 #: Where the report is no terminal's: as wide as its tables.
 WIDTH = 110
 
