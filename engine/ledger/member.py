@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
+
+import orjson
 
 from rules.local_time import day_date
 from schemas import facts
@@ -28,15 +30,7 @@ class Standing(NamedTuple):
     until_us: int | None
 
 
-@dataclass(slots=True)
-class Lot:
-    """Points that came together; every debit names the lots it takes from."""
-
-    points: int
-    left: int
-
-
-#: SKU, quantity as decimal text, amount in minor units: plain tuples, because most orders are never looked at again.
+#: SKU, quantity as decimal text, amount in minor units.
 OrderLine = tuple[str, str, int]
 #: entry id, rule id, rule version, [order line from 1, points] pairs of an earn entry.
 Grant = tuple[str, str, int, Sequence[tuple[int, int]]]
@@ -57,7 +51,10 @@ class Returned:
 
 @dataclass(slots=True)
 class Order:
-    """An order that counted once; ``progress`` is [local day, amount] towards tiers, None without."""
+    """An order that counted once; ``progress`` is [local day, amount] towards tiers, None without.
+
+    A member keeps it packed: most orders are never looked at again, and one text is a tenth of its objects.
+    """
 
     at_us: int
     currency: str
@@ -66,6 +63,25 @@ class Order:
     progress: tuple[str, int] | None = None
     grants: Sequence[Grant] = ()
     returned: Returned | None = None
+
+    def pack(self) -> bytes:
+        """Return the order as one text."""
+        back = self.returned
+        returned = None if back is None else [[*pairs.items()] for pairs in (back.milli, back.minor, back.points)]
+        taken = 0 if back is None else back.progress
+        record = [self.at_us, self.currency, self.total_minor, self.lines, self.progress, self.grants, returned, taken]
+        # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
+        return bytes(memoryview(orjson.dumps(record)))
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Order:
+        """Return the order that was packed."""
+        at_us, currency, total_minor, lines, progress, grants, returned, taken = orjson.loads(packed)
+        order = cls(at_us, currency, total_minor, lines, progress, grants)
+        if returned is not None:
+            milli, minor, points = returned
+            order.returned = Returned(dict(milli), dict(minor), {tuple(place): n for place, n in points}, taken)
+        return order
 
 
 @dataclass(slots=True)
@@ -81,9 +97,9 @@ class Referral:
 class Member:
     """State of one key: a member, or the order of an anonymous sale.
 
-    ``days`` holds progress towards tiers by local day (days since 1970-01-01); ``caps`` holds [points, times] used by cap
-    key; ``visits`` the newest visit by store; ``seen`` the body hash and time of every (source, id) within the dedupe
-    horizon. It satisfies ``rules.book.MemberView``.
+    ``lots`` holds the points left by lot, ``orders`` packed orders by name (`order_ref`), ``seen`` the body hash and time
+    of every (source, id) within the dedupe horizon, ``days`` progress towards tiers by local day (days since 1970-01-01),
+    ``caps`` [points, times] used by cap key, ``visits`` the newest visit by store. It satisfies ``rules.book.MemberView``.
     """
 
     key: str
@@ -95,8 +111,8 @@ class Member:
     orders_counted: int = 0
     last_purchase_us: int | None = None
     referral: Referral | None = None
-    lots: dict[str, Lot] = field(default_factory=dict)
-    orders: dict[str, Order] = field(default_factory=dict)
+    lots: dict[str, int] = field(default_factory=dict)
+    orders: dict[str, bytes] = field(default_factory=dict)
     seen: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     days: dict[int, int] = field(default_factory=dict)
     caps: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -113,15 +129,22 @@ class Member:
         """Id of the tier the member holds; None before the first review."""
         return self.standing.tier if self.standing else None
 
+    def order(self, ref: str) -> Order | None:
+        """Return an order by its name, a copy of its own."""
+        packed = self.orders.get(ref)
+        return None if packed is None else Order.unpack(packed)
+
+    def _orders_since(self, since_us: int) -> Iterator[Order]:
+        orders = (Order.unpack(packed) for packed in self.orders.values())
+        return (order for order in orders if order.at_us >= since_us)
+
     def bought_since(self, sku: str, since_us: int) -> bool:
         """Tell whether an order counted at or after ``since_us`` has a line of ``sku``."""
-        return any(
-            order.at_us >= since_us and any(line[0] == sku for line in order.lines) for order in self.orders.values()
-        )
+        return any(line[0] == sku for order in self._orders_since(since_us) for line in order.lines)
 
     def spent_since(self, since_us: int) -> int:
         """Return the totals of the orders counted at or after ``since_us``, minor units, refunds not taken off."""
-        return sum(order.total_minor for order in self.orders.values() if order.at_us >= since_us)
+        return sum(order.total_minor for order in self._orders_since(since_us))
 
 
 def order_ref(data: facts.PurchaseForm | facts.RefundForm) -> str:
@@ -152,15 +175,13 @@ def day_text(day: int) -> str:
 def evolve(member: Member, fact: Fact, decision: Decision) -> None:
     """Change ``member`` by what ``decision`` says about ``fact``.
 
-    The caller owns ``member`` and folds it in the log's order; decide never changes one. Only the first part of a decision
-    brings the fact itself, every part brings its own entries.
+    The caller owns ``member`` and folds it in the log's order; decide never changes one.
     """
     if decision.outcome != "decided":
         return
-    if decision.part == 0:
-        _remember(member, fact)
-        _evolve_fact(member, fact, decision)
-    evolve_entries(member, decision.entries)
+    _remember(member, fact)
+    _evolve_fact(member, fact, decision)
+    _move_points(member, decision.entries)
     evolve_tiers(member, decision.tiers)
     for day, amount in decision.progress:
         number = day_number(day)
@@ -209,50 +230,51 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
 
 def _open_order(member: Member, fact: Fact, decision: Decision) -> None:
     data: facts.PurchaseForm = fact.data
+    ref = order_ref(data)
     lines = [(line["sku"], line["quantity"], line["amount_minor"]) for line in data["lines"]]
     progress = decision.progress[0] if decision.progress else None
-    member.orders[order_ref(data)] = Order(fact.time_us, data["currency"], data["total_minor"], lines, progress)
+    grants = [
+        (entry.entry_id, entry.rule_id, entry.rule_version, entry.lines)
+        for entry in decision.entries
+        if entry.order == ref and entry.lines
+    ]
+    order = Order(fact.time_us, data["currency"], data["total_minor"], lines, progress, grants)
+    member.orders[ref] = order.pack()
     member.orders_counted += 1
     if member.last_purchase_us is None or fact.time_us > member.last_purchase_us:
         member.last_purchase_us = fact.time_us
 
 
 def _return_lines(member: Member, fact: Fact, decision: Decision) -> None:
+    """Take down what a refund brought back of its order, and what that took."""
     if not decision.returned:
         return
-    order = member.orders[order_ref(fact.data)]
+    ref = order_ref(fact.data)
+    order = Order.unpack(member.orders[ref])
     returned = order.returned = order.returned or Returned()
     for number, milli, minor in decision.returned:
         returned.milli[number] = returned.milli.get(number, 0) + milli
         returned.minor[number] = returned.minor.get(number, 0) + minor
+    for entry in decision.entries:
+        for line, points in entry.lines:
+            place = (entry.caused_by or "", line)
+            returned.points[place] = returned.points.get(place, 0) - points
     returned.progress -= sum(amount for _, amount in decision.progress)
+    member.orders[ref] = order.pack()
 
 
-def evolve_entries(member: Member, entries: Iterable[Entry]) -> None:
-    """Move points: an earn makes a lot, a debit takes from the lots it names."""
+def _move_points(member: Member, entries: Iterable[Entry]) -> None:
+    """An earn makes a lot, a debit takes from the lots it names."""
     for entry in entries:
         member.balance += entry.points
         if entry.kind == "earn":
-            member.lots[entry.entry_id] = Lot(entry.points, entry.points)
-            if entry.order is not None and entry.lines:
-                order = member.orders[entry.order]
-                order.grants = (*order.grants, (entry.entry_id, entry.rule_id, entry.rule_version, entry.lines))
-        else:
-            _burn(member, entry)
-
-
-def _burn(member: Member, entry: Entry) -> None:
-    for lot_id, points in entry.burns:
-        lot = member.lots[lot_id]
-        lot.left -= points
-        if lot.left < 0:
-            raise AssertionError(f"lot {lot_id} would hold {lot.left} points: this decision is not of this log")
-    if entry.order is not None and entry.caused_by is not None:
-        order = member.orders[entry.order]
-        returned = order.returned = order.returned or Returned()
-        for line, points in entry.lines:
-            place = (entry.caused_by, line)
-            returned.points[place] = returned.points.get(place, 0) - points
+            member.lots[entry.entry_id] = entry.points
+            continue
+        for lot_id, points in entry.burns:
+            left = member.lots[lot_id] - points
+            if left < 0:
+                raise AssertionError(f"lot {lot_id} would hold {left} points: this decision is not of this log")
+            member.lots[lot_id] = left
 
 
 def evolve_tiers(member: Member, changes: Iterable[TierChange]) -> None:

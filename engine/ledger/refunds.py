@@ -70,7 +70,7 @@ def decide_refund(member: Member, fact: Fact, decision: Decision) -> list[Fact]:
     """Fill ``decision`` with what a refund takes back."""
     data: facts.RefundForm = fact.data
     ref = order_ref(data)
-    order = member.orders.get(ref)
+    order = member.order(ref)
     if order is None:
         decision.reason = "unknown_order"
         _note(decision, "unknown_order", f"no order {data['order_id']} is known here: nothing moves")
