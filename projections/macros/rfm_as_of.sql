@@ -1,5 +1,7 @@
 -- Recency, frequency, money of every member as of the end of a programme day, and the segment of the R-F cell.
--- Scores are 1 (poor) to 5 (good), ceil(5 * cume_dist()), so members with equal values share a score.
+-- Scores are 1 (poor) to 5 (good): the fifth in which the middle of a value's members lies, so equal values share a score and without
+-- ties the fifths are equal. Source: the ridit of Bross (1958). Not ceil(5 * cume_dist()), which scores a tie by its upper end: where
+-- half of all members bought once, it calls every one of them a 3 in frequency, and the silent ones "at risk" instead of "hibernating".
 -- recency: days since the last purchase; frequency: orders not fully refunded; money: net of refunds, in the programme's currency.
 create or replace macro rfm_as_of(day) as table (
     with asked as (
@@ -36,12 +38,21 @@ create or replace macro rfm_as_of(day) as table (
         group by member_id
     ),
 
+    -- Twice the middle of each member's ties, counted from the poorest; whole numbers, so that no rounding decides a score.
+    placed as (
+        select *, 2 * count(*) over () as twice_all,
+            rank() over (order by recency_days desc) - 1 + count(*) over (order by recency_days desc) as r_twice,
+            rank() over (order by frequency) - 1 + count(*) over (order by frequency) as f_twice,
+            rank() over (order by monetary_minor) - 1 + count(*) over (order by monetary_minor) as m_twice
+        from measured
+    ),
+
     scored as (
         select *,
-            cast(ceil(5 * cume_dist() over (order by recency_days desc)) as integer) as r,
-            cast(ceil(5 * cume_dist() over (order by frequency)) as integer) as f,
-            cast(ceil(5 * cume_dist() over (order by monetary_minor)) as integer) as m
-        from measured
+            cast((5 * r_twice + twice_all - 1) // twice_all as integer) as r,
+            cast((5 * f_twice + twice_all - 1) // twice_all as integer) as f,
+            cast((5 * m_twice + twice_all - 1) // twice_all as integer) as m
+        from placed
     )
 
     select member_id, recency_days, frequency, monetary_minor, r, f, m, rfm_segment(r, f) as segment, as_of
