@@ -1,7 +1,7 @@
 """Local days and hours of a programme's time zone, from microseconds, fast enough for every fact.
 
-A time zone's offset is looked up once per quarter of an hour and remembered: offsets and changes of offset since 1970
-fall on quarter hours; where a quarter has two offsets after all, the exact one is computed.
+A time zone's offset is looked up once per UTC day and remembered. On the few days on which it changes it is looked up once
+per quarter of an hour: all changes since 1970 fall on quarter hours, and where one does not, the exact offset is computed.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ def _exact_offset_us(time_us: int, zone: ZoneInfo) -> int:
 
 
 @lru_cache(maxsize=1 << 16)
-def _quarter_offset_us(quarter: int, zone: ZoneInfo) -> int | None:
-    """Return the offset of a whole quarter hour, None if it changes inside."""
-    first = _exact_offset_us(quarter * _QUARTER_US, zone)
-    last = _exact_offset_us((quarter + 1) * _QUARTER_US - 1, zone)
+def _steady_offset_us(begin_us: int, length_us: int, zone: ZoneInfo) -> int | None:
+    """Return the offset of a whole stretch of time, None if it changes inside."""
+    first = _exact_offset_us(begin_us, zone)
+    last = _exact_offset_us(begin_us + length_us - 1, zone)
     return first if first == last else None
 
 
 def to_local_us(time_us: int, zone: ZoneInfo) -> int:
     """Return ``time_us`` as microseconds of the local wall clock since 1970-01-01 00:00 local."""
-    offset = _quarter_offset_us(time_us // _QUARTER_US, zone)
+    offset = _steady_offset_us(time_us - time_us % DAY_US, DAY_US, zone)
+    if offset is None:
+        offset = _steady_offset_us(time_us - time_us % _QUARTER_US, _QUARTER_US, zone)
     if offset is None:
         offset = _exact_offset_us(time_us, zone)
     return time_us + offset

@@ -15,7 +15,7 @@ from rules.book import Award, Cap, Programme, Rule
 from schemas import facts
 from schemas.decisions import Decision, Entry, Note
 from schemas.envelope import Fact
-from schemas.ids import hash_id
+from schemas.ids import Ids
 from schemas.money import allot, round_ratio
 
 Applicable = tuple[Rule, tuple[int, ...]]
@@ -77,12 +77,20 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
         return Earned()
     shares = _shares(applicable, base, member, programme)
     earned = Earned()
-    if any(rule.cap is not None or rule.limit is not None for rule, _ in applicable):
+    if _has_caps(applicable):
         clipper = _Clipper(member, fact, programme)
         _clip(shares, applicable, clipper)
         earned.counts, earned.notes = clipper.counts(), clipper.notes
-    earned.entries = [make_entry(member, fact, programme, share, order) for share in shares if share.points]
+    ids = entry_ids(member, fact)
+    earned.entries = [make_entry(member, fact, programme, share, order, ids) for share in shares if share.points]
     return earned
+
+
+def _has_caps(applicable: list[Applicable]) -> bool:
+    for rule, _ in applicable:  # noqa: SIM110 - a loop costs half of any() over a generator
+        if rule.cap is not None or rule.limit is not None:
+            return True
+    return False
 
 
 def _clip(shares: list[Share], applicable: list[Applicable], clipper: _Clipper) -> None:
@@ -302,18 +310,22 @@ def _cut(share: Share, points: int) -> None:
     share.points = points
 
 
-def make_entry(member: Member, fact: Fact, programme: Programme, share: Share, order: str | None) -> Entry:
+def entry_ids(member: Member, fact: Fact) -> Ids:
+    """Return what names a fact's entries: every earn entry is (source, id, member, "earn", rule, version)."""
+    return Ids(fact.source, fact.id, member.key, "earn")
+
+
+def make_entry(member: Member, fact: Fact, programme: Programme, share: Share, order: str | None, ids: Ids) -> Entry:
     """Return the earn entry of a share."""
-    version = programme.version
     by_line = share.by_line
     # Positional: this is made for every credit, and keywords cost more than the rest of the call.
     return Entry(
-        hash_id(fact.source, fact.id, member.key, "earn", share.rule_id, str(version)),
+        ids.id(share.rule_id, str(programme.version)),
         member.key,
         "earn",
         share.points,
         share.rule_id,
-        version,
+        programme.version,
         fact.source,
         fact.id,
         fact.time,

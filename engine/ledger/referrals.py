@@ -7,7 +7,7 @@ The derived fact is written whenever the moment has come, also where the referre
 from __future__ import annotations
 
 from engine.ledger.activities import decide_earning
-from engine.ledger.earning import Share, cap_left, capped, make_entry
+from engine.ledger.earning import Share, cap_left, capped, entry_ids, make_entry
 from engine.ledger.member import Member
 from rules.book import Programme, ReferAward
 from schemas import facts
@@ -111,7 +111,7 @@ def _grant(
             decision.counts = [*decision.counts, (key, points, 1)]
     if points == 0:
         return None
-    entry = make_entry(member, fact, programme, Share(rule_id, None, points, {}), None)
+    entry = make_entry(member, fact, programme, Share(rule_id, None, points, {}), None, entry_ids(member, fact))
     entry.caused_by = caused_by
     decision.entries = [*decision.entries, entry]
     return entry.entry_id
