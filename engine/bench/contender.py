@@ -18,6 +18,7 @@ from engine.bench.jobs import read_job
 from engine.settings import KafkaSecurity, kafka_security_options, option
 from engine.stream.clients import Cluster
 from engine.telemetry import set_up_logging
+from engine.tuning import expect_a_large_calm_heap
 
 #: Where each task lives: a function or coroutine of (cluster, job, tell) that returns a Run. Each process imports its own only.
 TASKS = {
@@ -52,6 +53,8 @@ def main(bootstrap: str, security: KafkaSecurity) -> None:
         while line:
             line = line[out.write(line) :]
 
+    # As the product's own processes do at their start; baselines get it as well.
+    expect_a_large_calm_heap()
     module, _, function = TASKS[job.task].partition(":")
     task = getattr(importlib.import_module(f"engine.bench.{module}"), function)
     run = task(Cluster(bootstrap, security), job, tell)

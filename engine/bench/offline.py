@@ -5,7 +5,10 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
 
 from engine.bench import data
 from engine.bench.figures import Run
@@ -13,7 +16,7 @@ from engine.bench.jobs import Job, Tell
 from engine.replay import replay
 from engine.stream.clients import Cluster
 from projections.projector import BATCH_RECORDS
-from projections.warehouse import Record, Warehouse
+from projections.warehouse import LOG_SCHEMA, Warehouse
 from schemas.decisions import encode_decision
 from schemas.envelope import encode_fact
 from schemas.times import MILLISECOND_US
@@ -33,38 +36,61 @@ def replayed(_cluster: Cluster, job: Job, _tell: Tell) -> Run:
 
 
 def projected(_cluster: Cluster, job: Job, _tell: Tell) -> Run:
-    """Load facts and their decisions in batches as large as the live projector's, one transaction each.
+    """Load decisions in batches as large as the live projector's, one transaction each, Arrow tables made on the way.
 
-    The rate is decisions per second with the facts that they answer loaded beside them, as live; `decisions_alone` is the rate
-    without the facts.
+    The rate is decisions per second of the points log alone; `with_facts` is the same with the facts that they answer loaded
+    beside them, as live.
     """
     facts, decisions = logs_of(data.SHAPES[job.shape], job.expected)
-    half = BATCH_RECORDS // 2
+    count = len(decisions.values)
     with tempfile.TemporaryDirectory(prefix="stammgast-bench-") as folder:
-        both = [(facts[start : start + half], decisions[start : start + half]) for start in range(0, len(facts), half)]
-        seconds = _applied(Path(folder, "both.duckdb"), both)
-        alone = [((), decisions[start : start + BATCH_RECORDS]) for start in range(0, len(decisions), BATCH_RECORDS)]
-        seconds_alone = _applied(Path(folder, "alone.duckdb"), alone)
-    return Run(len(decisions), seconds, {"decisions_alone": len(decisions) / seconds_alone})
+        alone = _applied(Path(folder, "alone.duckdb"), [(_NOTHING, one) for one in decisions.batches(BATCH_RECORDS)])
+        pairs = zip(facts.batches(BATCH_RECORDS // 2), decisions.batches(BATCH_RECORDS // 2), strict=True)
+        both = _applied(Path(folder, "both.duckdb"), list(pairs))
+    return Run(count, alone, {"with_facts": count / both})
 
 
-def logs_of(shape: data.Shape, count: int) -> tuple[list[Record], list[Record]]:
-    """Records of `facts` and `points-log`, one decision per fact, in one partition."""
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Values of one partition of a log, without holes."""
+
+    values: Sequence[bytes]
+    start: int = 0
+
+    def batches(self, size: int) -> list[Log]:
+        """The same in pieces of `size` records at most."""
+        return [Log(self.values[at : at + size], self.start + at) for at in range(0, len(self.values), size)]
+
+    def table(self) -> pa.Table:
+        """As the projector hands it to DuckDB."""
+        count = len(self.values)
+        columns = [
+            [0] * count,
+            list(range(self.start, self.start + count)),
+            [data.RECORDED_US // MILLISECOND_US] * count,
+            self.values,
+        ]
+        return pa.table(columns, schema=LOG_SCHEMA)
+
+
+_NOTHING = Log(())
+
+
+def logs_of(shape: data.Shape, count: int) -> tuple[Log, Log]:
+    """`facts` and `points-log`, one decision per fact."""
     ledger = data.fresh_ledger(data.programmes())
-    timestamp_ms = data.RECORDED_US // MILLISECOND_US
-    facts: list[Record] = []
-    decisions: list[Record] = []
+    first = ledger.next_offset
+    facts: list[bytes] = []
+    decisions: list[bytes] = []
     for fact in data.facts(shape, count):
-        offset = ledger.next_offset
-        facts.append(Record(0, offset, timestamp_ms, encode_fact(fact)))
-        for decision in ledger.answer(fact, offset).decisions:
-            decisions.append(Record(0, len(decisions), timestamp_ms, encode_decision(decision)))
-    return facts, decisions
+        facts.append(encode_fact(fact))
+        decisions += [encode_decision(decision) for decision in ledger.answer(fact, ledger.next_offset).decisions]
+    return Log(facts, first), Log(decisions)
 
 
-def _applied(path: Path, batches: Sequence[tuple[Sequence[Record], Sequence[Record]]]) -> float:
+def _applied(path: Path, batches: Sequence[tuple[Log, Log]]) -> float:
     with Warehouse.open(path, log_id="bench") as warehouse:
         began = time.perf_counter()
         for facts, decisions in batches:
-            warehouse.apply(facts, decisions)
+            warehouse.apply(facts.table(), decisions.table())
         return time.perf_counter() - began

@@ -1,0 +1,105 @@
+"""The bench on brokers, at sizes that prove the harness and measure nothing: every contender decides the same facts."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.bench import brokers, logs
+from engine.bench.suite import ON_KAFKA, Sizes, run
+from engine.broker import EmbeddedBroker, free_port
+from engine.settings import KafkaSecurity
+from engine.stream.clients import Cluster, Unreachable
+from tests.kafka.harness import NoKafka, shared_kafka
+
+TINY = Sizes(facts=400, runs=1, rate=100, seconds=1.0, limit_s=60.0)
+pytestmark = pytest.mark.timeout(180)
+
+
+async def topics_of(cluster: Cluster) -> set[str]:
+    """Names of topics that a bench has left behind."""
+    async with cluster.admin() as admin:
+        return {topic["topic"] for topic in await admin.describe_topics() if topic["topic"].startswith(logs.PREFIX)}
+
+
+async def measured_on(bootstrap: str, transactions: bool) -> None:
+    """All that needs Kafka, on this one: complete, and nothing is left behind."""
+    # given
+    said: list[str] = []
+
+    # when
+    report = await run(bootstrap, KafkaSecurity(), TINY, ON_KAFKA, said.append)
+
+    # then
+    assert report.conditions["broker"] == {
+        "kind": "given",
+        "says": f"Kafka at {bootstrap}, as named",
+        "transactions": transactions,
+    }
+    assert set(report.runs) == {
+        *("rewards product", "rewards bare", "rewards idiomatic", "intake product", "intake bare", "latency"),
+    }
+    assert all(len(runs) == 1 and runs[0].rate > 0 for runs in report.runs.values())
+    product, bare = report.runs["rewards product"][0], report.runs["rewards bare"][0]
+    assert product.records == bare.records == TINY.facts + 4 * 2
+    assert product.figures["points"] == bare.figures["points"] > 0
+    assert report.runs["intake product"][0].records == report.runs["intake bare"][0].records == TINY.facts
+    assert report.runs["latency"][0].records == 100
+    assert 0 < report.figure("latency", "p50_ms") <= report.figure("latency", "p99_ms")
+    assert sum(report.conditions["profile"].values()) == pytest.approx(1, abs=0.01)
+    assert "latency, run 1 of 1" in said
+    assert await topics_of(Cluster(bootstrap)) == set()
+
+
+async def test_everything_is_measured_on_the_embedded_broker() -> None:
+    """Without transactions every contender still decides every fact, with the same points."""
+    with EmbeddedBroker() as broker:
+        await measured_on(broker.bootstrap, transactions=False)
+
+
+@pytest.mark.kafka
+async def test_everything_is_measured_on_a_real_kafka() -> None:
+    """With a transaction per batch, product and baseline alike."""
+    try:
+        bootstrap = shared_kafka()
+    except NoKafka as reason:
+        pytest.skip(str(reason))
+    await measured_on(bootstrap, transactions=True)
+
+
+async def test_without_a_real_kafka_the_embedded_broker_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report says that there were no transactions, and why."""
+    # given
+    monkeypatch.setenv(brokers.JARS_VARIABLE, "nowhere")
+
+    # when
+    async with brokers.broker(None, KafkaSecurity()) as found:
+        # then
+        assert (found.kind, found.transactions) == ("embedded", False)
+        assert "no transactions" in found.says
+
+
+@pytest.mark.kafka
+async def test_a_real_kafka_is_started_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From jars that are there; afterwards nobody answers at its address."""
+    # given
+    try:
+        shared_kafka()  # fetches the jars
+        brokers.find_jars()
+    except (NoKafka, brokers.NoRealKafka) as reason:
+        pytest.skip(str(reason))
+
+    # when
+    async with brokers.broker(None, KafkaSecurity()) as found:
+        # then
+        assert (found.kind, found.transactions) == ("temporary", True)
+        assert "Apache Kafka" in found.says
+    with pytest.raises(Unreachable):
+        async with found.cluster.admin():
+            pass
+
+
+async def test_a_kafka_that_was_named_must_answer() -> None:
+    """No other takes its place."""
+    # when
+    with pytest.raises(Unreachable):
+        await run(f"127.0.0.1:{free_port()}", KafkaSecurity(), TINY, ["intake"], lambda _line: None)
