@@ -50,7 +50,6 @@ class Pair:
         self.model = Model({compiled(plan).hash: plan for plan in plans})
         self.hashes = {plan.version: compiled(plan).hash for plan in plans}
         self.entry_ids: dict[int, str] = {}
-        self.lots: dict[str, int] = {}
 
     def feed(self, fact: Fact) -> None:
         """Answer one fact twice and compare; then the facts derived from it."""
@@ -79,13 +78,25 @@ class Pair:
             "programme": None if verdict.version is None else self.hashes[verdict.version],
             "entries": [self.move_view(move) for move in verdict.moves],
             "tiers": [
-                (t.member, t.tier, t.previous, text_of(t.since), t.until and text_of(t.until), t.source, t.fact_id, text_of(t.time))
+                (
+                    t.member,
+                    t.tier,
+                    t.previous,
+                    text_of(t.since),
+                    t.until and text_of(t.until),
+                    t.source,
+                    t.fact_id,
+                    text_of(t.time),
+                )
                 for t in verdict.turns
             ],
             "progress": [(f"{day:%Y-%m-%d}", amount) for day, amount in verdict.progress],
             "counts": sorted(verdict.counts),
             "notes": sorted(verdict.notes, key=str),
-            "derived": [(referrer, sorted(data.items())) for referrer, data in verdict.derived],
+            "derived": [
+                (referrer, sorted({**data, "cause_entry": move and self.entry_ids[id(move)]}.items()))
+                for referrer, data, move in verdict.derived
+            ],
         }
 
     def move_view(self, move: Move) -> dict[str, Any]:
@@ -102,7 +113,7 @@ class Pair:
             "at": move.fact["time"],
             "order": move.order,
             "lines": sorted(move.lines.items()),
-            "caused_by": cause,
+            "caused_by": cause or move.caused_by,
             "burns": [] if cause is None else [(cause, -move.points)],
         }
 

@@ -48,6 +48,7 @@ class Move:
     order: str | None = None
     lines: dict[int, int] = field(default_factory=dict)
     cause: Move | None = None
+    caused_by: str | None = None
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Verdict:
     progress: list[tuple[date, int]] = field(default_factory=list)
     counts: list[tuple[str, int, int]] = field(default_factory=list)
     notes: set[tuple[str, str | None]] = field(default_factory=set)
-    derived: list[tuple[str, FactDict]] = field(default_factory=list)
+    derived: list[tuple[str, FactDict, Move | None]] = field(default_factory=list)
 
 
 class Person:
@@ -135,9 +136,7 @@ class Person:
     def before(self) -> Before:
         """Return what conditions and caps may ask now."""
         bought = [moment_of(fact["time"]) for fact, _ in self.orders().values()]
-        return Before(
-            self.tier(), self.joined(), bought, self.spent_since, self.bought_since, self.used
-        )
+        return Before(self.tier(), self.joined(), bought, self.spent_since, self.bought_since, self.used)
 
     def tier(self) -> str | None:
         """Return the tier held."""
@@ -253,6 +252,8 @@ class Model:
             return verdict
         verdict.turns += self.settle(person, moment)
         getattr(self, f"on_{kind_of(fact)}")(person, fact, plan, verdict)
+        if plan is not None and verdict.reason is None and kind_of(fact) != "refund":
+            self.progress(fact, plan, verdict)
         at = max(moment, person.newest() or moment)
         cause = (fact["source"], fact["id"], at, at)
         verdict.turns += self.review(person, at, verdict, cause)
@@ -303,7 +304,6 @@ class Model:
         else:
             self.earn(person, fact, plan, verdict)
             self.first_purchase(person, fact, plan, verdict)
-            self.progress(fact, plan, verdict)
 
     def on_refund(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """What came back takes its points and its progress with it."""
@@ -319,6 +319,7 @@ class Model:
         before = Returned(bought["data"], earlier)
         after = Returned(bought["data"], [*earlier, fact["data"]])
         verdict.notes |= {("more_than_bought", None)} if after.too_much else set()
+        verdict.notes |= {("unknown_line", None)} if after.no_line else set()
         for move in earned.moves:
             old, new = before.points_taken(move.lines), after.points_taken(move.lines)
             lines = {number: old[number] - new[number] for number in new if new[number] != old[number]}
@@ -335,12 +336,10 @@ class Model:
         at_store = [f for f, _ in person.facts("visit", unusual=True) if f["data"]["store"] == fact["data"]["store"]]
         times = [moment_of(f["time"]) for f in at_store]
         gap = plan.visit_gap if plan else timedelta(minutes=30)
-        if times and abs(moment_of(fact["time"]) - max(times)) < gap:
+        if times and abs(moment_of(fact["time"]) - max(times)) <= gap:
             verdict.reason = "same_visit"
             return
         self.earn(person, fact, plan, verdict)
-        if plan is not None:
-            self.progress(fact, plan, verdict)
 
     def on_rules_only(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """A rating, or anything else that only rules answer."""
@@ -403,7 +402,8 @@ class Model:
     def awarded(person: Person) -> bool:
         """Tell whether the member's referral was awarded already, on either side."""
         return any(
-            verdict.derived or any(move.rule == "refer:referred" for move in verdict.moves) for _, verdict in person.past
+            verdict.derived or any(move.rule == "refer:referred" for move in verdict.moves)
+            for _, verdict in person.past
         )
 
     def award_both(
@@ -413,8 +413,9 @@ class Model:
         if bring.referred is not None:
             self.award(person, fact, plan, ("refer:referred", *bring.referred), verdict)
         if bring.referrer is not None:
+            awarded = [move for move in verdict.moves if move.rule == "refer:referred"]
             data = {"referred": person.key, "cause_source": fact["source"], "cause_id": fact["id"]}
-            verdict.derived.append((referrer, data))
+            verdict.derived.append((referrer, data, awarded[0] if awarded else None))
 
     def award(
         self, person: Person, fact: FactDict, plan: Plan, what: tuple[str, int, Limit | None], verdict: Verdict
@@ -434,7 +435,8 @@ class Model:
         if left < points:
             verdict.notes.add(("capped", rule))
         if left:
-            verdict.moves.append(Move(person.key, left, rule, plan.version, fact))
+            caused_by = fact["data"].get("cause_entry")
+            verdict.moves.append(Move(person.key, left, rule, plan.version, fact, caused_by=caused_by))
 
     def earn(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """Let the rules of the version in force answer."""
@@ -458,10 +460,11 @@ class Model:
         """Count the fact towards the tiers."""
         if plan.ladder is None:
             return
-        kind = kind_of(fact)
-        amounts = {"visits": 1} if kind == "visit" else {"orders": 1, "spend": fact["data"]["total_minor"]}
-        if kind == "purchase":
-            amounts["points"] = sum(move.points for move in verdict.moves)
+        amounts = {"points": sum(move.points for move in verdict.moves)}
+        if kind_of(fact) == "purchase":
+            amounts |= {"orders": 1, "spend": fact["data"]["total_minor"]}
+        if kind_of(fact) == "visit":
+            amounts["visits"] = 1
         amount = amounts.get(plan.ladder.by, 0)
         if amount:
             verdict.progress.append((plan.local(moment_of(fact["time"])).date(), amount))

@@ -93,7 +93,7 @@ class Asked:
 
     def minor(self, text: str) -> int:
         """Read ``10.00 EUR``."""
-        return int(Decimal(text.split()[0]).scaleb(self.plan.digits))
+        return int(Decimal(text.split(maxsplit=1)[0]).scaleb(self.plan.digits))
 
     def asks_amount(self, said: Said) -> bool:
         """Total of the order."""
@@ -143,8 +143,8 @@ class Asked:
         return bool(self.before.bought) and self.in_range(self.days_since(max(self.before.bought)), said)
 
     def days_since(self, then: datetime) -> int:
-        """Calendar days from then to the fact."""
-        return (self.local.date() - self.plan.local(then).date()).days
+        """Calendar days from then to the fact; none for a late fact that lies before."""
+        return max(0, (self.local.date() - self.plan.local(then).date()).days)
 
     def asks_rating(self, said: Said) -> bool:
         """The rating."""

@@ -90,11 +90,15 @@ class Earning:
         self.plan, self.kind, self.data, self.moment, self.before = plan, kind, data, moment, before
         self.local = plan.local(moment)
         self.lines: list[dict[str, Any]] = data["lines"] if kind == "purchase" else []
-        taken = share(data["paid_with_points_minor"], [x["amount_minor"] for x in self.lines]) if self.lines else []
-        self.net = [max(0, x["amount_minor"] - t) for x, t in zip(self.lines, taken, strict=True)]
-        self.gross = [
-            max(0, x["amount_minor"] + x["discount_minor"] - t) for x, t in zip(self.lines, taken, strict=True)
-        ]
+        paid = data["paid_with_points_minor"] if self.lines else 0
+        self.net = self.after_points([line["amount_minor"] for line in self.lines], paid)
+        self.gross = self.after_points([line["amount_minor"] + line["discount_minor"] for line in self.lines], paid)
+
+    @staticmethod
+    def after_points(base: list[int], paid: int) -> list[int]:
+        """Take what was paid with points off the base of each line, by base; no line below zero."""
+        taken = share(paid, base) if base else []
+        return [max(0, amount - part) for amount, part in zip(base, taken, strict=True)]
 
     def eligible(self, rule: Earn) -> list[int] | None:
         """Return the indexes of the lines a rule speaks of; None where it does not apply."""
@@ -194,7 +198,9 @@ class Earning:
                 self.count(earned, grant.rule, grant.cap, grant.points)
         for rule in limits:
             assert rule.limit is not None
-            self.count(earned, rule.id, rule.limit, sum(g.points for g in grants if not rule.only or g.rule in rule.only))
+            self.count(
+                earned, rule.id, rule.limit, sum(g.points for g in grants if not rule.only or g.rule in rule.only)
+            )
         earned.grants = [grant for grant in grants if grant.points]
         return earned
 

@@ -72,8 +72,9 @@ class Returned:
             return
         for part in refund["lines"]:
             found = self.find(part)
-            self.no_line |= not found
-            if part["quantity"] is not None:
+            if not found:
+                self.no_line = True
+            elif part["quantity"] is not None:
                 self.take_quantity(found, Fraction(part["quantity"]), part["amount_minor"])
             else:
                 self.take_money(found, part["amount_minor"])

@@ -55,7 +55,9 @@ def bringing(plans: list[Plan]) -> bool:
 
 @examples(2)
 @given(
-    stories(programmes(("purchase", "referral")).filter(bringing), ("purchase", "referral", "referral", "again"), most=12)
+    stories(
+        programmes(("purchase", "referral")).filter(bringing), ("purchase", "referral", "referral", "again"), most=12
+    )
 )
 def test_referrals(story: Story) -> None:
     """Both sides of a referral get the model's points."""

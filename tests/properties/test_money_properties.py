@@ -65,12 +65,15 @@ def test_rounding_is_exact(numerator: int, denominator: int, mode: Rounding) -> 
 @given(st.integers(0, 200), st.sampled_from(Rounding))
 def test_halves(numerator: int, mode: Rounding) -> None:
     """Halves go where the mode says."""
-    assert round_ratio(2 * numerator + 1, 2, mode) == {
-        Rounding.FLOOR: numerator,
-        Rounding.CEIL: numerator + 1,
-        Rounding.HALF_UP: numerator + 1,
-        Rounding.HALF_EVEN: numerator + numerator % 2,
-    }[mode]
+    assert (
+        round_ratio(2 * numerator + 1, 2, mode)
+        == {
+            Rounding.FLOOR: numerator,
+            Rounding.CEIL: numerator + 1,
+            Rounding.HALF_UP: numerator + 1,
+            Rounding.HALF_EVEN: numerator + numerator % 2,
+        }[mode]
+    )
 
 
 @examples(2)
