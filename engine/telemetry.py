@@ -4,6 +4,7 @@ Logs and metrics carry fact ids, topics, reasons and rule ids, never who a membe
 """
 
 import contextlib
+import functools
 import http.server
 import json
 import logging
@@ -33,6 +34,9 @@ _PERSONAL_KEYS = re.compile(
 )
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _PHONE = re.compile(r"(?<![\w.:+-])(?:\+|00)[1-9]\d{6,14}(?![\w:]|\.\d)")
+#: Work that waits so long without any progress makes a process unready. Too small: a slow batch or a broker that starts
+#: again takes a healthy process out. Too large: nobody learns that it stands still.
+READY_SECONDS = 15.0
 _BATCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -149,11 +153,13 @@ class Metrics:
             "lag_records", "Records of a partition not yet worked off (an offset distance).", *place
         )
         self.lag_seconds = gauge(
-            "lag_seconds", "Age of the newest record worked off while others wait; else 0.", *place
+            "lag_seconds", "Age of the oldest record not yet worked off; 0 when none waits.", *place
         )
         self.projector_position = gauge("projector_position", "Next offset the tables will take.", *place)
         self.projector_lag_records = gauge("projector_lag_records", "Offsets the tables are behind a log.", *place)
-        self.projector_lag_seconds = gauge("projector_lag_seconds", "Seconds the tables are behind a log.", *place)
+        self.projector_lag_seconds = gauge(
+            "projector_lag_seconds", "Age of the oldest record not yet in the tables; 0 when none waits.", *place
+        )
         oldest = gauge(
             "oldest_undecided_fact_age_seconds", "Age of the oldest fact without a decision; 0 when none waits."
         )
@@ -189,17 +195,24 @@ class Metrics:
         """Measure a batch: `with metrics.time_batch("rewards"): ...`; stages are intake, rewards, projector."""
         return self.batch_seconds.labels(stage).time()
 
-    def set_lag(self, topic: str, partition: int, records: int, seconds: float) -> None:
-        """Say how far a partition's reader is behind."""
-        self.lag_records.labels(topic, str(partition)).set(records)
-        self.lag_seconds.labels(topic, str(partition)).set(seconds)
+    def set_lag(self, topic: str, partition: int, records: int, oldest_ms: int | None) -> None:
+        """Say how far a partition's reader is behind, and when the oldest of those records was written (None: none waits).
 
-    def set_projector(self, topic: str, partition: int, position: int, lag_records: int, lag_seconds: float) -> None:
-        """Say where the tables are in one partition of a log."""
+        Its age is taken when somebody asks, so it grows although nothing moves.
+        """
+        labels = (topic, str(partition))
+        self.lag_records.labels(*labels).set(records)
+        self.lag_seconds.labels(*labels).set_function(functools.partial(self._age, oldest_ms))
+
+    def set_projector(self, topic: str, partition: int, position: int, lag_records: int, oldest_ms: int | None) -> None:
+        """Say where the tables are in one partition of a log, and when the oldest record they lack was written."""
         labels = (topic, str(partition))
         self.projector_position.labels(*labels).set(position)
         self.projector_lag_records.labels(*labels).set(lag_records)
-        self.projector_lag_seconds.labels(*labels).set(lag_seconds)
+        self.projector_lag_seconds.labels(*labels).set_function(functools.partial(self._age, oldest_ms))
+
+    def _age(self, written_ms: int | None) -> float:
+        return 0.0 if written_ms is None else max(0.0, self._clock() - written_ms / 1000)
 
     def set_oldest_undecided(self, partition: int, recorded_ms: int | None) -> None:
         """Note when the oldest fact of a partition that waits for its decision was recorded; None when none waits."""
@@ -230,41 +243,78 @@ METRICS = Metrics()
 
 
 class Progress:
-    """Proof that work goes on: ready when nothing waits, or when some was done within `limit_seconds`.
+    """Proof that work goes on: ready when nothing waits, or when of every place that has work some was done lately.
 
-    May be told from any thread. `clock` is monotonic seconds.
+    It is told again and again, at least every few seconds: whoever falls silent is stuck and not ready, and so is who has
+    not begun. May be told from any thread. `clock` is monotonic seconds.
     """
 
-    def __init__(self, limit_seconds: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit_seconds: float = READY_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit_seconds = limit_seconds
         self._clock = clock
-        self._waiting_since: float | None = None
-        self._waiting = 0
+        self._told: float | None = None
+        #: What waits by place, and since when without progress.
+        self._waiting: dict[str, tuple[int, float]] = {}
         self._lock = threading.Lock()
 
-    def waiting(self, number: int) -> None:
+    def waiting(self, number: int, place: str = "") -> None:
         """Say how much waits now; the time without progress counts from the first that waited."""
         with self._lock:
-            self._waiting = number
-            if number == 0:
-                self._waiting_since = None
-            elif self._waiting_since is None:
-                self._waiting_since = self._clock()
+            self._told = self._clock()
+            _, since = self._waiting.pop(place, (0, self._told))
+            if number:
+                self._waiting[place] = (number, since)
 
-    def worked(self) -> None:
+    def worked(self, place: str = "") -> None:
         """Say that something was finished just now."""
         with self._lock:
-            if self._waiting_since is not None:
-                self._waiting_since = self._clock()
+            if place in self._waiting:
+                self._waiting[place] = (self._waiting[place][0], self._clock())
+
+    def forget(self, place: str) -> None:
+        """A place is somebody else's now."""
+        with self._lock:
+            self._waiting.pop(place, None)
 
     def probe(self) -> tuple[bool, str]:
         """Ready or not, and why."""
         with self._lock:
-            if self._waiting_since is None:
-                return True, "nothing waits"
-            idle_seconds = self._clock() - self._waiting_since
-        ready = idle_seconds <= self._limit_seconds
-        return ready, f"{self._waiting} waiting, last progress {idle_seconds:.1f} s ago"
+            now, told, waiting = self._clock(), self._told, dict(self._waiting)
+        if told is None:
+            return False, "not begun"
+        if now - told > self._limit_seconds:
+            return False, f"stuck: nothing was heard of the work for {now - told:.1f} s"
+        if not waiting:
+            return True, "nothing waits"
+        place, (_, since) = min(waiting.items(), key=lambda item: item[1][1])
+        number = sum(count for count, _ in waiting.values())
+        where = f" at {place}" if place else ""
+        text = f"{number} waiting, last progress{where} {now - since:.1f} s ago"
+        return now - since <= self._limit_seconds, text
+
+
+class Hearing:
+    """Proof that Kafka still answers: "nothing waits" is only known as long as brokers say where the logs end.
+
+    May be told from any thread. `clock` is seconds since the epoch.
+    """
+
+    def __init__(self, limit_seconds: float = READY_SECONDS, clock: Callable[[], float] = time.time) -> None:
+        self._limit_seconds = limit_seconds
+        self._clock = clock
+        self._oldest: tuple[int, str] | None = None
+
+    def heard(self, answers: Iterable[tuple[int, str]]) -> None:
+        """Say when brokers last answered (ms since the epoch, place), for all places that are asked all the time."""
+        self._oldest = min(answers, default=None)
+
+    def probe(self) -> tuple[bool, str]:
+        """Ready or not, and why."""
+        oldest = self._oldest
+        if oldest is None:
+            return True, "nothing is asked at the moment"
+        seconds = max(0.0, self._clock() - oldest[0] / 1000)
+        return seconds <= self._limit_seconds, f"last answer about {oldest[1]} {seconds:.1f} s ago"
 
 
 class Health:

@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from engine.settings import No
 from engine.stream.clients import Cluster, LogEndsEarlier
 from engine.stream.topics import LOGS, Layout, LogMissing, partition_count, require
-from engine.telemetry import METRICS, Metrics, Progress
+from engine.telemetry import METRICS, Hearing, Metrics, Progress
 from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, REJECTS, Warehouse, explanation, reject_of
 
 # A batch is applied when it holds so many records: DuckDB then loads over 100,000 decisions a second, and one batch
@@ -54,11 +54,13 @@ class Batch:
     count: int = 0
     size_bytes: int = 0
     began_s: float = 0.0
+    oldest_ms: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def add(self, topic: str, records: list[ConsumerRecord]) -> None:
         """Take records of one partition, in their order."""
         if not self.count:
             self.began_s = time.monotonic()
+        self.oldest_ms.setdefault((topic, records[0].partition), records[0].timestamp)
         self.records[topic].extend(records)
         self.count += len(records)
         self.size_bytes += sum(len(record.value or b"") for record in records)
@@ -91,15 +93,19 @@ class Projector:
         prefix: str = "",
         metrics: Metrics = METRICS,
         progress: Progress | None = None,
+        hearing: Hearing | None = None,
         on_applied: Applied | None = None,
     ) -> None:
         self.applied_records = 0
         self.lag_records = 0
         self._cluster, self._warehouse, self._prefix = cluster, warehouse, prefix
         self._metrics, self._progress, self._on_applied = metrics, progress or Progress(), on_applied
+        self._hearing = hearing or Hearing()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="projector-writer")
         self._next: dict[TopicPartition, int] = {}
-        self._newest_ms: dict[TopicPartition, int] = {}
+        #: When what is behind the last record read was written, at the earliest.
+        self._known_ms: dict[TopicPartition, int] = {}
+        self._heard_ms: dict[TopicPartition, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Apply what the logs hold and what comes, until `stop` is set; what was read by then is applied first.
@@ -132,6 +138,7 @@ class Projector:
             known = self._warehouse.positions(topic)
             for partition in range(count):
                 self._next[TopicPartition(self._prefix + topic, partition)] = known.get(partition, -1) + 1
+        self._known_ms = dict.fromkeys(self._next, time.time_ns() // 1_000_000)
         consumer.assign(list(self._next))
         for tp, offset in self._next.items():
             consumer.seek(tp, offset)
@@ -148,12 +155,12 @@ class Projector:
                 await writing
                 writing = None
                 self._progress.worked()
-            self._tell(consumer)
+            await self._tell(consumer, batch)
             if batch.count:
                 writing = loop.run_in_executor(self._writer, self._apply, batch)
         if writing is not None:
             await writing
-            self._tell(consumer)
+            await self._tell(consumer, Batch())
 
     async def _gather(
         self, consumer: AIOKafkaConsumer, stop: asyncio.Event, writing: asyncio.Future[None] | None
@@ -170,7 +177,7 @@ class Projector:
                 self._check(tp, records[0].offset)
                 batch.add(tp.topic.removeprefix(self._prefix), records)
                 self._next[tp] = records[-1].offset + 1
-                self._newest_ms[tp] = records[-1].timestamp
+                self._known_ms[tp] = records[-1].timestamp
             if not fetched and not batch.count:
                 self._check_ends(consumer)
                 break
@@ -201,28 +208,36 @@ class Projector:
             raise No(explanation(self._warehouse.path, error)) from error
         self.applied_records += batch.count
 
-    def _tell(self, consumer: AIOKafkaConsumer) -> None:
-        """Publish position and lag, after each batch and while nothing comes."""
+    async def _tell(self, consumer: AIOKafkaConsumer, batch: Batch) -> None:
+        """Publish position and lag, after each batch and while nothing comes; `batch` is read and not yet applied."""
         positions = {topic: self._warehouse.positions(topic) for topic in TOPICS}
         total = 0
         for tp, next_offset in self._next.items():
             topic = tp.topic.removeprefix(self._prefix)
             position = positions[topic].get(tp.partition, -1)
-            lag = self._lag(consumer, tp, next_offset)
+            unread = await self._unread(consumer, tp)
+            lag = unread + next_offset - 1 - position if position < next_offset - 1 else unread
             total += lag
-            read_ms = self._newest_ms.get(tp) if lag else None
-            seconds = 0.0 if read_ms is None else max(0.0, time.time() - read_ms / 1000)
-            self._metrics.set_projector(topic, tp.partition, position, lag, seconds)
+            read_ms = batch.oldest_ms.get((topic, tp.partition))
+            oldest_ms = self._known_ms[tp] if read_ms is None and unread else read_ms
+            self._metrics.set_projector(topic, tp.partition, position + 1, lag, oldest_ms)
         self.lag_records = total
         self._progress.waiting(total)
+        self._hearing.heard((ms, f"{tp.topic}/{tp.partition}") for tp, ms in self._heard_ms.items())
         if self._on_applied is not None:
             self._on_applied(self)
 
-    @staticmethod
-    def _lag(consumer: AIOKafkaConsumer, tp: TopicPartition, next_offset: int) -> int:
-        """Records not yet read, at most: control records of transactions count as well."""
+    async def _unread(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> int:
+        """Offsets between the reader and the end of the log. The reader stands behind the marks of transactions, which are
+        no records; counted from the last record, a log that ends in one would never be read to its end."""
         end = consumer.last_stable_offset(tp)
-        return 0 if end is None or end < 0 else max(0, end - next_offset)
+        unread = 0 if end is None or end < 0 else max(0, end - int(await consumer.position(tp)))
+        heard_ms = consumer.last_poll_timestamp(tp)
+        self._heard_ms.pop(tp, None)
+        if not unread and heard_ms is not None:
+            self._known_ms[tp] = max(self._known_ms[tp], heard_ms)
+            self._heard_ms[tp] = heard_ms
+        return unread
 
 
 async def logs_id(cluster: Cluster, prefix: str, stop: asyncio.Event, patience_s: float = LOGS_WAIT_S) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,8 +14,8 @@ import structlog
 from engine import settings
 from engine.settings import KafkaSecurity, No, UsageError
 from engine.stream.clients import Cluster, KafkaTrouble
-from engine.telemetry import METRICS, Health, Progress, TelemetryServer, set_up_logging
-from projections.projector import Projector
+from engine.telemetry import METRICS, Health, Hearing, Progress, TelemetryServer, set_up_logging
+from projections.projector import Projector, logs_id
 from projections.server import Server
 from projections.warehouse import Warehouse
 
@@ -55,8 +57,12 @@ def projector(
         raise UsageError("--lake is not yet supported: leave it out and name a file with --db.")
     set_up_logging(log_format, log_level)  # type: ignore[arg-type]  # click.Choice has checked it
     cluster = Cluster(bootstrap, security)
-    health, progress = Health(), Progress()
+    health, progress, hearing = Health(), Progress(), Hearing()
     health.add("projector", progress.probe)
+    health.add("kafka", hearing.probe)
+    # Before any file is touched: a wrong address leaves no empty file behind, and --fresh sets none aside for nothing.
+    with _told_plainly():
+        asyncio.run(_logs_are_there(cluster, topic_prefix))
     with (
         TelemetryServer(metrics_host, metrics_port, METRICS, health) as telemetry,
         Warehouse.open(
@@ -69,16 +75,34 @@ def projector(
         Server.start(warehouse.connection, db) as server,
     ):
         log.info("serving readers", file=str(db), address=server.endpoint.uri, metrics=telemetry.url)
-        try:
-            asyncio.run(_until_stopped(Projector(cluster, warehouse, prefix=topic_prefix, progress=progress)))
-        except KafkaTrouble as error:
-            raise No(str(error)) from error
+        running = Projector(cluster, warehouse, prefix=topic_prefix, progress=progress, hearing=hearing)
+        with _told_plainly():
+            asyncio.run(_until_stopped(running))
+
+
+@contextlib.contextmanager
+def _told_plainly() -> Iterator[None]:
+    """Trouble with Kafka is one sentence, and exit code 1."""
+    try:
+        yield
+    except KafkaTrouble as error:
+        raise No(str(error)) from error
+
+
+def _stopping() -> asyncio.Event:
+    """Set on SIGTERM or SIGINT."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    return stop
+
+
+async def _logs_are_there(cluster: Cluster, prefix: str) -> None:
+    """Wait for the logs that a worker may be about to create. Errors: KafkaTrouble."""
+    await logs_id(cluster, prefix, _stopping())
 
 
 async def _until_stopped(running: Projector) -> None:
     """Run until SIGTERM or SIGINT; what was read by then is applied first."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    await running.run(stop)
+    await running.run(_stopping())
     log.info("stopping", applied_records=running.applied_records)

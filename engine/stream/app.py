@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import tempfile
@@ -28,15 +27,16 @@ from engine.ledger.partition import Partition
 from engine.stream import batches
 from engine.stream.clients import Cluster, KafkaTrouble, capabilities, partition_for, read_partition
 from engine.stream.clock import Clock, ClockMode
-from engine.stream.intake import Intake, Pump, Taken, intake_agent, rules_of
+from engine.stream.intake import Intake, Pump, intake_agent, rules_of
 from engine.stream.keeper import Ledger, Tools
 from engine.stream.programmes import load_published, publish_new
 from engine.stream.recovery import Recovered, recover
 from engine.stream.rewards import Keepers, rewards_agent
 from engine.stream.topics import FACTS, POINTS_LOG, Inbound, Layout, default_inbound, ensure
-from engine.telemetry import Health, Metrics, Progress
+from engine.stream.watch import Gauge, Watch
+from engine.telemetry import Health, Metrics
+from engine.tuning import expect_a_large_calm_heap
 from rules.book import Book, Programme
-from schemas.decisions import Decision
 from schemas.normalise import MAX_CLOCK_SKEW_US, MAX_EVENT_BYTES
 
 #: How often lag is measured and /readyz learns whether work goes on.
@@ -45,15 +45,6 @@ MEASURE_SECONDS = 1.0
 FINISH_SHARE = 0.4
 #: A dying process says good-bye to the group, so that others take over at once and not after the session timeout.
 DYING_SECONDS = 8.0
-#: How long a broker holds a fetch for which it has nothing. There is one fetch at a time per broker: while a full
-#: partition is being worked off, the next fetch asks for the empty ones alone, and everybody waits until it returns.
-#: With Faust's 1,500 a worker with idle inbound topics stood still for half of the time (measured).
-FETCH_WAIT_MS = 20
-#: Python looks for garbage in cycles whenever 700 more objects live than before. Members live for ever, so it would look
-#: through all of them again and again, half of the time of a decision (measured: 60 instead of 33 microseconds). Looking
-#: after every 100,000 is enough for what little there is.
-GC_THRESHOLDS = (100_000, 50, 1_000)
-
 log = structlog.get_logger(__name__)
 
 
@@ -89,38 +80,6 @@ class WorkerSettings:
         return f"{self.layout.prefix}{self.app}"
 
 
-class Watch:
-    """Tells telemetry what keepers and intake did."""
-
-    def __init__(self, metrics: Metrics, progress: Progress) -> None:
-        self._metrics = metrics
-        self._progress = progress
-
-    def decided(self, decisions: Sequence[Decision], rejects: Sequence[str], seconds: float) -> None:
-        """A keeper's turn was committed."""
-        self._metrics.count_decisions(decisions)
-        for reason in rejects:
-            self._metrics.count_reject(reason)
-        self._metrics.batch_seconds.labels("rewards").observe(seconds)
-        self._progress.worked()
-
-    def waiting(self, partition: int, records: int, oldest_ms: int | None) -> None:
-        """Facts wait in a keeper's queue."""
-        self._metrics.set_oldest_undecided(partition, oldest_ms)
-
-    def gone(self, partition: int) -> None:
-        """A partition is no longer ours."""
-        self._metrics.set_oldest_undecided(partition, None)
-
-    def sent(self, taken: Taken, seconds: float) -> None:
-        """Intake's consignment is held by the brokers."""
-        self._metrics.count_facts(taken.facts)
-        for reason, number in taken.rejects.items():
-            self._metrics.rejects.labels(reason).inc(number)
-        self._metrics.batch_seconds.labels("intake").observe(seconds)
-        self._progress.worked()
-
-
 class Flow:
     """The batch consumer, as keepers steer it: by number of the partition of `facts`."""
 
@@ -145,23 +104,6 @@ class Flow:
         self._app.consumer.resume(self._place(partition))
 
 
-class _PromptThread(batches.BatchConsumerThread):
-    """Fetches that find nothing come back soon; see FETCH_WAIT_MS."""
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        # Faust fixes it at 1.5 s and offers no setting; the consumer reads this when it starts.
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        return consumer
-
-
-class _PromptConsumer(batches.BatchConsumer):
-    """The batch consumer with such a thread."""
-
-    def _new_consumer_thread(self) -> _PromptThread:
-        return _PromptThread(self, loop=self.loop, beacon=self.beacon)
-
-
 class Worker:
     """One worker. `run` prepares, works until it is told to stop, and stops; use it once, in one event loop."""
 
@@ -173,12 +115,13 @@ class Worker:
         self._owns_process = owns_process
         self._metrics = metrics
         self._health = health
-        self._progress = Progress()
-        self._watch = Watch(metrics, self._progress)
+        self._gauge = Gauge(metrics)
+        self._watch = Watch(metrics)
         self._versions: dict[str, Programme] = {}
         self._stop = asyncio.Event()
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transactional = True
+        self._calm = False
         self._facts = settings.layout.name(FACTS)
         self._app: Any = None
         #: Set once the worker is built.
@@ -210,7 +153,7 @@ class Worker:
     async def _prepare(self) -> None:
         """Topics are there, versions are published and known; what this broker can do is known."""
         settings = self._settings
-        gc.set_threshold(*GC_THRESHOLDS)
+        expect_a_large_calm_heap()  # recovery fills it
         batches.check_environment()
         can = await capabilities(settings.cluster)
         self._transactional = can.transactions
@@ -248,7 +191,7 @@ class Worker:
         session_s = batches.SESSION_S if self._transactional else batches.EMBEDDED_SESSION_S
         told = batches.app_settings(settings.cluster, partitions, session_s=session_s)
         app = self._app = faust.App(settings.group, datadir=folder, store="memory://", **told)
-        batches.configure(app, self._start_offset).Consumer = _PromptConsumer
+        batches.configure(app, self._start_offset)
         self._producer = settings.cluster.new_producer(idempotent=self._transactional)
         await settings.cluster.start(self._producer)
         self.keepers = Keepers(self._tools(Flow(app, self._facts)))
@@ -293,6 +236,7 @@ class Worker:
         await self.keepers.revoked()
 
     async def _assigned(self, _app: Any, assigned: Iterable[Any], **_: Any) -> None:
+        self._gauge.keep(assigned)
         mine = [place.partition for place in assigned if place.topic == self._facts]
         log.info("assigned", partitions=sorted(mine))
         self.keepers.assign(mine)
@@ -302,6 +246,9 @@ class Worker:
 
     def _changed(self) -> None:
         self.keepers.changed()
+        if not self._calm and all(keeper.state == "open" for keeper in self.keepers):
+            self._calm = True
+            expect_a_large_calm_heap()  # what was recovered stays
 
     def _died(self, error: BaseException) -> None:
         if not self._death.done():
@@ -320,7 +267,8 @@ class Worker:
             self._pump.quiet,
         )
         self._health.add("keepers", self._keepers_ready)
-        self._health.add("progress", self._progress.probe)
+        self._health.add("progress", self._gauge.progress.probe)
+        self._health.add("kafka", self._gauge.hearing.probe)
         async with _tasks(self._start(), clock.run(), self._measure()) as running:
             ends = [asyncio.ensure_future(waiting) for waiting in (self._stop.wait(), self._app._crashed.wait())]
             try:
@@ -359,27 +307,10 @@ class Worker:
 
     async def _measure(self) -> None:
         """Lag, and whether it shrinks, for ever."""
-        done_before: dict[Any, int] = {}
         while True:
+            consumer = self._app.consumer if self.keepers.joined else None
+            self._gauge.read({} if consumer is None else consumer.standings(), self._facts)
             await asyncio.sleep(MEASURE_SECONDS)
-            behind = 0
-            for place, (done, end) in self._positions().items():
-                if done_before.get(place, done) < done:
-                    self._progress.worked()
-                done_before[place] = done
-                behind += max(0, end - done)
-                self._metrics.lag_records.labels(place.topic, str(place.partition)).set(max(0, end - done))
-            self._progress.waiting(behind)
-
-    def _positions(self) -> dict[Any, tuple[int, int]]:
-        """{partition: (worked off up to, end of the log)} for what this worker reads."""
-        consumer, found = self._app.consumer, {}
-        for place, progress in list(getattr(consumer, "_progress", {}).items()):
-            end = consumer.highwater(place)
-            if end is not None:
-                worked = progress.next if progress.idle else progress.done
-                found[place] = (progress.after if worked is None else worked, end)
-        return found
 
     # ------------------------------------------------------------------------------------------------------------- stop
 

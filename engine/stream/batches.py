@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,12 @@ FETCH_RECORDS = 5_000
 #: Bytes of batches delivered and not yet acknowledged, all partitions together. Too small: keepers wait for fetches.
 #: Too large: a backlog moves into memory instead of staying in Kafka.
 BUDGET_BYTES = 128 * 1024 * 1024
+#: How long a broker holds a fetch for which it has nothing, if nothing comes. There is one fetch at a time per broker:
+#: while the records of a full partition are being handed on, the next fetch asks for the empty ones alone, and the full
+#: one waits until that returns. With the 1,500 that Faust sets a worker with idle inbound topics stood still for half of
+#: the time (measured). Too small: an idle worker asks in vain all day, a round trip per broker each time. Too large: full
+#: partitions wait for empty ones.
+FETCH_WAIT_MS = 20
 #: How soon a partition that flows again is noticed while others are being waited for. Too small: an idle worker spins.
 #: Too large: a partition that was full loses that much time.
 POLL_WHILE_HELD_S = 0.025
@@ -114,6 +121,7 @@ class _Delivered:
     message: Any
     end: int
     size: int
+    oldest_ms: int
 
 
 @dataclass(slots=True)
@@ -127,6 +135,9 @@ class Progress:
         after: behind the last record delivered, or the start.
         governed: the start was named by `start_offset`.
         done: what may be committed, None while nothing may.
+        known_ms: when what is behind the last record delivered was written, at the earliest: the time of that record, or
+            a later moment at which the log ended there.
+        start: where it was opened.
     """
 
     next: int
@@ -134,14 +145,23 @@ class Progress:
     governed: bool = False
     done: int | None = None
     size: int = 0
+    known_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    start: int = 0
     _under_way: deque[_Delivered] = field(default_factory=deque)
 
     def deliver(self, message: Any, end: int, size: int) -> None:
         """A batch goes out; the records up to `end` are now somebody's."""
-        self._under_way.append(_Delivered(message, end, size))
+        batch = message.value
+        self._under_way.append(_Delivered(message, end, size, batch[0].timestamp))
+        self.known_ms = batch[-1].timestamp
         self.size += size
         self.next = end
         self.after = message.offset + 1
+
+    def opened(self, start: int, *, governed: bool) -> None:
+        """It is known where to read on."""
+        self.start = self.next = self.after = start
+        self.governed = governed
 
     def skip(self, position: int) -> None:
         """The reader moved on over a hole: it belongs to the batch before it."""
@@ -164,6 +184,37 @@ class Progress:
         """Is nothing under way?"""
         return not self._under_way
 
+    @property
+    def worked_off(self) -> int:
+        """Everything below is acknowledged, or a hole."""
+        self.settle()
+        if self.idle:
+            return self.next
+        return self.start if self.done is None else self.done
+
+    def oldest_ms(self) -> int:
+        """When the oldest record not acknowledged was written; while none of them was delivered, at the earliest."""
+        return self._under_way[0].oldest_ms if self._under_way else self.known_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far one partition is, for those who watch.
+
+    Attributes:
+        done: everything below is acknowledged, or a hole.
+        end: where the log of committed records ended when the broker last answered.
+        oldest_ms: when the oldest record between them was written (Kafka's stamp, ms since the epoch), None when there
+            is none. While none of them was fetched it is the earliest moment at which it can have been.
+        heard_ms: when the broker last said where the log ends; None where nothing is asked of it at the moment (the
+            partition is paused or full, or what came is still being worked off).
+    """
+
+    done: int
+    end: int
+    oldest_ms: int | None
+    heard_ms: int | None
+
 
 # ------------------------------------------------------------------------------------------------------- in the thread
 
@@ -173,8 +224,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        # Faust offers no setting for it; the consumer reads this when it starts.
+        # Faust offers no settings for these; the consumer reads them when it starts.
         consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
     async def fetch(
@@ -209,6 +261,17 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def _seek_to(self, tp: TP, offset: int) -> None:
         self._ensure_consumer().seek(driver.ensure_aiokafka_TP(tp), offset)
 
+    def told(self, tp: TP) -> tuple[int, int] | None:
+        """(end of the committed log, when the broker said so in ms since the epoch); None before its first answer."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        state = None if assignment is None else assignment.state_value(tp)
+        if state is None or state.highwater is None:
+            return None
+        # Records of a transaction that is open are nobody's work yet. A broker that knows no transactions says -1.
+        end = state.highwater if state.lso is None or state.lso < 0 else state.lso
+        return int(end), int(state.timestamp)
+
     async def touch(self) -> None:
         """Tell the group that this member lives although it takes nothing (max_poll_interval)."""
         await self.call_thread(self._touch)
@@ -216,6 +279,14 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def _touch(self) -> None:
         with self._ensure_consumer()._fetcher._subscriptions.fetch_context():
             pass
+
+
+def _standing(progress: Progress, end: int, heard_ms: int, *, asked: bool) -> Standing:
+    done = progress.worked_off
+    if done >= end:
+        progress.known_ms = max(progress.known_ms, heard_ms)
+        return Standing(done, end, None, heard_ms if asked else None)
+    return Standing(done, end, progress.oldest_ms(), None)
 
 
 def _positions(consumer: Any, wanted: Iterable[TP]) -> Iterator[tuple[TP, int]]:
@@ -265,6 +336,17 @@ class BatchConsumer(driver.Consumer):
         """Ask `start_offset` again and read on from there: the owner of the partition begins anew. Idempotent."""
         if tp in self._progress:
             self._begin(tp)
+
+    # -- for telemetry
+
+    def standings(self) -> dict[TP, Standing]:
+        """How far every partition is that is open and of which the broker has told something."""
+        asked, found = self._wanted() if self.flow_active else frozenset(), {}
+        for tp, progress in self._progress.items():
+            if tp not in self._held and (told := self._thread.told(tp)) is not None:
+                end, heard_ms = told
+                found[tp] = _standing(progress, end, heard_ms, asked=tp in asked)
+        return found
 
     # -- fetching
 
@@ -350,7 +432,7 @@ class BatchConsumer(driver.Consumer):
             raise LogRewoundError(text)
         log.warning("the group was ahead of the log; reading from where the log is", detail=text)
         self._committed_offset[tp] = None
-        fresh = self._progress[tp] = Progress(first, after=first)
+        fresh = self._progress[tp] = Progress(first, after=first, start=first)
         return fresh
 
     async def _read_again(self, tp: TP) -> None:
@@ -382,7 +464,7 @@ class BatchConsumer(driver.Consumer):
             start = await self._thread.start_of_group(tp)
         if self._progress.get(tp) is not progress:
             return
-        progress.next, progress.after, progress.governed = start, start, governed
+        progress.opened(start, governed=governed)
         try:
             await self._thread.seek_to(tp, start)
         except IllegalStateError:
@@ -551,6 +633,7 @@ __all__ = [
     "EnvironmentUnfitError",
     "LogRewoundError",
     "Progress",
+    "Standing",
     "app_settings",
     "batch_topic",
     "check_environment",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class Watch(Protocol):
         ...
 
     def waiting(self, partition: int, records: int, oldest_ms: int | None) -> None:
-        """So many facts wait in memory; when the oldest of them was recorded."""
+        """So many facts are in memory and have no decision yet; when the oldest of them was recorded."""
         ...
 
     def gone(self, partition: int) -> None:
@@ -196,6 +197,7 @@ class Keeper:
         self._rejects_place = (tools.layout.name(REJECTS), partition)
         self._producer: Any = None
         self._queue: deque[Delivery] = deque()
+        self._at_hand: list[Delivery] = []
         self._filled = asyncio.Event()
         self._delivered = NOTHING_FOLLOWS
         self._skip_parts = 0
@@ -355,6 +357,7 @@ class Keeper:
             for delivery in deliveries:
                 delivery.acknowledge()
         finally:
+            self._at_hand = []
             self.idle_since = time.monotonic()
             self._free.set()
         self._tell_waiting()
@@ -366,11 +369,11 @@ class Keeper:
             await self._filled.wait()
         # From here to the end of the turn this keeper is at work: nothing may come in between, so nothing is awaited.
         self._free.clear()
-        deliveries, records = [], 0
+        self._at_hand, records = [], 0
         while self._queue and records < TURN_RECORDS:
-            deliveries.append(self._queue.popleft())
-            records += len(deliveries[-1].records)
-        return deliveries
+            self._at_hand.append(self._queue.popleft())
+            records += len(self._at_hand[-1].records)
+        return self._at_hand
 
     def _let_flow(self) -> None:
         """Start the partition again when it was held and what waited is worked off."""
@@ -384,8 +387,9 @@ class Keeper:
             self._held = False
 
     def _tell_waiting(self) -> None:
-        waiting = sum(len(delivery.records) for delivery in self._queue)
-        oldest_ms = self._queue[0].records[0].timestamp if self._queue else None
+        undecided = [*self._at_hand, *self._queue]
+        waiting = sum(len(delivery.records) for delivery in undecided)
+        oldest_ms = undecided[0].records[0].timestamp if undecided else None
         self._tools.watch.waiting(self.partition, waiting, oldest_ms)
 
     async def _decide(self, records: Sequence[Any], turn: Turn) -> None:
@@ -420,8 +424,11 @@ class Keeper:
             answer = self.ledger.answer(fact, record.offset)
         except (UnknownProgramme, FoldFailed):
             raise
-        except Exception as error:  # whatever a pure function raised, this fact cannot be decided
-            log.error("fact quarantined", place=self._where, offset=record.offset, fact_id=fact.id, exc_info=error)
+        except Exception as error:  # noqa: BLE001  whatever a pure function raised, this fact cannot be decided
+            # Where it was raised, not what it says: its words may name a member.
+            trace = "".join(traceback.format_tb(error.__traceback__))
+            named = {"place": self._where, "offset": record.offset, "source": fact.source, "fact_id": fact.id}
+            log.error("fact quarantined", **named, error=type(error).__name__, trace=trace)
             answer = self.ledger.quarantine(fact, record.offset, f"{type(error).__name__}: {error}")
         self._write(record, answer.decisions, turn)
         for derived in answer.derived:

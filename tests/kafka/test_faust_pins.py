@@ -148,7 +148,8 @@ def test_faust_still_commits_what_is_in_flight() -> None:
 def test_progress_commits_the_end_of_what_is_acknowledged() -> None:
     """Given batches with holes between them, when they are acknowledged out of order, then commits follow the order."""
     progress = batches.Progress(next=5)
-    first, second = (SimpleNamespace(acked=False, offset=offset) for offset in (9, 2_000))
+    records = [SimpleNamespace(timestamp=1_000)]
+    first, second = (SimpleNamespace(acked=False, offset=offset, value=records) for offset in (9, 2_000))
     progress.deliver(first, 10, 100)
     progress.deliver(second, 2_001, 50)
     progress.skip(3_000)

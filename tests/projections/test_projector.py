@@ -132,5 +132,5 @@ async def test_an_unanswered_fact_is_told_as_read(embedded: str, prefix: str, tm
         stop.set()
         await running
 
-    assert b'position{partition="0",topic="facts"} 20.0' in metrics.text()
+    assert b'position{partition="0",topic="facts"} 21.0' in metrics.text()
     assert projector.lag_records == 0

@@ -24,6 +24,9 @@ from projections.server import endpoint_path
 from projections.warehouse import DECISIONS, FACTS, Warehouse
 from tests.projections import given
 from tests.projections.test_projector import VISITS, send
+from tests.projections.test_warehouse import small_disk
+
+__all__ = ["small_disk"]
 
 COMMAND = (sys.executable, "-c", "from engine.cli import main; main()", "projector")
 
@@ -65,13 +68,16 @@ def test_a_projector_serves_what_it_writes_and_stops_on_sigterm(embedded: str, p
 
 
 def test_an_unreachable_kafka_is_one_sentence(tmp_path: Path) -> None:
-    """Exit code 1; nothing is left beside the file."""
+    """Exit code 1; not even an empty file is left behind, and --fresh sets nothing aside for nothing."""
     address = f"127.0.0.1:{free_port()}"
-    answer = CliRunner().invoke(projector, ["--bootstrap", address, "--db", str(tmp_path / "a.duckdb")])
+    kept = tmp_path / "kept.duckdb"
+    Warehouse.open(kept).close()
+    for arguments in (["--db", str(tmp_path / "a.duckdb")], ["--db", str(kept), "--fresh"]):
+        answer = CliRunner().invoke(projector, ["--bootstrap", address, *arguments])
 
-    assert answer.exit_code == 1
-    assert f"no Kafka answers at {address}" in answer.output
-    assert {path.name for path in tmp_path.iterdir()} <= {"a.duckdb", "a.duckdb.wal"}
+        assert answer.exit_code == 1
+        assert f"no Kafka answers at {address}" in answer.output
+        assert list(tmp_path.iterdir()) == [kept]
 
 
 @pytest.mark.parametrize(("arguments", "words"), [(("--lake", "ducklake:x"), "not yet supported"), ((), "--db")])
@@ -84,13 +90,61 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], words: str, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_held_file_is_exit_code_1(tmp_path: Path) -> None:
+def test_a_held_file_is_exit_code_1(embedded: str, prefix: str, tmp_path: Path) -> None:
     """Two projectors never write one file."""
     file = tmp_path / "a.duckdb"
+    asyncio.run(ensure(Cluster(embedded), Layout(prefix, partitions=1)))
+    arguments = ("--bootstrap", embedded, "--topic-prefix", prefix, "--db", str(file))
     with Warehouse.open(file):
-        run = subprocess.run(
-            [*COMMAND, "--bootstrap", "127.0.0.1:1", "--db", str(file)], capture_output=True, text=True, check=False
-        )
+        run = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
 
     assert run.returncode == 1
     assert f"PID {os.getpid()}" in run.stderr
+
+
+def test_a_disk_that_fills_up_ends_it_and_loses_nothing(
+    embedded: str, prefix: str, small_disk: Path, request: pytest.FixtureRequest
+) -> None:
+    """Given a projector at work, when its disk is full, then one sentence and exit code 1; with room again it goes on."""
+    facts, decisions = given.records(
+        [{"type": "visit", "id": f"v{n}", "subject": f"m{n}", "time": "2026-03-01T10:00:00Z"} for n in range(40_000)]
+    )
+    cluster, file, ballast = Cluster(embedded), small_disk / "live.duckdb", small_disk / "ballast"
+    asyncio.run(ensure(cluster, Layout(prefix, partitions=1)))
+
+    async def fill(start: int, end: int) -> None:
+        await send(cluster, prefix + FACTS, facts[start:end])
+        await send(cluster, prefix + DECISIONS, decisions[start:end])
+
+    asyncio.run(fill(0, 100))
+    ballast.write_bytes(os.urandom(8_000_000))
+    arguments = ("--bootstrap", embedded, "--topic-prefix", prefix, "--db", str(file))
+    with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        request.addfinalizer(process.kill)
+        assert process.stderr is not None
+        assert any("projector started" in line for line in process.stderr)
+        while ask(file, "select count(*) from log_positions where position >= 99") != [["2"]]:
+            assert process.poll() is None
+        asyncio.run(fill(100, len(facts)))
+        said = process.stderr.read()
+        code = process.wait(60)
+    assert code == 1
+    assert f"The disk that holds {file} is full" in said
+    assert "Traceback" not in said
+    assert not endpoint_path(file).exists()
+
+    ballast.unlink()
+    with Warehouse.open(file) as warehouse:
+        reached = warehouse.positions(FACTS)[0]
+        assert 99 <= reached < len(facts) - 1
+        assert given.rows(warehouse, "select count(*) as n from facts") == [{"n": reached + 1}]
+    with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        request.addfinalizer(process.kill)
+        assert process.stderr is not None
+        assert any("projector started" in line for line in process.stderr)
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        while ask(file, "select min(position) from log_positions") != [[str(len(facts) - 1)]]:
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert ask(file, "select count(*) from facts") == [[str(len(facts))]]

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from engine.settings import UsageError
-from engine.telemetry import WITHHELD, Health, Metrics, Progress, TelemetryServer, set_up_logging
+from engine.telemetry import WITHHELD, Health, Hearing, Metrics, Progress, TelemetryServer, set_up_logging
 from schemas.decisions import Decision, Entry
 
 
@@ -226,10 +226,33 @@ def fill(metrics: Metrics) -> None:
     metrics.count_facts({"stammgast.purchase.v1": 3})
     metrics.count_decisions([make_decision(1, -1)])
     metrics.count_reject("not_json")
-    metrics.set_lag("facts", 0, 5, 1.5)
-    metrics.set_projector("points-log", 0, 17, 2, 0.1)
+    metrics.set_lag("facts", 0, 5, 998_500)
+    metrics.set_projector("points-log", 0, 17, 2, None)
     with metrics.time_batch("rewards"):
         pass
+
+
+def test_lag_in_seconds_is_an_age_and_grows_by_itself() -> None:
+    """The age of the oldest record that waits is taken when asked, so that it grows although nobody reports any more."""
+    # given
+    clock = HandClock()
+    metrics = Metrics(with_process=False, clock=clock)
+    place = {"topic": "facts", "partition": "3"}
+
+    def seconds(name: str = "lag_seconds") -> float | None:
+        return metrics.registry.get_sample_value(f"stammgast_{name}", place)
+
+    # when
+    metrics.set_lag("facts", 3, 5, 998_500)
+    metrics.set_projector("facts", 3, 17, 2, 999_000)
+
+    # then
+    assert (seconds(), seconds("projector_lag_seconds")) == (1.5, 1.0)
+    clock.seconds += 10
+    assert (seconds(), seconds("projector_lag_seconds")) == (11.5, 11.0)
+    metrics.set_lag("facts", 3, 0, None)
+    metrics.set_projector("facts", 3, 19, 0, None)
+    assert (seconds(), seconds("projector_lag_seconds")) == (0.0, 0.0)
 
 
 def test_a_partition_given_away_leaves_the_metrics() -> None:
@@ -281,22 +304,76 @@ def test_progress_is_ready_while_nothing_waits_or_work_was_done_lately() -> None
     clock = HandClock()
     progress = Progress(limit_seconds=30, clock=clock)
 
-    def ready_after(seconds: float) -> bool:
+    def ready_after(seconds: float, waiting: int) -> bool:
         clock.seconds += seconds
+        progress.waiting(waiting)
         return progress.probe()[0]
 
     # then
-    assert ready_after(1_000)
-    progress.waiting(5)
-    assert ready_after(30)
-    assert not ready_after(1)
+    assert progress.probe() == (False, "not begun")
+    assert ready_after(0, 0)
+    assert ready_after(1_000, 5)
+    assert ready_after(30, 5)
+    assert not ready_after(1, 5)
     progress.worked()
-    assert ready_after(30)
-    progress.waiting(3)
-    assert not ready_after(1)
+    assert ready_after(30, 3)
+    assert not ready_after(1, 3)
     assert "3 waiting" in progress.probe()[1]
+    assert ready_after(0, 0)
+    assert ready_after(1_000, 0)
+
+
+def test_a_place_that_stands_still_is_not_hidden_by_others_that_move() -> None:
+    """Progress is asked of every place that has work; one that was given away is asked no longer."""
+    # given
+    clock = HandClock()
+    progress = Progress(limit_seconds=30, clock=clock)
+    for place in ("facts/0", "facts/1"):
+        progress.waiting(10, place)
+
+    # when
+    clock.seconds += 31
+    progress.worked("facts/0")
+    progress.waiting(9, "facts/0")
+
+    # then
+    ready, why = progress.probe()
+    assert not ready
+    assert "19 waiting" in why
+    assert "facts/1" in why
+    progress.forget("facts/1")
+    assert progress.probe()[0]
+
+
+def test_whoever_falls_silent_is_not_ready() -> None:
+    """A loop that is stuck cannot say so: not being heard of is enough."""
+    # given
+    clock = HandClock()
+    progress = Progress(limit_seconds=30, clock=clock)
     progress.waiting(0)
-    assert ready_after(1_000)
+
+    # when
+    clock.seconds += 31
+
+    # then
+    assert not progress.probe()[0]
+    assert "stuck" in progress.probe()[1]
+
+
+def test_a_broker_that_answers_no_longer_makes_it_not_ready() -> None:
+    """ "Nothing waits" is known as long as a broker says where the logs end; the place that was heard least counts."""
+    # given
+    clock = HandClock()
+    hearing = Hearing(limit_seconds=30, clock=clock)
+    assert hearing.probe()[0]
+
+    # when
+    hearing.heard([(1_000_000, "facts/0"), (990_000, "facts/1")])
+
+    # then
+    assert hearing.probe()[0]
+    clock.seconds += 21
+    assert hearing.probe() == (False, "last answer about facts/1 31.0 s ago")
 
 
 def test_the_server_answers_metrics_health_and_readiness() -> None:
