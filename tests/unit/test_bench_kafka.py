@@ -56,14 +56,19 @@ async def test_everything_is_measured_on_the_embedded_broker() -> None:
         await measured_on(broker.bootstrap, transactions=False)
 
 
-@pytest.mark.kafka
-async def test_everything_is_measured_on_a_real_kafka() -> None:
-    """With a transaction per batch, product and baseline alike."""
+@pytest.fixture
+def kafka() -> str:
+    """HOST:PORT of a real Kafka; its jars are in the cache then."""
     try:
-        bootstrap = shared_kafka()
+        return shared_kafka()
     except NoKafka as reason:
         pytest.skip(str(reason))
-    await measured_on(bootstrap, transactions=True)
+
+
+@pytest.mark.kafka
+async def test_everything_is_measured_on_a_real_kafka(kafka: str) -> None:
+    """With a transaction per batch, product and baseline alike."""
+    await measured_on(kafka, transactions=True)
 
 
 async def test_without_a_real_kafka_the_embedded_broker_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,19 +84,13 @@ async def test_without_a_real_kafka_the_embedded_broker_takes_its_place(monkeypa
 
 
 @pytest.mark.kafka
-async def test_a_real_kafka_is_started_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_real_kafka_is_started_and_stopped(kafka: str) -> None:
     """From jars that are there; afterwards nobody answers at its address."""
-    # given
-    try:
-        shared_kafka()  # fetches the jars
-        brokers.find_jars()
-    except (NoKafka, brokers.NoRealKafka) as reason:
-        pytest.skip(str(reason))
-
     # when
     async with brokers.broker(None, KafkaSecurity()) as found:
         # then
         assert (found.kind, found.transactions) == ("temporary", True)
+        assert found.cluster.bootstrap != kafka
         assert "Apache Kafka" in found.says
     with pytest.raises(Unreachable):
         async with found.cluster.admin():
