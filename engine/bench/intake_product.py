@@ -65,7 +65,10 @@ async def run(cluster: Cluster, job: Job, _tell: Tell) -> Run:
             intake = _Timed(producer, layout, rules_of(inbound, layout))
             intake.watch = watch
             pump = Pump(count.died, count)
-            settings = batches.app_settings(cluster, job.partitions) | {"datadir": folder, "store": "memory://"}
+            settings = batches.app_settings(cluster, job.partitions, session_s=job.session_s) | {
+                "datadir": folder,
+                "store": "memory://",
+            }
             app = faust.App(f"{job.prefix}intake", **settings)
             batches.configure(app)
             topic = batches.batch_topic(app, layout.name(SHOP_EVENTS))

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from engine.stream.batches import EMBEDDED_SESSION_S, SESSION_S
+
 #: Partitions of the topics that are measured: enough for keepers to overlap, few enough for two cores.
 PARTITIONS = 4
 
@@ -38,6 +40,11 @@ class Job:
     limit_s: float = 120.0
     sampled: bool = False
     file: str = ""
+
+    @property
+    def session_s(self) -> float:
+        """For consumer groups; the embedded broker lets nobody join before it has passed."""
+        return SESSION_S if self.transactions else EMBEDDED_SESSION_S
 
     def line(self) -> bytes:
         """As one line of JSON."""

@@ -20,7 +20,7 @@ from engine.bench.jobs import Job, Tell
 from engine.bench.stopwatch import Stopwatch
 from engine.ledger.partition import Partition
 from engine.stream.batches import FETCH_RECORDS, faust_credentials
-from engine.stream.clients import FETCH_BYTES, Cluster
+from engine.stream.clients import FETCH_BYTES, REQUEST_TIMEOUT_MS, Cluster
 from engine.stream.topics import FACTS
 from schemas.decisions import encode_decision
 from schemas.envelope import parse_fact
@@ -68,6 +68,9 @@ def _app(cluster: Cluster, job: Job, folder: str) -> Any:
         consumer_max_fetch_size=FETCH_BYTES,
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
+        broker_session_timeout=job.session_s,
+        broker_heartbeat_interval=job.session_s / 4,
+        broker_request_timeout=REQUEST_TIMEOUT_MS / 1000,
     )
 
 
