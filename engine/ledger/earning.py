@@ -6,7 +6,7 @@ the factors so far; every rule's entry is the difference it makes to that total.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,20 +16,24 @@ from schemas import facts
 from schemas.decisions import Decision, Entry, Note
 from schemas.envelope import Fact
 from schemas.ids import Ids
-from schemas.money import allot, round_ratio
+from schemas.money import Rounding, allot, round_ratio
 
 Applicable = tuple[Rule, tuple[int, ...]]
 
 
 @dataclass(slots=True)
 class Unit:
-    """An exact amount of points ``num/den`` over some lines (indexes from 0), and its rounded running total."""
+    """An exact amount of points ``num/den`` over some lines (indexes from 0), and its rounded running total.
+
+    ``weights`` are the lines' amounts, by which its points fall on them; empty for facts without lines.
+    """
 
     rule: Rule
-    award: Award
     lines: tuple[int, ...]
+    weights: Sequence[int]
     num: int
     den: int
+    rounding: Rounding
     running: int
 
 
@@ -120,10 +124,6 @@ def _base_amounts(fact: Fact) -> BaseAmounts | None:
     return (_less(net, paid), _less(gross, paid)) if paid else (net, gross)
 
 
-def _amounts(base: BaseAmounts, award: Award) -> list[int]:
-    return base[1] if award.gross else base[0]
-
-
 def _less(amounts: list[int], paid: int) -> list[int]:
     parts = allot(min(paid, sum(amounts)), amounts)
     return [max(0, amount - part) for amount, part in zip(amounts, parts, strict=True)]
@@ -165,26 +165,36 @@ def _worth(rule: Rule, lines: tuple[int, ...], base: BaseAmounts | None) -> tupl
         return rule.multiply.num, rule.multiply.den
     if rule.award is None:
         return 0, 1
-    return sum(num for _, num in _unit_parts(rule.award, lines, base)), rule.award.per_minor or 1
+    return sum(
+        _numerator(rule.award, weights) for _, weights in _parts(rule.award, lines, base)
+    ), rule.award.per_minor or 1
 
 
-def _unit_parts(award: Award, lines: tuple[int, ...], base: BaseAmounts | None) -> list[tuple[tuple[int, ...], int]]:
-    """Return (lines, numerator) of each unit; the denominator is the award's ``per_minor``, or 1 for fixed points."""
+def _parts(
+    award: Award, lines: tuple[int, ...], base: BaseAmounts | None
+) -> list[tuple[tuple[int, ...], Sequence[int]]]:
+    """Return (lines, amounts) of each unit of an award: one for the order, or one per line."""
     if base is None:
-        return [(lines, award.points)]
-    amounts = _amounts(base, award)
+        return [(lines, ())]
+    amounts = base[1] if award.gross else base[0]
     if award.each_line:
-        return [((i,), award.points * amounts[i] if award.per_minor else award.points) for i in lines]
-    return [(lines, award.points * sum([amounts[i] for i in lines]) if award.per_minor else award.points)]
+        return [((line,), (amounts[line],)) for line in lines]
+    return [(lines, amounts if len(lines) == len(amounts) else [amounts[line] for line in lines])]
+
+
+def _numerator(award: Award, weights: Sequence[int]) -> int:
+    """Return a unit's points over the award's ``per_minor``; fixed points do not ask for amounts."""
+    return award.points * sum(weights) if award.per_minor else award.points
 
 
 def _units(rule: Rule, award: Award, lines: tuple[int, ...], base: BaseAmounts | None) -> list[Unit]:
     den = award.per_minor or 1
     units = []
-    for unit_lines, num in _unit_parts(award, lines, base):
+    for unit_lines, weights in _parts(award, lines, base):
+        num = _numerator(award, weights)
         rounded = round_ratio(num, den, award.rounding)
         exact = (rounded, 1) if award.round_before else (num, den)
-        units.append(Unit(rule, award, unit_lines, *exact, rounded))
+        units.append(Unit(rule, unit_lines, weights, *exact, award.rounding, rounded))
     return units
 
 
@@ -198,57 +208,42 @@ def _shares(
         if rule.award is not None:
             mine = _units(rule, rule.award, lines, base)
             units += mine
-            shares.append(_share(rule.id, rule.cap, [(unit, unit.running) for unit in mine], base))
+            shares.append(_share(rule.id, rule.cap, mine, [unit.running for unit in mine]))
     for rule, _ in applicable:
         if rule.multiply is not None:
             only = rule.multiply.only
             targets = [u for u in units if (u.rule.phase == "base" if only is None else u.rule.id in only)]
-            steps = _multiply(targets, rule.multiply.num, rule.multiply.den)
-            shares.append(_share(rule.id, rule.cap, steps, base))
+            steps = [_multiply(unit, rule.multiply.num, rule.multiply.den) for unit in targets]
+            shares.append(_share(rule.id, rule.cap, targets, steps))
     if programme.tiers is not None and units:
         level = programme.tiers.level(member.tier)
         if level.num != level.den:
-            steps = _multiply([u for u in units if u.rule.phase == "base"], level.num, level.den)
-            shares.append(_share(f"tier:{level.id}", None, steps, base))
+            targets = [unit for unit in units if unit.rule.phase == "base"]
+            steps = [_multiply(unit, level.num, level.den) for unit in targets]
+            shares.append(_share(f"tier:{level.id}", None, targets, steps))
     return shares
 
 
-def _multiply(units: Iterable[Unit], num: int, den: int) -> list[tuple[Unit, int]]:
-    """Multiply the units and return by how much each one's rounded total rose."""
-    steps = []
-    for unit in units:
-        unit.num *= num
-        unit.den *= den
-        after = round_ratio(unit.num, unit.den, unit.award.rounding)
-        steps.append((unit, after - unit.running))
-        unit.running = after
-    return steps
+def _multiply(unit: Unit, num: int, den: int) -> int:
+    """Multiply a unit and return by how much its rounded total rose."""
+    unit.num *= num
+    unit.den *= den
+    before, unit.running = unit.running, round_ratio(unit.num, unit.den, unit.rounding)
+    return unit.running - before
 
 
-def _share(rule_id: str, cap: Cap | None, steps: list[tuple[Unit, int]], base: BaseAmounts | None) -> Share:
-    """Sum the steps of one rule's units, and what falls on each line."""
-    if base is None:
-        return Share(rule_id, cap, sum([step for _, step in steps]), {})
-    if len(steps) == 1:
-        unit, step = steps[0]
-        return Share(rule_id, cap, step, _spread(unit, step, base))
-    by_line: dict[int, int] = {}
-    for unit, step in steps:
-        for line, points in _spread(unit, step, base).items():
-            by_line[line] = by_line.get(line, 0) + points
-    return Share(rule_id, cap, sum([step for _, step in steps]), by_line)
-
-
-def _spread(unit: Unit, step: int, base: BaseAmounts) -> dict[int, int]:
-    """Allot a step of a unit to its lines by their amounts."""
-    lines = unit.lines
-    if step == 0:
-        return {}
-    if len(lines) == 1:
-        return {lines[0]: step}
-    amounts = _amounts(base, unit.award)
-    weights = amounts if len(lines) == len(amounts) else [amounts[line] for line in lines]
-    return dict(zip(lines, allot(step, weights), strict=True))
+def _share(rule_id: str, cap: Cap | None, units: Sequence[Unit], steps: Sequence[int]) -> Share:
+    """Sum the steps of one rule's units, each allotted to its lines by their amounts."""
+    if len(units) == 1:
+        unit, step = units[0], steps[0]
+        by_line = dict(zip(unit.lines, allot(step, unit.weights), strict=True)) if step and unit.weights else {}
+        return Share(rule_id, cap, step, by_line)
+    by_line = {}
+    for unit, step in zip(units, steps, strict=True):
+        if step and unit.weights:
+            for line, points in zip(unit.lines, allot(step, unit.weights), strict=True):
+                by_line[line] = by_line.get(line, 0) + points
+    return Share(rule_id, cap, sum(steps), by_line)
 
 
 class _Clipper:

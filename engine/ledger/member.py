@@ -98,8 +98,9 @@ class Member:
     """State of one key: a member, or the order of an anonymous sale.
 
     ``lots`` holds the points left by lot, ``orders`` packed orders by name (`order_ref`), ``seen`` the body hash and time
-    of every (source, id) within the dedupe horizon, ``days`` progress towards tiers by local day (days since 1970-01-01),
-    ``caps`` [points, times] used by cap key, ``visits`` the newest visit by store. It satisfies ``rules.book.MemberView``.
+    of every (source, id) within the dedupe horizon, ``days`` and ``years`` progress towards tiers by local day (days since
+    1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``visits`` the newest visit by store. It satisfies
+    ``rules.book.MemberView``.
     """
 
     key: str
@@ -115,6 +116,7 @@ class Member:
     orders: dict[str, bytes] = field(default_factory=dict)
     seen: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     days: dict[int, int] = field(default_factory=dict)
+    years: dict[int, int] = field(default_factory=dict)
     caps: dict[str, tuple[int, int]] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
@@ -184,8 +186,9 @@ def evolve(member: Member, fact: Fact, decision: Decision) -> None:
     _move_points(member, decision.entries)
     evolve_tiers(member, decision.tiers)
     for day, amount in decision.progress:
-        number = day_number(day)
+        number, year = day_number(day), int(day[:4])
         member.days[number] = member.days.get(number, 0) + amount
+        member.years[year] = member.years.get(year, 0) + amount
     for key, points, times in decision.counts:
         used_points, used_times = member.caps.get(key, (0, 0))
         member.caps[key] = (used_points + points, used_times + times)

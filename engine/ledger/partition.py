@@ -181,15 +181,16 @@ class Partition:
             decision.tiers = changes
         derived = decide(settled, fact, programme, decision)
         if not member.anonymous:
-            change = self._review(settled, fact, decision)
+            change = self._review(settled, fact, programme, decision)
             if change is not None:
                 decision.tiers = [*decision.tiers, change]
         return Answer([decision], derived)
 
-    def _review(self, member: Member, fact: Fact, decision: Decision) -> TierChange | None:
-        newest = member.newest_us
-        now_us = fact.time_us if newest is None or newest < fact.time_us else newest
-        programme = self.book.at(now_us)
+    def _review(self, member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> TierChange | None:
+        now_us = fact.time_us
+        if member.newest_us is not None and member.newest_us > now_us:
+            now_us = member.newest_us
+            programme = self.book.at(now_us)
         if programme is None:
             return None
         return review(member, programme, now_us, decision.progress, fact.source, fact.id)

@@ -30,7 +30,7 @@ from schemas.times import to_text
 
 
 def review(
-    member: Member, programme: Programme, now_us: int, progress: Sequence[tuple[str, int]], source: str, fact_id: str
+    member: Member, programme: Programme, now_us: int, progress: Progress, source: str, fact_id: str
 ) -> TierChange | None:
     """Return the change of tier that ``progress`` or the passing of time brings at ``now_us``, if any.
 
@@ -48,8 +48,7 @@ def review(
             if before is None or before.until_us is None
             else _change(member, before.tier, None, now_us, source, fact_id)
         )
-    days = member.days if not progress else _with(member.days, progress)
-    level, until_us = standing_at(plan, days, now_us, programme.time_zone)
+    level, until_us = standing_at(plan, member, progress, now_us, programme.time_zone)
     if before is not None and before.tier == level.id and before.until_us == until_us:
         return None
     return _change(member, level.id, until_us, now_us, source, fact_id)
@@ -74,62 +73,61 @@ def _change(member: Member, tier: str, until_us: int | None, now_us: int, source
     )
 
 
-def _with(days: Mapping[int, int], progress: Sequence[tuple[str, int]]) -> dict[int, int]:
-    changed = dict(days)
-    for day, amount in progress:
-        number = day_number(day)
-        changed[number] = changed.get(number, 0) + amount
-    return changed
+Progress = Sequence[tuple[str, int]]
 
 
-def standing_at(plan: TierPlan, days: Mapping[int, int], now_us: int, zone: ZoneInfo) -> tuple[Level, int | None]:
-    """Return the level that ``days`` reach at ``now_us`` and the moment at which time alone would lower it."""
+def standing_at(
+    plan: TierPlan, member: Member, progress: Progress, now_us: int, zone: ZoneInfo
+) -> tuple[Level, int | None]:
+    """Return the level that the member's progress and ``progress`` reach at ``now_us``, and when time would lower it."""
     if plan.over == "lifetime":
-        return plan.level_at(sum(days.values())), None
+        return plan.level_at(sum(_years(member, progress).values())), None
     if plan.over == "calendar_year":
-        return _calendar_years(plan, days, now_us, zone)
+        return _calendar_years(plan, _years(member, progress), now_us, zone)
+    days = _days(member, progress)
     if plan.downgrade == "none":
         return plan.level_at(_best_rolling(days, plan.months)), None
     return _rolling(plan, days, now_us, zone)
 
 
-def _calendar_years(plan: TierPlan, days: Mapping[int, int], now_us: int, zone: ZoneInfo) -> tuple[Level, int | None]:
+def _years(member: Member, progress: Progress) -> dict[int, int]:
+    years = dict(member.years)
+    for day, amount in progress:
+        year = int(day[:4])
+        years[year] = years.get(year, 0) + amount
+    return years
+
+
+def _days(member: Member, progress: Progress) -> dict[int, int]:
+    days = dict(member.days)
+    for day, amount in progress:
+        number = day_number(day)
+        days[number] = days.get(number, 0) + amount
+    return days
+
+
+def _calendar_years(plan: TierPlan, years: Mapping[int, int], now_us: int, zone: ZoneInfo) -> tuple[Level, int | None]:
     if plan.downgrade == "none":
-        return plan.level_at(_best_year(days)), None
-    year, begins, ends = _year_of(local_day(now_us, zone))
-    before = _first_day(year - 1)
-    this_year = last_year = 0
-    for day, amount in days.items():
-        if begins <= day < ends:
-            this_year += amount
-        elif before <= day < begins:
-            last_year += amount
-    level = plan.level_at(max(this_year, last_year))
+        return plan.level_at(max(years.values(), default=0)), None
+    year = _year_of(local_day(now_us, zone))
+    this_year = years.get(year, 0)
+    level = plan.level_at(max(this_year, years.get(year - 1, 0)))
     if level is plan.levels[0]:
         return level, None
     # What was earned this year carries through the next; a level that only last year carries ends with this one.
     carried = this_year >= level.from_amount
-    return level, _midnight(_first_day(year + 2) if carried else ends, zone)
-
-
-def _best_year(days: Mapping[int, int]) -> int:
-    years: dict[int, int] = {}
-    for day, amount in days.items():
-        year = _year_of(day)[0]
-        years[year] = years.get(year, 0) + amount
-    return max(years.values(), default=0)
+    return level, _new_year(year + 2 if carried else year + 1, zone)
 
 
 @lru_cache(maxsize=1 << 14)
-def _year_of(day: int) -> tuple[int, int, int]:
-    """Return the year of a local day, its first day and the first day of the next."""
-    year = day_date(day).year
-    return year, _first_day(year), _first_day(year + 1)
+def _year_of(day: int) -> int:
+    return day_date(day).year
 
 
-@lru_cache(maxsize=1 << 8)
-def _first_day(year: int) -> int:
-    return (date(year, 1, 1) - date(1970, 1, 1)).days
+@lru_cache(maxsize=1 << 10)
+def _new_year(year: int, zone: ZoneInfo) -> int:
+    """Return the moment at which a year begins."""
+    return _midnight((date(year, 1, 1) - date(1970, 1, 1)).days, zone)
 
 
 def _rolling(plan: TierPlan, days: Mapping[int, int], now_us: int, zone: ZoneInfo) -> tuple[Level, int | None]:
