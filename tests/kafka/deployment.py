@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aiokafka import ConsumerRecord
+from prometheus_client.parser import text_string_to_metric_families
 
 from engine.broker import free_port
 from engine.ledger.partition import Partition
@@ -39,6 +40,8 @@ NO_MEMBER = (PROGRAMME, TICK)
 _START = "from engine.cli import main; main()"
 
 Event = dict[str, Any]
+#: Values of metrics by name and labels.
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def event(event_id: str, kind: str, subject: str | None, data: Event, when: str = "2026-02-02T10:00:00+01:00") -> Event:
@@ -74,16 +77,22 @@ async def until(what: str, holds: Callable[[], Awaitable[object]], patience_s: f
         await asyncio.sleep(POLL_S)
 
 
-class WorkerProcess:
-    """One `stammgast worker` process."""
+def samples_of(text: bytes) -> Samples:
+    """What stands in an answer of /metrics."""
+    families = text_string_to_metric_families(text.decode())
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
-    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+
+class Role:
+    """One process of ours that tells about itself: `stammgast worker` or `stammgast projector`."""
+
+    def __init__(self, verb: str, arguments: Sequence[str], folder: Path) -> None:
         self.port = free_port()
-        self.log = folder / f"worker-{self.port}.log"
+        self.log = folder / f"{verb}-{self.port}.log"
         self._url = f"http://127.0.0.1:{self.port}"
         with self.log.open("wb") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _START, "worker", *arguments, "--metrics-port", str(self.port)],
+                [sys.executable, "-c", _START, verb, *arguments, "--metrics-port", str(self.port)],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
@@ -93,18 +102,26 @@ class WorkerProcess:
         """Its log."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def open_partitions(self) -> int:
-        """How many partitions it owns, all opened; -1 while it is not ready or does not answer."""
-        assert self.process.poll() is None, f"the worker ended with {self.process.returncode}:\n{self.said()}"
+    def ask(self, path: str) -> tuple[int, bytes]:
+        """(status, body) of a path of its telemetry; status 0 while nobody answers."""
+        assert self.process.poll() is None, f"it ended with {self.process.returncode}:\n{self.said()}"
         try:
-            with urllib.request.urlopen(f"{self._url}/readyz", timeout=2) as answer:  # noqa: S310  our own child
-                body = json.loads(answer.read())
+            with urllib.request.urlopen(f"{self._url}{path}", timeout=2) as answer:  # noqa: S310  our own child
+                return answer.status, answer.read()
         except urllib.error.HTTPError as error:
-            body = json.loads(error.read())
+            return error.code, error.read()
         except OSError:
-            return -1
-        keepers = body["probes"].get("keepers", {"ready": False})
-        return int(keepers["detail"].split()[0]) if keepers["ready"] else -1
+            return 0, b""
+
+    def samples(self) -> Samples:
+        """Its metrics as they are now."""
+        return samples_of(self.ask("/metrics")[1])
+
+    def open_partitions(self) -> int:
+        """How many partitions a worker owns, all opened; -1 while it is not ready or does not answer."""
+        status, body = self.ask("/readyz")
+        keepers = json.loads(body)["probes"].get("keepers") if status else None
+        return int(keepers["detail"].split()[0]) if keepers and keepers["ready"] else -1
 
     def kill(self) -> None:
         """SIGKILL: no good-bye."""
@@ -136,7 +153,7 @@ class Deployment:
     prefix: str
     partitions: int = 3
     programme: Path = PROGRAMMES / "coffee-bar"
-    workers: list[WorkerProcess] = field(default_factory=list)
+    workers: list[Role] = field(default_factory=list)
     _known: dict[int, list[Decision]] = field(default_factory=dict, repr=False)
     _read_to: dict[int, int] = field(default_factory=dict, repr=False)
 
@@ -165,13 +182,21 @@ class Deployment:
             *("--programme", str(self.programme), "--partitions", str(self.partitions), *more),
         ]
 
-    def start(self, *more: str) -> WorkerProcess:
+    def start(self, *more: str) -> Role:
         """Start a worker; returns at once."""
-        worker = WorkerProcess(self.arguments(*more), Path(self._folder.name))
-        self.workers.append(worker)
-        return worker
+        return self._begin("worker", self.arguments(*more))
 
-    async def ready(self, *workers: WorkerProcess) -> None:
+    def project(self, db: Path) -> Role:
+        """Start a projector; returns at once."""
+        where = ("--bootstrap", self.cluster.bootstrap, "--topic-prefix", self.prefix)
+        return self._begin("projector", [*where, "--db", str(db)])
+
+    def _begin(self, verb: str, arguments: Sequence[str]) -> Role:
+        role = Role(verb, arguments, Path(self._folder.name))
+        self.workers.append(role)
+        return role
+
+    async def ready(self, *workers: Role) -> None:
         """Wait until these workers own all partitions between them, all open."""
 
         async def all_open() -> bool:
