@@ -10,7 +10,7 @@ from rich.table import Table
 
 from engine.bench.figures import Goal, Report
 
-STEPS = ("whole", "whole_cpu", "parse", "decide", "evolve", "encode", "normalise", "encode_fact")
+STEPS = ("whole", "whole_cpu", "json", "parse", "decide", "evolve", "encode", "normalise", "encode_fact")
 #: measurement -> (what its records are, the measurement it is compared with)
 RATES = {
     "rewards product": ("facts/s", None),

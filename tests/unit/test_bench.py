@@ -91,7 +91,7 @@ def test_core_measures_every_step() -> None:
     # then
     assert run.records == 200
     assert set(run.figures) == {
-        *("whole", "whole_cpu", "parse", "decide", "evolve", "encode", "normalise", "encode_fact"),
+        *("whole", "whole_cpu", "json", "parse", "decide", "evolve", "encode", "normalise", "encode_fact"),
     }
     assert all(figure > 0 for name, figure in run.figures.items() if name != "decide")
 
