@@ -104,6 +104,13 @@ class Rule:
     multiply: Multiply | None = None
     limit: Cap | None = None
     cap: Cap | None = None
+    selective: bool = field(init=False)  # it may keep other rules from applying
+    clips: bool = field(init=False)  # a cap or a limit is to be looked at
+
+    def __post_init__(self) -> None:
+        """Work out once what the ledger would ask for every fact."""
+        object.__setattr__(self, "selective", self.exclusive is not None or self.stop)
+        object.__setattr__(self, "clips", self.cap is not None or self.limit is not None)
 
     @property
     def order(self) -> tuple[int, int, str]:

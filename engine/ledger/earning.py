@@ -29,7 +29,7 @@ class Unit:
     """
 
     rule: Rule
-    lines: tuple[int, ...]
+    lines: Sequence[int]
     weights: Sequence[int]
     num: int
     den: int
@@ -39,12 +39,13 @@ class Unit:
 
 @dataclass(slots=True)
 class Share:
-    """Points one rule gives before its entry is made; ``by_line`` is empty for facts without lines."""
+    """Points one rule gives before its entry is made; ``parts`` of them fall on ``lines`` (none for facts without lines)."""
 
     rule_id: str
     cap: Cap | None
     points: int
-    by_line: dict[int, int]
+    lines: Sequence[int] = ()
+    parts: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -75,26 +76,21 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
     rules = programme.rules_on.get(facts.SHORT_NAMES[fact.type])
     if not rules:
         return Earned()
-    base = _base_amounts(fact)
-    applicable = _applicable(rules, member, fact, programme, base)
+    amounts = Amounts(fact.data) if fact.type == facts.PURCHASE else None
+    applicable = _applicable(rules, member, fact, programme, amounts)
     if not applicable:
         return Earned()
-    shares = _shares(applicable, base, member, programme)
+    shares = _shares(applicable, amounts, member, programme)
     earned = Earned()
-    if _has_caps(applicable):
-        clipper = _Clipper(member, fact, programme)
-        _clip(shares, applicable, clipper)
-        earned.counts, earned.notes = clipper.counts(), clipper.notes
+    for rule, _ in applicable:
+        if rule.clips:
+            clipper = _Clipper(member, fact, programme)
+            _clip(shares, applicable, clipper)
+            earned.counts, earned.notes = clipper.counts(), clipper.notes
+            break
     ids = entry_ids(member, fact)
     earned.entries = [make_entry(member, fact, programme, share, order, ids) for share in shares if share.points]
     return earned
-
-
-def _has_caps(applicable: list[Applicable]) -> bool:
-    for rule, _ in applicable:  # noqa: SIM110 - a loop costs half of any() over a generator
-        if rule.cap is not None or rule.limit is not None:
-            return True
-    return False
 
 
 def _clip(shares: list[Share], applicable: list[Applicable], clipper: _Clipper) -> None:
@@ -108,46 +104,54 @@ def _clip(shares: list[Share], applicable: list[Applicable], clipper: _Clipper) 
             clipper.clip([share for share in shares if only is None or share.rule_id in only], rule.id, rule.limit)
 
 
-#: Net and gross amounts per line, minor units: after and before the lines' discounts, less what points paid.
-BaseAmounts = tuple[list[int], list[int]]
+class Amounts:
+    """What points of a purchase are counted from: minor units per line, less what points paid."""
 
+    __slots__ = ("_data", "net")
 
-def _base_amounts(fact: Fact) -> BaseAmounts | None:
-    """Return what points of a purchase are counted from; None for facts without lines."""
-    if fact.type != facts.PURCHASE:
-        return None
-    data: facts.PurchaseForm = fact.data
-    net = [line["amount_minor"] for line in data["lines"]]
-    discounts = [line["discount_minor"] for line in data["lines"]]
-    gross = [amount + discount for amount, discount in zip(net, discounts, strict=True)] if any(discounts) else net
-    paid = data["paid_with_points_minor"]
-    return (_less(net, paid), _less(gross, paid)) if paid else (net, gross)
+    def __init__(self, data: facts.PurchaseForm) -> None:
+        self._data = data
+        self.net = self._less_paid([line["amount_minor"] for line in data["lines"]])
 
+    @property
+    def gross(self) -> list[int]:
+        """Before the lines' discounts."""
+        return self._less_paid([line["amount_minor"] + line["discount_minor"] for line in self._data["lines"]])
 
-def _less(amounts: list[int], paid: int) -> list[int]:
-    parts = allot(min(paid, sum(amounts)), amounts)
-    return [max(0, amount - part) for amount, part in zip(amounts, parts, strict=True)]
+    def _less_paid(self, amounts: list[int]) -> list[int]:
+        paid = self._data["paid_with_points_minor"]
+        if not paid:
+            return amounts
+        parts = allot(min(paid, sum(amounts)), amounts)
+        return [max(0, amount - part) for amount, part in zip(amounts, parts, strict=True)]
 
 
 def _applicable(
-    rules: Sequence[Rule], member: Member, fact: Fact, programme: Programme, base: BaseAmounts | None
+    rules: Sequence[Rule], member: Member, fact: Fact, programme: Programme, amounts: Amounts | None
 ) -> list[Applicable]:
     """Return the rules that apply, with their lines: exclusive groups first, then what a ``stop`` leaves over."""
-    found = [(rule, lines) for rule in rules if (lines := rule.lines(member, fact, programme))]
-    if any(rule.exclusive is not None for rule, _ in found):
-        found = _winners(found, base)
+    found = []
+    selective = False
+    for rule in rules:
+        lines = rule.lines(member, fact, programme)
+        if lines:
+            found.append((rule, lines))
+            selective = selective or rule.selective
+    if not selective:
+        return found
+    found = _winners(found, amounts)
     for index, (rule, _) in enumerate(found):
         if rule.stop:
             return found[: index + 1] + [later for later in found[index + 1 :] if later[0].phase == "limit"]
     return found
 
 
-def _winners(found: list[Applicable], base: BaseAmounts | None) -> list[Applicable]:
+def _winners(found: list[Applicable], amounts: Amounts | None) -> list[Applicable]:
     best: dict[tuple[str, str], tuple[int, int, str]] = {}
     for rule, lines in found:
         if rule.exclusive is None:
             continue
-        num, den = _worth(rule, lines, base)
+        num, den = _worth(rule, lines, amounts)
         group = (rule.phase, rule.exclusive)
         held = best.get(group)
         if held is None or num * held[1] > held[0] * den:
@@ -159,54 +163,42 @@ def _winners(found: list[Applicable], base: BaseAmounts | None) -> list[Applicab
     ]
 
 
-def _worth(rule: Rule, lines: tuple[int, ...], base: BaseAmounts | None) -> tuple[int, int]:
+def _worth(rule: Rule, lines: tuple[int, ...], amounts: Amounts | None) -> tuple[int, int]:
     """Return what a rule of an exclusive group would give, as a fraction: points, or the factor of a multiplier."""
     if rule.multiply is not None:
         return rule.multiply.num, rule.multiply.den
     if rule.award is None:
         return 0, 1
-    return sum(
-        _numerator(rule.award, weights) for _, weights in _parts(rule.award, lines, base)
-    ), rule.award.per_minor or 1
+    units = _units(rule, rule.award, lines, amounts)
+    return sum(unit.num for unit in units), units[0].den
 
 
-def _parts(
-    award: Award, lines: tuple[int, ...], base: BaseAmounts | None
-) -> list[tuple[tuple[int, ...], Sequence[int]]]:
-    """Return (lines, amounts) of each unit of an award: one for the order, or one per line."""
-    if base is None:
-        return [(lines, ())]
-    amounts = base[1] if award.gross else base[0]
+def _units(rule: Rule, award: Award, lines: tuple[int, ...], amounts: Amounts | None) -> list[Unit]:
+    """Return the units of an award: one for the order, or one per line."""
+    if amounts is None:
+        return [_unit(rule, award, lines, ())]
+    base = amounts.gross if award.gross else amounts.net
     if award.each_line:
-        return [((line,), (amounts[line],)) for line in lines]
-    return [(lines, amounts if len(lines) == len(amounts) else [amounts[line] for line in lines])]
+        return [_unit(rule, award, (line,), (base[line],)) for line in lines]
+    return [_unit(rule, award, lines, base if len(lines) == len(base) else [base[line] for line in lines])]
 
 
-def _numerator(award: Award, weights: Sequence[int]) -> int:
-    """Return a unit's points over the award's ``per_minor``; fixed points do not ask for amounts."""
-    return award.points * sum(weights) if award.per_minor else award.points
+def _unit(rule: Rule, award: Award, lines: tuple[int, ...], weights: Sequence[int]) -> Unit:
+    per = award.per_minor
+    num, den = (award.points, 1) if per is None else (award.points * sum(weights), per)
+    rounded = round_ratio(num, den, award.rounding)
+    if award.round_before:
+        num, den = rounded, 1
+    return Unit(rule, lines, weights, num, den, award.rounding, rounded)
 
 
-def _units(rule: Rule, award: Award, lines: tuple[int, ...], base: BaseAmounts | None) -> list[Unit]:
-    den = award.per_minor or 1
-    units = []
-    for unit_lines, weights in _parts(award, lines, base):
-        num = _numerator(award, weights)
-        rounded = round_ratio(num, den, award.rounding)
-        exact = (rounded, 1) if award.round_before else (num, den)
-        units.append(Unit(rule, unit_lines, weights, *exact, award.rounding, rounded))
-    return units
-
-
-def _shares(
-    applicable: list[Applicable], base: BaseAmounts | None, member: Member, programme: Programme
-) -> list[Share]:
+def _shares(applicable: list[Applicable], amounts: Amounts | None, member: Member, programme: Programme) -> list[Share]:
     """Run the chain: base and bonus awards, then the rules' multipliers, then the tier's."""
     units: list[Unit] = []
     shares: list[Share] = []
     for rule, lines in applicable:
         if rule.award is not None:
-            mine = _units(rule, rule.award, lines, base)
+            mine = _units(rule, rule.award, lines, amounts)
             units += mine
             shares.append(_share(rule.id, rule.cap, mine, [unit.running for unit in mine]))
     for rule, _ in applicable:
@@ -236,14 +228,16 @@ def _share(rule_id: str, cap: Cap | None, units: Sequence[Unit], steps: Sequence
     """Sum the steps of one rule's units, each allotted to its lines by their amounts."""
     if len(units) == 1:
         unit, step = units[0], steps[0]
-        by_line = dict(zip(unit.lines, allot(step, unit.weights), strict=True)) if step and unit.weights else {}
-        return Share(rule_id, cap, step, by_line)
-    by_line = {}
+        if step and unit.weights:
+            return Share(rule_id, cap, step, unit.lines, allot(step, unit.weights))
+        return Share(rule_id, cap, step)
+    by_line: dict[int, int] = {}
     for unit, step in zip(units, steps, strict=True):
         if step and unit.weights:
             for line, points in zip(unit.lines, allot(step, unit.weights), strict=True):
                 by_line[line] = by_line.get(line, 0) + points
-    return Share(rule_id, cap, sum(steps), by_line)
+    lines = sorted(by_line)
+    return Share(rule_id, cap, sum(steps), lines, [by_line[line] for line in lines])
 
 
 class _Clipper:
@@ -298,10 +292,8 @@ def place(data: Any) -> str:
 def _cut(share: Share, points: int) -> None:
     if points == share.points:
         return
-    if share.by_line:
-        lines = list(share.by_line)
-        parts = allot(points, [share.by_line[line] for line in lines]) if points else [0] * len(lines)
-        share.by_line = dict(zip(lines, parts, strict=True))
+    if share.parts:
+        share.parts = allot(points, share.parts) if points else [0] * len(share.parts)
     share.points = points
 
 
@@ -312,7 +304,6 @@ def entry_ids(member: Member, fact: Fact) -> Ids:
 
 def make_entry(member: Member, fact: Fact, programme: Programme, share: Share, order: str | None, ids: Ids) -> Entry:
     """Return the earn entry of a share."""
-    by_line = share.by_line
     # Positional: this is made for every credit, and keywords cost more than the rest of the call.
     return Entry(
         ids.id(share.rule_id, str(programme.version)),
@@ -328,5 +319,5 @@ def make_entry(member: Member, fact: Fact, programme: Programme, share: Share, o
         fact.time,
         None,
         order,
-        [(line + 1, by_line[line]) for line in sorted(by_line) if by_line[line]] if by_line else (),
+        [(line + 1, points) for line, points in zip(share.lines, share.parts, strict=True) if points] or (),
     )

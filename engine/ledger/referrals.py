@@ -111,7 +111,7 @@ def _grant(
             decision.counts = [*decision.counts, (key, points, 1)]
     if points == 0:
         return None
-    entry = make_entry(member, fact, programme, Share(rule_id, None, points, {}), None, entry_ids(member, fact))
+    entry = make_entry(member, fact, programme, Share(rule_id, None, points), None, entry_ids(member, fact))
     entry.caused_by = caused_by
     decision.entries = [*decision.entries, entry]
     return entry.entry_id
