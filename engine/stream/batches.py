@@ -37,6 +37,7 @@ import faust
 import structlog
 from aiokafka import ConsumerRecord
 from aiokafka.errors import IllegalStateError
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.supervisors import CrashingSupervisor
@@ -530,6 +531,16 @@ class BatchTransport(driver.Transport):
     budget_bytes: int = BUDGET_BYTES
 
 
+class NoTables(TableManager):
+    """Faust waits a second before it joins the group, so that tables may register. We have none: our state is in the logs."""
+
+    async def on_start(self) -> None:
+        """Go on at once."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
+
+
 def configure(app: Any, start_offset: StartOffset | None = None, *, budget_bytes: int = BUDGET_BYTES) -> BatchTransport:
     """Give a Faust app the batch transport. Call it before the app's consumer exists.
 
@@ -563,6 +574,7 @@ def app_settings(cluster: Cluster, partitions: int, *, session_s: float = SESSIO
         "broker_client_id": cluster.client_id,
         # An agent that raises ends the process, and nothing it had is acknowledged: the one safe way in this Faust.
         "agent_supervisor": CrashingSupervisor,
+        "TableManager": NoTables,
         # Events are batches here. Twice the partitions: one being handed on, one waiting, for each.
         "stream_buffer_maxsize": 2 * max(1, partitions),
         # Faust would wait without limit for what is in flight, at every rebalance and at the end.

@@ -37,7 +37,10 @@ PROGRAMMES = Path(__file__).parents[2] / "rules" / "programmes"
 PATIENCE_S = 60.0
 POLL_S = 0.1
 NO_MEMBER = (PROGRAMME, TICK)
-_START = "from engine.cli import main; main()"
+#: How long a worker may be silent here. Every death waits for it, and every rebalance for a part of it: the 10 s of
+#: production would be spent waiting. Too small: a worker that is merely busy on a loaded machine is thrown out.
+SESSION_S = 5.0
+_START = f"import engine.stream.batches as b; b.SESSION_S = {SESSION_S}; from engine.cli import main; main()"
 
 Event = dict[str, Any]
 #: Values of metrics by name and labels.

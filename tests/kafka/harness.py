@@ -124,6 +124,7 @@ class KafkaNode:
             "share.coordinator.state.topic.replication.factor": copies,
             "share.coordinator.state.topic.min.isr": 1,
             "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 1000,
             # A topic that somebody forgot to create is an error in our tests, not an invitation.
             "auto.create.topics.enable": "false",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,

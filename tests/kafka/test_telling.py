@@ -116,7 +116,7 @@ async def settled(role: Role, metric: str, holds: Callable[[Samples], bool]) -> 
 async def test_metrics_of_worker_and_projector_say_what_stands_in_the_logs(
     any_cluster: Cluster, prefix: str, tmp_path: Path
 ) -> None:
-    """Given both processes at work, when all is decided and loaded, then their metrics equal the logs and no line names a member."""
+    """Given both processes at work, when all is loaded, then their metrics equal the logs and no line names a member."""
     with Deployment(any_cluster, prefix, partitions=2) as shop:
         worker = shop.start()
         await shop.ready(worker)
@@ -314,7 +314,7 @@ def logged() -> Iterator[io.StringIO]:
 async def test_a_quarantined_fact_is_logged_by_its_id_alone(
     embedded_cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
 ) -> None:
-    """Given a rule that raises with a member's key in its words, when its fact is quarantined, then the log names the fact only."""
+    """Given an error whose words name a member, when its fact is quarantined, then the log names the fact only."""
     genuine = Partition.answer
 
     def poisoned(self: Partition, fact: Fact, offset: int) -> Any:

@@ -13,7 +13,6 @@ from faust.types import TP
 
 from engine.stream.batches import (
     BUDGET_BYTES,
-    EMBEDDED_SESSION_S,
     SESSION_S,
     StartOffset,
     app_settings,
@@ -25,6 +24,8 @@ from engine.stream.batches import (
 from engine.stream.clients import Cluster, capabilities
 
 PATIENCE_S = 30.0
+#: The embedded broker keeps whoever joins a group waiting for half of a session: a test starts many workers.
+EMBEDDED_TEST_SESSION_S = 1.5
 
 Handle = Callable[[Any], None]
 
@@ -79,7 +80,7 @@ async def running(
 ) -> AsyncIterator[Any]:
     """A worker whose one agent hands every event to `handle`; yields the app, stops it in the end."""
     with tempfile.TemporaryDirectory(prefix="stammgast-worker-") as folder:
-        session_s = SESSION_S if (await capabilities(cluster)).transactions else EMBEDDED_SESSION_S
+        session_s = SESSION_S if (await capabilities(cluster)).transactions else EMBEDDED_TEST_SESSION_S
         defaults = app_settings(cluster, partitions, session_s=session_s)
         defaults |= {"broker_commit_interval": 0.2, "datadir": folder}
         app = faust.App(group, **(defaults | settings))
