@@ -18,7 +18,7 @@ from schemas import facts
 from schemas.envelope import ENGINE_SOURCES, Envelope, Fact, body_hash
 from schemas.money import TooManyDecimals, half_up, minor_digits, to_minor
 from schemas.rejects import Rejected
-from schemas.times import SECOND_US, to_text, to_us
+from schemas.times import SECOND_US, canonical, to_us
 
 MAX_EVENT_BYTES = 900_000  # below the broker's default of 1 MiB for a record, with room for headers
 MAX_CLOCK_SKEW_US = 300 * SECOND_US
@@ -110,7 +110,7 @@ def normalise(raw: bytes, recorded_at: str, recorded_at_us: int, policy: Policy 
     except (ValidationError, ValueError, RecursionError) as error:
         _examine(raw)
         raise Rejected("invalid", f"not understood: {error}") from error
-    time_us = _occurred_at(event.time)
+    time, time_us = _occurred_at(event.time)
     _check_permission(event, policy)
     if time_us > recorded_at_us + policy.max_clock_skew_us:
         raise Rejected("future_time", f"{event.time} lies in the future: set the clock of this source", "time")
@@ -121,7 +121,6 @@ def normalise(raw: bytes, recorded_at: str, recorded_at_us: int, policy: Policy 
         raise Rejected("too_many_decimals", f"{error} of {event.data.currency}", "data") from error  # type: ignore[union-attr]
     except OverflowError as error:
         raise Rejected("invalid", str(error), "data") from error
-    time = to_text(time_us)
     digest = body_hash(event.type, event.subject, time, data)
     return Fact(event.id, event.source, event.type, event.subject, time, recorded_at, digest, data, time_us)
 
@@ -130,10 +129,10 @@ def _exact(raw: bytes) -> Any:
     return json.loads(raw, parse_float=Decimal)
 
 
-def _occurred_at(time: str) -> int:
+def _occurred_at(time: str) -> tuple[str, int]:
     try:
-        return to_us(time.upper())
-    except ValueError as error:
+        return canonical(time.upper())
+    except (ValueError, OverflowError) as error:
         raise Rejected("invalid", f"{time} is no moment of the calendar", "time") from error
 
 
