@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from faust.types import TP
 
@@ -50,9 +51,11 @@ class Gauge:
         hearing: a caught-up partition of which the broker says nothing any more is not known to be caught up.
     """
 
-    def __init__(self, metrics: Metrics, limit_seconds: float | None = None) -> None:
+    def __init__(
+        self, metrics: Metrics, limit_seconds: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         limit_seconds = telemetry.READY_SECONDS if limit_seconds is None else limit_seconds
-        self.progress = Progress(limit_seconds)
+        self.progress = Progress(limit_seconds, clock)
         self.hearing = Hearing(limit_seconds)
         self._metrics = metrics
         self._done: dict[TP, int] = {}

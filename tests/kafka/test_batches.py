@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from engine.stream.batches import LogRewoundError
+from engine.stream.batches import FETCH_WAIT_MS, LogRewoundError, records_of
 from engine.stream.clients import Cluster, read_partition
 from tests.kafka.harness import abort_records, create_topic, group_offset, log_end, set_group_offset, write
 from tests.kafka.workers import Collector, crashed, eventually, place, running
@@ -92,7 +93,7 @@ async def test_uncommitted_records_are_not_delivered(cluster: Cluster, prefix: s
 
 
 async def test_nothing_is_committed_before_it_is_acknowledged(any_cluster: Cluster, prefix: str) -> None:
-    """Batches acknowledged out of order are committed up to the first that is not."""
+    """Batches acknowledged out of order are committed up to the first that is not; so far the lag is told, and its age."""
     topic, group = await create_topic(any_cluster, f"{prefix}t"), f"{prefix}g"
     await write(any_cluster, topic, 0, numbered(21))
     collector = Collector(acknowledge=False)
@@ -104,8 +105,24 @@ async def test_nothing_is_committed_before_it_is_acknowledged(any_cluster: Clust
             event.ack()
         await app.consumer.commit()
         assert await group_offset(any_cluster, group, topic) is None
+        standing = app.consumer.standings()[place(topic)]
+        assert (standing.done, standing.end) == (0, 21)
+        assert standing.oldest_ms == records_of(first)[0].timestamp
+        assert standing.heard_ms is None
         first.ack()
         await eventually(lambda: group_offset(any_cluster, group, topic), 21)
+        standing = app.consumer.standings()[place(topic)]
+        assert (standing.done, standing.end, standing.oldest_ms) == (21, 21, None)
+        assert standing.heard_ms == pytest.approx(time.time() * 1000, abs=10_000)
+
+
+async def test_fetches_of_empty_partitions_come_back_soon(embedded_cluster: Cluster, prefix: str) -> None:
+    """Every worker on this transport asks with FETCH_WAIT_MS, not with the 1.5 s that Faust sets, and for committed records."""
+    topic = await create_topic(embedded_cluster, f"{prefix}t")
+
+    async with running(embedded_cluster, f"{prefix}g", [topic], Collector()) as app:
+        fetcher = app.consumer._thread._ensure_consumer()._fetcher
+        assert (fetcher._fetch_max_wait_ms, fetcher._isolation_level) == (FETCH_WAIT_MS, 1)
 
 
 # ----------------------------------------------------------------------------------------------------- where to start

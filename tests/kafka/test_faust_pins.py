@@ -94,12 +94,14 @@ def test_what_we_call_is_there(owner: Any, name: str) -> None:
 
 
 async def test_what_we_read_of_aiokafka_is_there(embedded: str) -> None:
-    """A consumer built by aiokafka takes its isolation from the attribute we set, and shows the positions we read."""
+    """A consumer built by aiokafka takes isolation and patience from the attributes we set, and shows what we read."""
     consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=embedded)
     consumer._isolation_level = "read_committed"
+    consumer._fetch_max_wait_ms = 17
     await consumer.start()
     try:
         assert consumer._fetcher._isolation_level == 1
+        assert consumer._fetcher._fetch_max_wait_ms == 17
         assert consumer._max_poll_records is None
         place = aiokafka.TopicPartition("anything", 0)
         consumer.assign([place])

@@ -205,6 +205,7 @@ class FakeWatch:
     def __init__(self) -> None:
         self.decisions: list[Decision] = []
         self.rejects: list[str] = []
+        self.undecided: list[tuple[int, int | None]] = []
 
     def decided(self, decisions: Sequence[Decision], rejects: Sequence[str], seconds: float) -> None:
         """Keep."""
@@ -212,7 +213,8 @@ class FakeWatch:
         self.rejects += rejects
 
     def waiting(self, partition: int, records: int, oldest_ms: int | None) -> None:
-        """Ignore."""
+        """Keep."""
+        self.undecided.append((records, oldest_ms))
 
     def gone(self, partition: int) -> None:
         """Ignore."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,25 @@ async def test_a_batch_becomes_one_transaction_acknowledged_after_its_commit() -
     assert reject["value"] == fact_record(3, "reject-3").value
     assert dict(reject["headers"])["stammgast-offset"] == b"3"
     assert bench.acknowledged == [3]
+    await keeper.close()
+
+
+async def test_facts_of_a_turn_under_way_are_undecided() -> None:
+    """Given a turn that waits for the brokers, when more comes, then the oldest undecided fact is the turn's first one."""
+    bench = Bench()
+    keeper = await bench.keeper()
+    bench.producer.gate.clear()
+
+    keeper.offer(delivery(bench, replace(fact_record(0), timestamp=1_000)))
+    await until(lambda: "begin" in bench.producer.calls)
+    keeper.offer(delivery(bench, replace(fact_record(1), timestamp=2_000)))
+    under_way = bench.watch.undecided[-1]
+    bench.producer.gate.set()
+    await until(lambda: bench.acknowledged == [0, 1])
+    await keeper.idle()
+
+    assert under_way == (2, 1_000)
+    assert bench.watch.undecided[-1] == (0, None)
     await keeper.close()
 
 
