@@ -8,8 +8,9 @@ read the same clock of this machine.
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -24,6 +25,9 @@ from engine.stream.topics import SHOP_EVENTS
 
 #: Sent before anything is timed, so that all parts have started and worked.
 WARM_UP = 500
+
+#: Seconds since the epoch: taken by intake, in the projector's hand, visible.
+Moments = Sequence[float]
 
 
 async def measure(cluster: Cluster, *, transactions: bool, rate: int, seconds: float) -> Run:
@@ -82,21 +86,32 @@ async def _until(watching: Child, decisions: int) -> None:
         pass
 
 
-async def _shown(watching: Child) -> dict[str, float]:
+async def _shown(watching: Child) -> dict[str, Moments]:
     while "shown" not in (told := await watching.hear()):
         if "run" in told:
             raise MeasurementFailed("the watcher ended without what it saw")
-    shown: dict[str, float] = told["shown"]
+    shown: dict[str, Moments] = told["shown"]
     return shown
 
 
-def percentiles(acknowledged: dict[str, float], shown: dict[str, float]) -> dict[str, float]:
-    """Milliseconds from acknowledged to shown: p50, p99, the slowest. Errors: MeasurementFailed when one is missing."""
+def percentiles(acknowledged: Mapping[str, float], shown: Mapping[str, Moments]) -> dict[str, float]:
+    """Milliseconds from acknowledged to shown: p50, p99, the slowest; and the medians of the legs on the way.
+
+    `until_taken` ends when intake takes the event, `until_applied` when the projector has the decision in hand (write to
+    `facts`, decide, commit, fetch and gather lie in it), `until_shown` with DuckDB's commit.
+
+    Errors: MeasurementFailed when one is missing.
+    """
     missing = [name for name in acknowledged if name not in shown]
     if missing:
         raise MeasurementFailed(f"{len(missing)} purchases never showed in DuckDB, the first is {missing[0]}")
-    waits = sorted((shown[name] - moment) * 1_000 for name, moment in acknowledged.items())
-    return {"p50_ms": _at(waits, 0.50), "p99_ms": _at(waits, 0.99), "max_ms": waits[-1]}
+    roads = [(moment, *shown[name]) for name, moment in acknowledged.items()]
+    waits = sorted((road[-1] - road[0]) * 1_000 for road in roads)
+    legs = {
+        name: statistics.median((road[leg + 1] - road[leg]) * 1_000 for road in roads)
+        for leg, name in enumerate(("until_taken_ms", "until_applied_ms", "until_shown_ms"))
+    }
+    return {"p50_ms": _at(waits, 0.50), "p99_ms": _at(waits, 0.99), "max_ms": waits[-1]} | legs
 
 
 def _at(ordered: Sequence[float], share: float) -> float:

@@ -33,27 +33,33 @@ class _Noting(Warehouse):
 
     def __init__(self, connection: Any, path: str) -> None:
         super().__init__(connection, path)
-        self.shown: list[tuple[float, pa.Table]] = []
+        self.shown: list[tuple[float, float, pa.Table]] = []
         self.decisions = 0
 
     def apply(self, facts: Records = (), decisions: Records = (), rejects: Rejects = ()) -> None:
         """As Warehouse; what a commit showed is kept with the moment, to be read when nothing is timed any more."""
+        began = time.time()
         super().apply(facts, decisions, rejects)
         if isinstance(decisions, pa.Table) and decisions.num_rows:
-            self.shown.append((time.time(), decisions))
+            self.shown.append((began, time.time(), decisions))
             self.decisions += decisions.num_rows
 
-    def moments(self) -> dict[str, float]:
-        """Fact id -> when its decision was visible, seconds since the epoch."""
+    def moments(self) -> dict[str, tuple[float, float, float]]:
+        """Fact id -> when intake took it, when the projector began to apply its decision, and when that was visible.
+
+        Seconds since the epoch. A decision's record has the time stamp of its fact, which is intake's.
+        """
         return {
-            orjson.loads(value)["fact_id"]: moment
-            for moment, table in self.shown
-            for value in table.column("value").to_pylist()
+            orjson.loads(value)["fact_id"]: (taken_ms / 1_000, began, shown)
+            for began, shown, table in self.shown
+            for taken_ms, value in zip(
+                *(table.column(name).to_pylist() for name in ("timestamp_ms", "value")), strict=True
+            )
         }
 
 
 async def watch(cluster: Cluster, job: Job, tell: Tell) -> Run:
-    """A projector as shipped, until it has shown the expected decisions; then it tells `shown`: fact id -> moment."""
+    """A projector as shipped, until it has shown the expected decisions; then it tells `shown`: fact id -> moments."""
     stop = asyncio.Event()
     with (
         tempfile.TemporaryDirectory(prefix="stammgast-bench-") as folder,

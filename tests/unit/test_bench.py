@@ -231,7 +231,7 @@ def test_the_tables_show_everything_that_was_measured() -> None:
     report = report_of(rewards_product=[8_000.0], rewards_bare=[10_000.0], rewards_idiomatic=[1_000.0])
     report.add("projector", Run(50, 10.0, {"with_facts": 4.0}))
     report.add("core", core.measure(data.TWO_LINES, 20))
-    report.add("latency", Run(1_000, 1.0, {"p50_ms": 150.0, "p99_ms": 300.0, "max_ms": 301.0}))
+    report.add("latency", Run(1_000, 1.0, latency.percentiles({"a": 0.0}, {"a": (0.01, 0.1, 0.15)})))
     report.conditions |= {"profile": {"decide": 0.5, "waiting": 0.5}, "broker": {"says": "a broker of some kind"}}
     console = Console(width=120, record=True, file=io.StringIO())
 
@@ -248,20 +248,27 @@ def test_percentiles_are_of_the_time_between_acknowledged_and_shown() -> None:
     """p50, p99 and the slowest, in milliseconds."""
     # given
     acknowledged = {str(number): 100.0 for number in range(100)}
-    shown = {str(number): 100.0 + number / 1_000 for number in range(101)}
+    shown = {str(number): (100.002, 100.002, 100.0 + number / 1_000) for number in range(101)}
 
     # when
     found = latency.percentiles(acknowledged, shown)
 
     # then
-    assert {name: round(value) for name, value in found.items()} == {"p50_ms": 50, "p99_ms": 99, "max_ms": 99}
+    assert {name: round(value) for name, value in found.items()} == {
+        "p50_ms": 50,
+        "p99_ms": 99,
+        "max_ms": 99,
+        "until_taken_ms": 2,
+        "until_applied_ms": 0,
+        "until_shown_ms": 48,
+    }
 
 
 def test_a_purchase_that_never_showed_is_no_latency() -> None:
     """It is an error that names it."""
     # when
     with pytest.raises(MeasurementFailed) as failed:
-        latency.percentiles({"a": 1.0, "b": 1.0}, {"a": 2.0})
+        latency.percentiles({"a": 1.0, "b": 1.0}, {"a": (1.0, 1.0, 2.0)})
 
     # then
     assert "b" in str(failed.value)
