@@ -40,7 +40,9 @@ NO_MEMBER = (PROGRAMME, TICK)
 #: How long a worker may be silent here. Every death waits for it, and every rebalance for a part of it: the 10 s of
 #: production would be spent waiting. Too small: a worker that is merely busy on a loaded machine is thrown out.
 SESSION_S = 5.0
-_START = f"import engine.stream.batches as b; b.SESSION_S = {SESSION_S}; from engine.cli import main; main()"
+EMBEDDED_SESSION_S = 2.0
+_SHORT_SESSIONS = f"batches.SESSION_S = {SESSION_S}; batches.EMBEDDED_SESSION_S = {EMBEDDED_SESSION_S}"
+_START = f"from engine.cli import main; from engine.stream import batches; {_SHORT_SESSIONS}; main()"
 
 Event = dict[str, Any]
 #: Values of metrics by name and labels.

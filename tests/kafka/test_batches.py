@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from engine.stream.batches import FETCH_WAIT_MS, LogRewoundError, records_of
+from engine.stream.batches import EMBEDDED_SESSION_S, FETCH_WAIT_MS, LogRewoundError, records_of
 from engine.stream.clients import Cluster, read_partition
 from tests.kafka.harness import abort_records, create_topic, group_offset, log_end, set_group_offset, write
 from tests.kafka.workers import Collector, crashed, eventually, place, running
@@ -328,11 +328,15 @@ async def test_partitions_move_without_a_loss(any_cluster: Cluster, prefix: str)
             for partition in range(4):
                 await write(any_cluster, topic, partition, numbered(50))
 
-    settings: dict[str, Any] = {"partitions": 4, "start_offset": start_offset}
-    async with running(any_cluster, group, [topic], deciding(ours), **settings):
+    settings: dict[str, Any] = {"partitions": 4, "start_offset": start_offset, "embedded_session_s": EMBEDDED_SESSION_S}
+    async def shares() -> list[int]:
+        return [len(app.consumer.assignment()) for app in (one, other)]
+
+    async with running(any_cluster, group, [topic], deciding(ours), **settings) as one:
         await feed(2)
         await ours.until(lambda: sum(decided.values()) == 400)
-        async with running(any_cluster, group, [topic], deciding(theirs), **settings):
+        async with running(any_cluster, group, [topic], deciding(theirs), **settings) as other:
+            await eventually(shares, [2, 2])  # or the first worker takes all before the second has a share
             await feed(4)
             await theirs.until(lambda: len(theirs.values) == 2)
             await ours.until(lambda: sum(decided.values()) == 1_200)

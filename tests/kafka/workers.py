@@ -24,7 +24,8 @@ from engine.stream.batches import (
 from engine.stream.clients import Cluster, capabilities
 
 PATIENCE_S = 30.0
-#: The embedded broker keeps whoever joins a group waiting for half of a session: a test starts many workers.
+#: The embedded broker keeps whoever joins a group waiting for half of a session, and tests start many workers. Two workers
+#: of one group need the longer one of production: on a busy machine one of them is thrown out while the other joins.
 EMBEDDED_TEST_SESSION_S = 1.5
 
 Handle = Callable[[Any], None]
@@ -76,11 +77,12 @@ async def running(
     partitions: int = 1,
     start_offset: StartOffset | None = None,
     budget_bytes: int = BUDGET_BYTES,
+    embedded_session_s: float = EMBEDDED_TEST_SESSION_S,
     **settings: Any,
 ) -> AsyncIterator[Any]:
     """A worker whose one agent hands every event to `handle`; yields the app, stops it in the end."""
     with tempfile.TemporaryDirectory(prefix="stammgast-worker-") as folder:
-        session_s = SESSION_S if (await capabilities(cluster)).transactions else EMBEDDED_TEST_SESSION_S
+        session_s = SESSION_S if (await capabilities(cluster)).transactions else embedded_session_s
         defaults = app_settings(cluster, partitions, session_s=session_s)
         defaults |= {"broker_commit_interval": 0.2, "datadir": folder}
         app = faust.App(group, **(defaults | settings))
