@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any, Literal, Self
@@ -60,6 +61,16 @@ def _withheld(value: Any) -> Any:
             return [_withheld(part) for part in value]
         case _:
             return _withheld(str(value))
+
+
+def raised_at(error: BaseException | None) -> str:
+    """Where an error and those that led to it were raised: their names and lines of code, never their words, which may
+    hold what a fact holds."""
+    told = []
+    while error is not None:
+        told.append(f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "caused by ".join(told)
 
 
 def set_up_logging(log_format: LogFormat = "auto", log_level: str = "info", stream: IO[str] | None = None) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from engine.broker import MEMORY_ONLY
@@ -34,7 +35,7 @@ from engine.stream.recovery import Recovered, recover
 from engine.stream.rewards import Keepers, rewards_agent
 from engine.stream.topics import FACTS, POINTS_LOG, Inbound, Layout, default_inbound, ensure
 from engine.stream.watch import Gauge, Watch
-from engine.telemetry import Health, Metrics
+from engine.telemetry import Health, Metrics, raised_at
 from engine.tuning import expect_a_large_calm_heap
 from rules.book import Book, Programme
 from schemas.normalise import MAX_CLOCK_SKEW_US, MAX_EVENT_BYTES
@@ -45,6 +46,9 @@ MEASURE_SECONDS = 1.0
 FINISH_SHARE = 0.4
 #: A dying process says good-bye to the group, so that others take over at once and not after the session timeout.
 DYING_SECONDS = 8.0
+#: Errors whose words hold nothing of a fact.
+SPEAKABLE = (KafkaError, OSError, TimeoutError, batches.LogRewoundError)
+
 log = structlog.get_logger(__name__)
 
 
@@ -292,9 +296,11 @@ class Worker:
             return
         if isinstance(reason, KafkaTrouble):
             raise reason
-        log.error("the worker cannot go on", exc_info=reason)
+        log.error("the worker cannot go on", error=type(reason).__name__, raised_at=raised_at(reason))
+        # What Kafka and the system say helps; what else was raised may name a member, and stands in the log by its place.
+        words = f": {reason}" if isinstance(reason, SPEAKABLE) else ", see its log"
         raise WorkerDied(
-            f"the worker ends, nothing is lost, start it again: {type(reason).__name__}: {reason}"
+            f"the worker ends, nothing is lost, start it again: {type(reason).__name__}{words}"
         ) from reason
 
     def _keepers_ready(self) -> tuple[bool, str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from engine.stream.outbox import Outbox, reject_headers
 from engine.stream.parts import records_of
 from engine.stream.recovery import Recovered, readable
 from engine.stream.topics import FACTS, POINTS_LOG, REJECTS, Layout
+from engine.telemetry import raised_at
 from schemas.decisions import Decision
 from schemas.envelope import Fact, encode_fact
 from schemas.facts import TICK
@@ -422,13 +422,13 @@ class Keeper:
             return
         try:
             answer = self.ledger.answer(fact, record.offset)
-        except (UnknownProgramme, FoldFailed):
+        except UnknownProgramme:
+            raise
+        except FoldFailed as error:
+            self._log_error("decision cannot be taken in", record, fact, error)
             raise
         except Exception as error:  # noqa: BLE001  whatever a pure function raised, this fact cannot be decided
-            # Where it was raised, not what it says: its words may name a member.
-            trace = "".join(traceback.format_tb(error.__traceback__))
-            named = {"place": self._where, "offset": record.offset, "source": fact.source, "fact_id": fact.id}
-            log.error("fact quarantined", **named, error=type(error).__name__, trace=trace)
+            self._log_error("fact quarantined", record, fact, error)
             answer = self.ledger.quarantine(fact, record.offset, f"{type(error).__name__}: {error}")
         self._write(record, answer.decisions, turn)
         for derived in answer.derived:
@@ -437,6 +437,10 @@ class Keeper:
             self._write_reject(record, answer.reject, fact.recorded_at, turn)
         if fact.type == TICK:
             self.last_tick_us = max(self.last_tick_us, fact.time_us)
+
+    def _log_error(self, what: str, record: Any, fact: Fact, error: Exception) -> None:
+        named = {"place": self._where, "offset": record.offset, "source": fact.source, "fact_id": fact.id}
+        log.error(what, **named, error=type(error).__name__, raised_at=raised_at(error))
 
     def _write(self, record: Any, decisions: Sequence[Decision], turn: Turn) -> None:
         values = records_of(decisions, BATCH_BYTES)

@@ -329,6 +329,7 @@ async def test_partitions_move_without_a_loss(any_cluster: Cluster, prefix: str)
                 await write(any_cluster, topic, partition, numbered(50))
 
     settings: dict[str, Any] = {"partitions": 4, "start_offset": start_offset, "embedded_session_s": EMBEDDED_SESSION_S}
+
     async def shares() -> list[int]:
         return [len(app.consumer.assignment()) for app in (one, other)]
 

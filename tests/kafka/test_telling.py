@@ -19,7 +19,7 @@ import structlog
 
 from engine import telemetry
 from engine.ledger.partition import Partition
-from engine.stream.app import Worker
+from engine.stream.app import Worker, WorkerDied
 from engine.stream.clients import Cluster
 from engine.stream.keeper import Keeper
 from engine.telemetry import Health, Hearing, Metrics, Progress, set_up_logging
@@ -331,5 +331,38 @@ async def test_a_quarantined_fact_is_logged_by_its_id_alone(
     lines = [json.loads(line) for line in logged.getvalue().splitlines()]
     (quarantined, *_) = [line for line in lines if line["event"] == "fact quarantined"]
     assert (quarantined["fact_id"], quarantined["error"]) == ("p7", "KeyError")
-    assert "in poisoned" in quarantined["trace"]
+    assert "in poisoned" in quarantined["raised_at"]
     assert MARK not in logged.getvalue()
+
+
+async def has_ended(logged: io.StringIO) -> bool:
+    """Did the worker in this process say its last?"""
+    return '"stopped"' in logged.getvalue()
+
+
+async def test_a_worker_that_dies_of_a_fact_names_the_fact_alone(
+    embedded_cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
+) -> None:
+    """Given a decision that cannot be taken in, when the worker ends, then log and message name the fact, not the member."""
+    genuine = Partition.recall
+
+    def broken(self: Partition, fact: Fact, decision: Decision) -> None:
+        if fact.id == "p7":
+            raise KeyError(fact.subject)
+        genuine(self, fact, decision)
+
+    monkeypatch.setattr(Partition, "recall", broken)
+
+    async def live() -> None:
+        with Deployment(embedded_cluster, prefix, partitions=1) as shop:
+            async with telling(shop):
+                await shop.publish(week())
+                await until("the worker has ended", lambda: has_ended(logged))
+
+    with pytest.raises(WorkerDied, match="FoldFailed, see its log") as died:
+        await live()
+
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    assert [line["fact_id"] for line in lines if line["event"] == "decision cannot be taken in"] == ["p7"]
+    assert "the worker cannot go on" in [line["event"] for line in lines]
+    assert MARK not in logged.getvalue() + str(died.value)
