@@ -88,7 +88,11 @@ async def _hand_over(pipe: asyncio.StreamWriter | None, job: Job) -> None:
 async def child(job: Job, cluster: Cluster) -> AsyncIterator[Child]:
     """A process that works on `job`; stopped by its id when the block ends."""
     environment = os.environ | as_environment({"bootstrap": cluster.bootstrap}) | cluster.security.environment()
-    with tempfile.TemporaryFile(prefix="stammgast-bench-") as complaints:
+    with (
+        # Its own temporary folder, removed here: a process that ends hard leaves things behind.
+        tempfile.TemporaryDirectory(prefix="stammgast-bench-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryFile(prefix="stammgast-bench-") as complaints,
+    ):
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -97,7 +101,7 @@ async def child(job: Job, cluster: Cluster) -> AsyncIterator[Child]:
             stdout=asyncio.subprocess.PIPE,
             stderr=complaints,
             limit=LINE_BYTES,
-            env=environment,
+            env=environment | {"TMPDIR": folder},
         )
         running = Child(job, process, complaints)
         try:
