@@ -61,6 +61,7 @@ CONDITIONS_ON: dict[str, tuple[str, ...]] = {
 }
 WITH_PLACE = ("purchase", "visit", "review")
 EFFECTS = ("award", "multiply", "limit")
+LINE_CONDITIONS = {"sku", "category", "quantity"}
 
 
 def validate(draft: Draft) -> ProgrammeFile | None:
@@ -289,6 +290,22 @@ def _check_rules(draft: Draft) -> None:
         for key in ("when", "unless"):
             if key in rule:
                 _check_condition(draft, (*path, key), rule[key], _on(rule))
+                if _on(rule) == "purchase" and "award" not in rule and ("multiply" in rule or "limit" in rule):
+                    _check_whole_order(draft, (*path, key), rule[key])
+
+
+def _check_whole_order(draft: Draft, path: Path, condition: Any) -> None:
+    """A multiplier or limit with a condition on lines would touch the other lines of the order too: nobody expects that."""
+    if isinstance(condition, list):
+        for index, part in enumerate(condition):
+            _check_whole_order(draft, (*path, index), part)
+    elif isinstance(condition, dict):
+        for key in LINE_CONDITIONS & set(condition):
+            what = "a multiplier or limit is about the whole order, not about some of its lines"
+            draft.report((*path, key), what, "give those lines an award of their own with bonus: true")
+        for key in ("all", "any", "not"):
+            if key in condition:
+                _check_whole_order(draft, (*path, key), condition[key])
 
 
 def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import orjson
 from rules.local_time import day_date
 from schemas import facts
 from schemas.decisions import Decision, Entry, TierChange
-from schemas.envelope import ORDER_KEY, Fact
+from schemas.envelope import ORDER_KEY, TIMER_SOURCE, Fact
 from schemas.times import DAY_US, to_us
 
 DEDUPE_HORIZON_US = 400 * DAY_US
@@ -109,6 +109,7 @@ class Member:
     newest_us: int | None = None
     balance: int = 0
     standing: Standing | None = None
+    settled_us: int | None = None
     orders_counted: int = 0
     last_purchase_us: int | None = None
     referral: Referral | None = None
@@ -120,6 +121,10 @@ class Member:
     caps: dict[str, tuple[int, int]] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
+
+    def now_us(self, time_us: int) -> int:
+        """Return where the member's timeline stands at a fact of ``time_us``: never behind his newest fact or fired timer."""
+        return max(time_us, self.newest_us or time_us, self.settled_us or time_us)
 
     @property
     def anonymous(self) -> bool:
@@ -285,3 +290,5 @@ def evolve_tiers(member: Member, changes: Iterable[TierChange]) -> None:
     for change in changes:
         until_us = None if change.until is None else _to_us(change.until)
         member.standing = Standing(change.tier, _to_us(change.since), until_us)
+        if change.source == TIMER_SOURCE:
+            member.settled_us = _to_us(change.occurred_at)

@@ -187,9 +187,8 @@ class Partition:
         return Answer([decision], derived)
 
     def _review(self, member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> TierChange | None:
-        now_us = fact.time_us
-        if member.newest_us is not None and member.newest_us > now_us:
-            now_us = member.newest_us
+        now_us = member.now_us(fact.time_us)
+        if now_us != fact.time_us:
             programme = self.book.at(now_us)
         if programme is None:
             return None

@@ -256,7 +256,9 @@ class Model:
         getattr(self, f"on_{kind_of(fact)}")(person, fact, plan, verdict)
         if plan is not None and verdict.reason is None and kind_of(fact) != "refund":
             self.progress(fact, plan, verdict)
-        at = max(moment, person.newest() or moment)
+        # A timer that fired has happened: a fact from before it that comes after it does not turn the clock back.
+        fired = [turn.time for turn in person.turns if turn.source == TIMER]
+        at = max([moment, person.newest() or moment, *fired])
         cause = (fact["source"], fact["id"], at, at)
         verdict.turns += self.review(person, at, verdict, cause)
         person.past.append((fact, verdict))

@@ -149,6 +149,13 @@ def conditions(draw: Draw, kind: str, tiers: bool, depth: int = 1) -> Said:
     return said
 
 
+def about_lines(condition: object) -> bool:
+    """Does a condition ask about single lines?"""
+    if isinstance(condition, dict):
+        return bool({"sku", "category", "quantity"} & set(condition)) or any(map(about_lines, condition.values()))
+    return isinstance(condition, list | tuple) and any(map(about_lines, condition))
+
+
 RULE_IDS = ("a-spend", "b-extra", "c-group", "d-double", "e-half", "f-more", "g-lid")
 KINDS = ("purchase", "purchase", "purchase", "visit", "review", "activity", "joined", "referral")
 
@@ -169,6 +176,8 @@ def rules(draw: Draw, index: int, kinds: tuple[str, ...], tiers: bool) -> Earn:
         until=draw(rarely(rarely(st.just("2020-02-28")))),
     )
     only = draw(rarely(st.sampled_from((RULE_IDS[:1], RULE_IDS[:2])), ()))
+    if phase in ("multiply", "limit") and kind == "purchase" and (about_lines(rule.when) or about_lines(rule.unless)):
+        rule = replace(rule, when=None, unless=None)  # the language refuses them: such a rule is about the whole order
     if phase == "limit":
         return replace(rule, limit=draw(limits(places, times_too=False)), only=only)
     rule = replace(

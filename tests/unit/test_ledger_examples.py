@@ -377,3 +377,14 @@ def test_a_referral_can_earn_by_a_rule_too() -> None:
 
     assert points(stage.say(facts.REFERRAL, "ben", "2026-03-02T10:00:00Z", {"referrer": "anna"})) == [("brought", 5)]
     assert points(stage.say(facts.REFERRAL, "ben", "2026-03-03T10:00:00Z", {"referrer": "cem"})) == []
+
+
+def test_a_fact_from_before_a_timer_that_fired_does_not_turn_the_clock_back() -> None:
+    """A purchase from just before midnight that arrives after the midnight tick finds the tier of the new year."""
+    stage = Stage(programme(SPEND + TIERS))
+    stage.buy("2026-03-02T10:00:00+01:00", ("chair", "100.00"))
+    stage.tick("2028-01-01T00:00:00+01:00")
+    late = stage.buy("2027-12-31T23:59:00+01:00", ("mug", "10.00"))
+
+    assert points(late) == [("spend", 10)]
+    assert list(late.tiers) == []
