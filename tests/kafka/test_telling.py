@@ -200,6 +200,12 @@ def lag(metrics: Metrics, topic: str) -> tuple[float, float, float]:
     )
 
 
+async def none_waits(shop: Deployment) -> bool:
+    """Has every fact in the logs its decision, and is there one?"""
+    facts = sum(len(part) for part in await shop.records("facts"))
+    return 0 < facts == len(await shop.decisions())
+
+
 async def test_facts_that_nobody_decides_grow_old_and_make_the_worker_unready(
     any_cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +219,7 @@ async def test_facts_that_nobody_decides_grow_old_and_make_the_worker_unready(
 
     with Deployment(any_cluster, prefix, partitions=1) as shop:
         async with telling(shop) as (health, metrics):
+            await until("the programme's facts are decided", lambda: none_waits(shop))
             monkeypatch.setattr(Keeper, "_append", held)
             await shop.publish(purchases(10))
             await until("the worker is not ready", lambda: answers(health, ready=False))
