@@ -51,7 +51,7 @@ def ask_file(db: Path, statement: str) -> Answer:
     """Ask the tables of a file, whoever holds it.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or none of ours.
         No: the statement is wrong, or the file is held by something that does not serve it.
     """
     if not db.exists():
@@ -62,7 +62,7 @@ def ask_file(db: Path, statement: str) -> Answer:
         connection = duckdb.connect(str(db), read_only=True)
     except duckdb.Error as error:
         if "lock" not in str(error).lower():
-            raise No(explanation(db, error)) from error
+            raise No(explanation(db, error, to_reader=True)) from error
         endpoint = read_endpoint(db)
         if endpoint is None:
             raise No(
@@ -71,6 +71,9 @@ def ask_file(db: Path, statement: str) -> Answer:
             ) from error
         return ask_server(endpoint.uri, Path(endpoint.token_file), statement)
     settings = sql.statements("staging/session")
+    if connection.execute(settings["exists"]).fetchone() is None:
+        connection.close()
+        raise UsageError(f"{db} holds no tables of stammgast: name another file with --db.")
     for name in ("utc", "no_python_objects"):
         connection.execute(settings[name])
     return _execute(connection, statement, {})

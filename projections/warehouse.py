@@ -7,6 +7,7 @@ so that the file is always exactly some prefix of each log. The file is a cache:
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import NamedTuple, Self, TypeAlias
 
 import duckdb
 import pyarrow as pa
+from pyarrow import compute
 
 from engine.settings import No, UsageError
 from projections import sql
 
 FACTS, DECISIONS, REJECTS = "facts", "points-log", "rejects"
 MEMORY_LIMIT = "2GB"
+# The newest format that every DuckDB we allow reads: its string compression is faster to write than the default one's.
+STORAGE_VERSION = "v1.5.0"
 # A larger write-ahead log means fewer rewrites of half-filled row groups (a third of the load time at the default 16 MB)
 # and, after a crash, a second or two to read it back.
 CHECKPOINT_THRESHOLD = "128MB"
@@ -70,6 +74,14 @@ Records: TypeAlias = Sequence[Record] | pa.Table
 Rejects: TypeAlias = Sequence[Reject] | pa.Table
 
 
+class _Span(NamedTuple):
+    """The offsets of one partition in a batch."""
+
+    partition: int
+    first: int
+    last: int
+
+
 class OutOfOrder(Exception):
     """A batch holds the same offset twice: whoever reads the log is broken, and nothing was applied."""
 
@@ -102,6 +114,8 @@ class Warehouse:
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: str) -> None:
         self.connection = connection
         self.path = path
+        self._at_once = False
+        self._in_transaction = False
         self._positions: dict[tuple[str, int], int] = {}
 
     @classmethod
@@ -113,6 +127,7 @@ class Warehouse:
         memory_limit: str = MEMORY_LIMIT,
         threads: int | None = None,
         fresh: bool = False,
+        at_once: bool = False,
         churn_horizon_days: int = 90,
         churn_threshold: float = 0.5,
     ) -> Self:
@@ -122,11 +137,14 @@ class Warehouse:
             path: the DuckDB file, or ``:memory:``.
             log_id: names the logs the rows come from; a file of other logs is refused. None: not known yet, see `bind`.
             memory_limit: DuckDB's own limit, such as ``2GB``.
+            threads: of DuckDB, for writing and for whoever is served; None: see `_threads`.
             fresh: set an existing file aside (`set_aside`) and begin an empty one.
+            at_once: all batches are one transaction that `close` commits, a fifth cheaper than one each: for a file that
+                is built whole or thrown away.
             churn_horizon_days, churn_threshold: settings that stand in every row of churn_flags.
 
         Raises:
-            UsageError: the file holds other logs or another version's tables; exit 2.
+            UsageError: the file holds other logs, another version's tables or somebody else's; exit 2.
             No: the file is locked, read-only, no DuckDB file, or the disk is full; exit 1.
         """
         if fresh:
@@ -139,6 +157,7 @@ class Warehouse:
                 warehouse._keep_settings(churn_horizon_days, churn_threshold)
             if log_id is not None:
                 warehouse.bind(log_id)
+            warehouse._at_once = at_once
         except BaseException:
             connection.close()
             raise
@@ -171,7 +190,7 @@ class Warehouse:
         return {partition: offset for (name, partition), offset in self._positions.items() if name == topic}
 
     def apply(self, facts: Records = (), decisions: Records = (), rejects: Rejects = ()) -> None:
-        """Apply records of the three logs in one transaction: all rows and positions, or none.
+        """Apply records of the three logs in one transaction: all rows and positions, or none (`at_once`: of any batch).
 
         Records at or below the stored position are left out, so a second delivery changes nothing.
 
@@ -188,16 +207,31 @@ class Warehouse:
             DECISIONS: ("staging/decisions", "incoming_decisions", _table(decisions, LOG_SCHEMA)),
             REJECTS: ("staging/rejects", "incoming_rejects", _table(rejects, REJECT_SCHEMA)),
         }
-        filled = {topic: batch for topic, batch in batches.items() if batch[2].num_rows}
-        ends = [end for topic, (_, _, table) in filled.items() for end in _ends(topic, table)]
+        ends: list[tuple[str, int, int]] = []
+        filled = []
+        for topic, (script, name, table) in batches.items():
+            spans = _spans(topic, table)
+            fresh = self._fresh(topic, table, spans)
+            if fresh.num_rows:
+                filled.append((script, name, fresh))
+                known = self.positions(topic)
+                ends += [(topic, one.partition, one.last) for one in spans if one.last > known.get(one.partition, -1)]
         if not ends:
             return
         with self._transaction():
-            for script, name, table in filled.values():
+            for script, name, table in filled:
                 self._run(script, {name: _in_chunks(table)})
             self._run("staging/positions", {"new_positions": _ends_table(ends)})
-        for topic, partition, offset in ends:
-            self._positions[topic, partition] = max(offset, self._positions.get((topic, partition), -1))
+        self._positions.update({(topic, partition): offset for topic, partition, offset in ends})
+
+    def _fresh(self, topic: str, table: pa.Table, spans: Sequence[_Span]) -> pa.Table:
+        """The records behind the stored positions: all of them but for a second delivery."""
+        known = self.positions(topic)
+        for span in spans:
+            if span.first <= (position := known.get(span.partition, -1)):
+                elsewhere = compute.not_equal(table["partition"], span.partition)
+                table = table.filter(compute.or_(elsewhere, compute.greater(table["offset"], position)))
+        return table
 
     def broken_invariants(self) -> list[tuple[str, str, int]]:
         """Return (mart, invariant, rows that break it) for every invariant stated beside a mart that does not hold."""
@@ -210,14 +244,26 @@ class Warehouse:
         return broken
 
     def close(self) -> None:
-        """Write everything into the file and let it go."""
-        self.connection.close()
+        """Write everything into the file and let it go.
+
+        Raises:
+            No: what was applied at once could not be written, and nothing of it was.
+        """
+        try:
+            if self._in_transaction:
+                with explained(self.path):
+                    self.connection.commit()
+        finally:
+            self.connection.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.connection.close()  # takes an open transaction back
 
     def _run(self, script: str, inputs: Mapping[str, pa.Table]) -> None:
         for name, table in inputs.items():
@@ -231,15 +277,21 @@ class Warehouse:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self.connection.begin()
+        if not self._in_transaction:
+            self.connection.begin()
+            self._in_transaction = True
         try:
             yield
+            if not self._at_once:
+                self.connection.commit()
+                self._in_transaction = False
         except BaseException:
+            self._in_transaction = False
             # A fatal error invalidates the database: there is nothing left to roll back, and the first error is the one to tell.
             with contextlib.suppress(duckdb.Error):
                 self.connection.rollback()
+                self._read_positions()
             raise
-        self.connection.commit()
 
     def _one(self, script: str, statement: str) -> object:
         row = self.connection.execute(sql.statements(f"staging/{script}")[statement]).fetchone()
@@ -249,6 +301,8 @@ class Warehouse:
         """Create what is missing; refuse tables of another version; renew views whose SQL changed."""
         tables_hash, views_hash = sql.hash_of("staging/tables"), sql.views_hash()
         if not self._one("session", "exists"):
+            if self._one("session", "foreign"):
+                raise UsageError(f"{self.path} holds somebody else's tables: name another file with --db.")
             with self._transaction():
                 for statement in sql.statements("staging/tables").values():
                     self.connection.execute(statement)
@@ -260,6 +314,9 @@ class Warehouse:
             )
         if self._one("session", "views_hash") != views_hash:
             self._renew_views(views_hash)
+        self._read_positions()
+
+    def _read_positions(self) -> None:
         rows = self.connection.execute(sql.statements("staging/session")["positions"]).fetchall()
         self._positions = {(topic, partition): position for topic, partition, position in rows}
 
@@ -278,10 +335,15 @@ class Warehouse:
 
 
 def set_aside(path: str | Path) -> Path | None:
-    """Rename a DuckDB file and its log out of the way; return its new name, None where there was no file."""
+    """Rename a DuckDB file and its log out of the way; return its new name, None where there was no file.
+
+    Raises:
+        No: a process holds the file, and would go on writing it under its new name; or it cannot be renamed.
+    """
     old = Path(path)
     if str(path) == ":memory:" or not old.exists():
         return None
+    require_free(old)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(old.stat().st_mtime))
     new, count = old.with_name(f"{old.name}.{stamp}.old"), 1
     while new.exists():
@@ -299,6 +361,21 @@ def set_aside(path: str | Path) -> Path | None:
     return new
 
 
+def require_free(path: Path) -> None:
+    """Refuse a file that a process holds to write it; one that is missing, damaged or no DuckDB file is free.
+
+    Raises:
+        No: with the holder and what to do about it.
+    """
+    if not path.exists():
+        return
+    try:
+        duckdb.connect(str(path), read_only=True).close()
+    except duckdb.Error as error:
+        if any(word in str(error).lower() for word in _HELD):
+            raise No(explanation(path, error)) from error
+
+
 @contextlib.contextmanager
 def explained(path: str | Path) -> Iterator[None]:
     """Turn DuckDB's errors about the file itself into one sentence: what, where, how to mend it."""
@@ -308,6 +385,7 @@ def explained(path: str | Path) -> Iterator[None]:
         raise No(explanation(path, error)) from error
 
 
+_HELD = ("conflicting lock", "could not set lock")
 # Words in DuckDB's messages, what they mean and how to mend it; the first that fits is told.
 _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
@@ -318,7 +396,7 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
         ),
     ),
     (
-        ("conflicting lock", "could not set lock"),
+        _HELD,
         "{path} is held by another process ({holder}). Stop it, or ask it with `stammgast query --db {path}`.",
     ),
     (
@@ -329,8 +407,15 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
         ),
     ),
     (
-        ("not a valid duckdb", "serialization", "corrupt", "checksum"),
-        "{path} is no readable DuckDB file: {first}. It is a cache: say --fresh to set it aside and build it anew.",
+        ("not a valid duckdb",),
+        (
+            "{path} is no DuckDB file: name another one with --db. Only if it was stammgast's own and is damaged, say --fresh "
+            "to set it aside and build it anew."
+        ),
+    ),
+    (
+        ("serialization", "corrupt", "checksum", "could not read enough bytes"),
+        "{path} is damaged: {first}. It is a cache: say --fresh to set it aside and build it anew.",
     ),
     (
         ("fatal error", "has been invalidated", "internal error"),
@@ -343,14 +428,35 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 
 
-def explanation(path: str | Path, error: Exception) -> str:
-    """Return in one sentence what an error about the file means and what to do about it."""
+# The same for whoever only asks, and has no --fresh.
+_MEANINGS_TO_READERS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("not a valid duckdb",), "{path} is no DuckDB file: name another one with --db."),
+    (
+        ("serialization", "corrupt", "checksum", "could not read enough bytes"),
+        (
+            "{path} is damaged: {first}. It is a cache: `stammgast projector --db {path} --fresh` sets it aside and builds "
+            "it anew from the logs."
+        ),
+    ),
+    (
+        ("permission denied",),
+        "{path} cannot be read: {first}. Give this user the right to read it, or name another file with --db.",
+    ),
+    (
+        ("fatal error", "has been invalidated", "internal error"),
+        "DuckDB gave up on {path}: {first}. Ask again; if that fails, build the file anew from the logs.",
+    ),
+)
+
+
+def explanation(path: str | Path, error: Exception, *, to_reader: bool = False) -> str:
+    """Return in one or two sentences what an error about the file means and what to do about it."""
     text = str(error)
-    first = text.splitlines()[0].rstrip(".") if text else type(error).__name__
-    for words, meaning in _MEANINGS:
+    first = text.splitlines()[0].rstrip(".! ") if text else type(error).__name__
+    for words, meaning in (*_MEANINGS_TO_READERS, *_MEANINGS) if to_reader else _MEANINGS:
         if any(word in text.lower() for word in words):
             return meaning.format(path=path, first=first, holder=_holder(text))
-    return f"{path}: {first}"
+    return f"{path}: {first}."
 
 
 def _holder(message: str) -> str:
@@ -361,15 +467,21 @@ def _holder(message: str) -> str:
 def _connect(path: str | Path, memory_limit: str, threads: int | None) -> duckdb.DuckDBPyConnection:
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory_limit,
+        "threads": threads or _threads(),
         "checkpoint_threshold": CHECKPOINT_THRESHOLD,
+        "storage_compatibility_version": STORAGE_VERSION,
     }
-    if threads is not None:
-        config["threads"] = threads
     with explained(path):
         connection = duckdb.connect(str(path), config=config)
         for name in ("utc", "writes"):
             connection.execute(sql.statements("staging/session")[name])
     return connection
+
+
+def _threads() -> int:
+    """Half of the cores. A batch fits into one row group, which one thread fills; idle ones wait by spinning (on 2 cores a
+    third more CPU), and questions of many rows want several."""
+    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def _table(records: Sequence[Record] | Sequence[Reject] | pa.Table, schema: pa.Schema) -> pa.Table:
@@ -385,19 +497,19 @@ def _in_chunks(table: pa.Table) -> pa.Table:
     return pa.Table.from_batches(table.to_batches(max_chunksize=CHUNK_ROWS), table.schema)
 
 
-def _ends(topic: str, table: pa.Table) -> list[tuple[str, int, int]]:
-    """Return (topic, partition, highest offset) of a batch; offsets that do not rise are a broken reader."""
+def _spans(topic: str, table: pa.Table) -> list[_Span]:
+    """Return the span of each partition in a batch; an offset that stands there twice is a broken reader."""
     grouped = (
         table.select(["partition", "offset"])
         .group_by("partition")
-        .aggregate([("offset", "max"), ("offset", "count_distinct"), ("offset", "count")])
+        .aggregate([("offset", "min"), ("offset", "max"), ("offset", "count_distinct"), ("offset", "count")])
     )
-    ends = []
+    spans = []
     for row in grouped.to_pylist():
         if row["offset_count_distinct"] != row["offset_count"]:
             raise OutOfOrder(f"{topic}, partition {row['partition']}: an offset stands twice in one batch")
-        ends.append((topic, int(row["partition"]), int(row["offset_max"])))
-    return ends
+        spans.append(_Span(int(row["partition"]), int(row["offset_min"]), int(row["offset_max"])))
+    return spans
 
 
 def _ends_table(ends: Sequence[tuple[str, int, int]]) -> pa.Table:

@@ -10,7 +10,8 @@ create or replace macro rfm_as_of(day) as table (
     ),
 
     returned as (
-        select r.order_source, r.order_id, r.member_id, r.currency, sum(r.refunded_minor) as refunded_minor
+        select r.order_source, r.order_id, r.member_id, r.currency, sum(r.refunded_minor) as refunded_minor,
+            sum(r.quantity) as quantity, sum(coalesce(r.paid_back_minor, r.refunded_minor)) as paid_back_minor
         from refunds as r
         cross join asked as a
         where r.reason is null and cast(r.occurred_at at time zone a.time_zone as date) <= a.as_of
@@ -19,9 +20,9 @@ create or replace macro rfm_as_of(day) as table (
 
     bought as (
         select p.member_id, a.as_of, cast(p.occurred_at at time zone a.time_zone as date) as bought_on,
-            p.total_minor, least(coalesce(r.refunded_minor, 0), p.total_minor) as refunded_minor,
+            p.total_minor, least(coalesce(r.paid_back_minor, 0), p.total_minor) as paid_back_minor,
             p.currency = coalesce(a.currency, p.currency) as in_currency,
-            coalesce(r.refunded_minor >= least(p.total_minor, p.lines_minor), false) as fully_refunded
+            coalesce(if(p.lines_minor > 0, r.refunded_minor >= p.lines_minor, r.quantity >= p.quantity), false) as fully_refunded
         from staging.orders as p
         cross join asked as a
         left join returned as r
@@ -33,7 +34,7 @@ create or replace macro rfm_as_of(day) as table (
         select member_id, any_value(as_of) as as_of,
             date_diff('day', max(bought_on), any_value(as_of)) as recency_days,
             count(*) filter (where not fully_refunded) as frequency,
-            cast(coalesce(sum(total_minor - refunded_minor) filter (where in_currency), 0) as bigint) as monetary_minor
+            cast(coalesce(sum(total_minor - paid_back_minor) filter (where in_currency), 0) as bigint) as monetary_minor
         from bought
         group by member_id
     ),

@@ -1,6 +1,6 @@
 create or replace view cohorts as
 with returned as (
-    select order_source, order_id, member_id, currency, sum(refunded_minor) as refunded_minor
+    select order_source, order_id, member_id, currency, sum(coalesce(paid_back_minor, refunded_minor)) as paid_back_minor
     from refunds
     where reason is null
     group by all
@@ -8,7 +8,7 @@ with returned as (
 
 dated as (
     select o.member_id, cast(date_trunc('month', o.occurred_at at time zone c.time_zone) as date) as month,
-        o.total_minor - least(coalesce(r.refunded_minor, 0), o.total_minor) as net_minor,
+        o.total_minor - least(coalesce(r.paid_back_minor, 0), o.total_minor) as net_minor,
         o.currency = coalesce(c.currency, o.currency) as in_currency
     from staging.orders as o
     cross join staging.clock as c

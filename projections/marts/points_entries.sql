@@ -1,4 +1,6 @@
 create or replace view points_entries as
-select entry_id, member_id, kind, points, source, fact_id, rule_id, rule_version, occurred_at, recorded_at, caused_by,
-    active_from, expires_at, order_source, order_id, lines, partition, position
-from staging.points_entries;
+select e.entry_id, e.member_id, e.kind, e.points, coalesce(e.source, d.source) as source, coalesce(e.fact_id, d.fact_id) as fact_id,
+    e.rule_id, e.rule_version, e.occurred_at, d.recorded_at, e.caused_by, e.active_from, e.expires_at, e.order_source, e.order_id,
+    e.lines, e.partition, e.position
+from staging.points_entries as e
+inner join staging.decisions as d using (partition, position);

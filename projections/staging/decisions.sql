@@ -1,4 +1,5 @@
--- Records of the points-log -> staging rows. The batch stands in the Arrow table incoming_decisions(partition, offset, timestamp_ms, value).
+-- Records of the points-log -> staging rows. The batch stands in the Arrow table incoming_decisions(partition, offset, timestamp_ms, value);
+-- nothing in it was applied before (`Warehouse.apply` sees to it).
 -- recorded_at is the record's own timestamp: the keeper gives a decision the timestamp of its fact.
 -- What an entry or a tier change does not say (member, source, fact, time) its decision says.;
 
@@ -15,11 +16,10 @@ with fresh as (
                           "active_from":"VARCHAR","expires_at":"VARCHAR","order":"VARCHAR","lines":[["BIGINT"]],"burns":[["VARCHAR"]]}],
               "tiers":[{"member_id":"VARCHAR","tier":"VARCHAR","previous":"VARCHAR","since":"VARCHAR","until":"VARCHAR",
                         "source":"VARCHAR","fact_id":"VARCHAR","occurred_at":"VARCHAR"}],
+              "returned":[["BIGINT"]],
               "notes":[{"code":"VARCHAR","rule_id":"VARCHAR","text":"VARCHAR"}]}'
         ) as decision
     from incoming_decisions as i
-    left join log_positions as p on p.topic = 'points-log' and p.partition = i.partition
-    where i."offset" > coalesce(p.position, -1)
 )
 
 select partition, position, recorded_at, unnest(decision)
@@ -35,15 +35,13 @@ from parsed_decisions;
 -- An order is written "<order_source>|<order_id>"; a source is a URI and holds no bar.
 insert into staging.points_entries
 with entries as (
-    select partition, position, recorded_at, member_id, source, fact_id, occurred_at, unnest(entries) as entry,
-        generate_subscripts(entries, 1) as ordinal
+    select partition, position, member_id, occurred_at, unnest(entries) as entry, generate_subscripts(entries, 1) as ordinal
     from parsed_decisions
     where len(entries) > 0
 )
 
 select partition, position, ordinal, entry.entry_id, coalesce(entry.member_id, member_id), entry.kind, entry.points, entry.rule_id,
-    entry.rule_version, coalesce(entry.source, source), coalesce(entry.fact_id, fact_id),
-    cast(coalesce(entry.occurred_at, occurred_at) as timestamptz), recorded_at, entry.caused_by,
+    entry.rule_version, entry.source, entry.fact_id, cast(coalesce(entry.occurred_at, occurred_at) as timestamptz), entry.caused_by,
     cast(entry.active_from as timestamptz), cast(entry.expires_at as timestamptz),
     split_part(entry."order", '|', 1), substr(entry."order", strpos(entry."order", '|') + 1),
     list_transform(entry.lines, lambda pair: {'line': cast(pair[1] as integer), 'points': pair[2]})
@@ -80,3 +78,15 @@ select partition, position, ordinal, coalesce(tier.member_id, member_id), tier.t
     cast(tier.until as timestamptz), coalesce(tier.source, source), coalesce(tier.fact_id, fact_id),
     cast(coalesce(tier.occurred_at, occurred_at) as timestamptz), recorded_at
 from changes;
+
+-- statement: returned_lines
+-- [order line, thousandths of a piece, minor units]
+insert into staging.returned_lines
+with returns as (
+    select partition, position, "offset" as fact_position, unnest(returned) as line
+    from parsed_decisions
+    where len(returned) > 0
+)
+
+select partition, position, fact_position, line[1], line[2] / 1000::decimal(4, 0), line[3]
+from returns;

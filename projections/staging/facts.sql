@@ -1,7 +1,7 @@
--- Records of the facts log -> staging rows. The batch stands in the Arrow table incoming_facts(partition, offset, timestamp_ms, value).;
+-- Records of the facts log -> staging rows. The batch stands in the Arrow table incoming_facts(partition, offset, timestamp_ms, value);
+-- nothing in it was applied before (`Warehouse.apply` sees to it).;
 
 -- statement: parse
--- Every record is parsed once; what was applied before is left out, so that a second delivery changes nothing.
 create or replace temp table parsed_facts as
 with fresh as (
     select i.partition, i."offset" as position,
@@ -10,8 +10,6 @@ with fresh as (
             '{"source":"VARCHAR","id":"VARCHAR","type":"VARCHAR","subject":"VARCHAR","time":"VARCHAR","recordedat":"VARCHAR","data":"JSON"}'
         ) as fact
     from incoming_facts as i
-    left join log_positions as p on p.topic = 'facts' and p.partition = i.partition
-    where i."offset" > coalesce(p.position, -1)
 )
 
 select partition, position, fact.source as source, fact.id as fact_id, fact.type as type, fact.subject as member_id,
@@ -45,12 +43,11 @@ from parsed_purchases;
 -- statement: purchase_lines
 insert into staging.purchase_lines
 with numbered as (
-    select partition, position, source, fact_id, data.order_id as order_id,
-        unnest(data.lines) as line, generate_subscripts(data.lines, 1) as number
+    select partition, position, unnest(data.lines) as line, generate_subscripts(data.lines, 1) as number
     from parsed_purchases
 )
 
-select partition, position, source, fact_id, order_id, number, line.sku, line.category, line.quantity, line.unit_price,
+select partition, position, number, line.sku, line.category, line.quantity, line.unit_price,
     line.discount_minor, line.amount_minor
 from numbered;
 

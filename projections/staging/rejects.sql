@@ -5,6 +5,4 @@
 insert into staging.rejects
 select i.partition, i."offset", i.reason, nullif(i.field, ''), i.message, i.topic, i.source_partition, i.source_position,
     coalesce(try_cast(i.received_at as timestamptz), make_timestamptz(i.timestamp_ms * 1000))
-from incoming_rejects as i
-left join log_positions as p on p.topic = 'rejects' and p.partition = i.partition
-where i."offset" > coalesce(p.position, -1);
+from incoming_rejects as i;

@@ -9,6 +9,10 @@ set variable stammgast_writes = true;
 -- statement: exists
 select 1 from information_schema.tables where table_schema = 'staging' and table_name = 'identity';
 
+-- statement: foreign
+-- Asked of a file without our tables: does it hold others?
+select 1 from information_schema.tables limit 1;
+
 -- statement: identify
 insert into staging.identity values (null, $1, $2);
 

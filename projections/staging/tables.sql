@@ -25,9 +25,9 @@ create table staging.purchases (
 );
 
 -- statement: purchase_lines
+-- What is said of the order as a whole stands in the row of `purchases` at the same position.
 create table staging.purchase_lines (
     partition integer not null, position bigint not null,
-    source varchar not null, fact_id varchar not null, order_id varchar not null,
     line integer not null, sku varchar, category varchar, quantity decimal(18, 3), unit_price decimal(18, 6),
     discount_minor bigint, amount_minor bigint,
     check (coalesce(getvariable('stammgast_writes'), false))
@@ -109,11 +109,12 @@ create table staging.decisions (
 );
 
 -- statement: points_entries
+-- source and fact_id only where they are not those of the decision, which is the row of `decisions` at the same position.
 create table staging.points_entries (
     partition integer not null, position bigint not null, ordinal integer not null,
     entry_id varchar not null, member_id varchar not null, kind varchar not null, points bigint not null,
-    rule_id varchar, rule_version integer, source varchar not null, fact_id varchar not null,
-    occurred_at timestamptz not null, recorded_at timestamptz not null, caused_by varchar,
+    rule_id varchar, rule_version integer, source varchar, fact_id varchar,
+    occurred_at timestamptz not null, caused_by varchar,
     active_from timestamptz, expires_at timestamptz, order_source varchar, order_id varchar,
     lines struct(line integer, points bigint)[],
     check (coalesce(getvariable('stammgast_writes'), false))
@@ -124,6 +125,14 @@ create table staging.lot_burns (
     partition integer not null, position bigint not null,
     entry_id varchar not null, lot_id varchar not null, member_id varchar not null, points bigint not null,
     occurred_at timestamptz not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
+-- statement: returned_lines
+-- What a refund took back of an order's lines, as the ledger counts it: several refunds of one line add up to the line.
+create table staging.returned_lines (
+    partition integer not null, position bigint not null, fact_position bigint not null,
+    line integer not null, quantity decimal(18, 3) not null, amount_minor bigint not null,
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 

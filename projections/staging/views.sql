@@ -29,15 +29,16 @@ from staging.decisions
 where outcome = 'decided' and part = 0;
 
 -- statement: orders
--- One row per counted order: what it was worth, by its own lines too (total can hold tax and delivery, lines do not).
+-- One row per counted order: what it was worth, by its own lines too (total can hold tax and delivery, lines do not), and its pieces.
 create or replace view staging.orders as
 with goods as (
-    select partition, position, cast(sum(amount_minor) as bigint) as lines_minor
+    select partition, position, cast(sum(amount_minor) as bigint) as lines_minor, sum(quantity) as quantity
     from staging.purchase_lines
     group by partition, position
 )
 
-select p.order_source, p.order_id, p.member_id, p.occurred_at, p.currency, p.total_minor, coalesce(g.lines_minor, p.total_minor) as lines_minor
+select p.order_source, p.order_id, p.member_id, p.occurred_at, p.currency, p.total_minor, coalesce(g.lines_minor, p.total_minor) as lines_minor,
+    coalesce(g.quantity, 0) as quantity
 from staging.purchases as p
 inner join staging.decided as d using (partition, position)
 left join goods as g using (partition, position)

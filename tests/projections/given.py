@@ -116,6 +116,7 @@ def decision_value(note: Mapping[str, Any], offset: int) -> bytes:
             "tiers": [{**tier, **about, **one} for one in said.get("tiers", ())],
             "progress": [],
             "counts": [],
+            "returned": said.get("returned", []),
             "notes": said.get("notes", []),
             "derived": [],
         }

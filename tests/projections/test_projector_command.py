@@ -68,14 +68,14 @@ def test_a_projector_serves_what_it_writes_and_stops_on_sigterm(embedded: str, p
 
 
 def test_an_unreachable_kafka_is_one_sentence(tmp_path: Path) -> None:
-    """Exit code 1; not even an empty file is left behind, and --fresh sets nothing aside for nothing."""
+    """Exit code 2; not even an empty file is left behind, and --fresh sets nothing aside for nothing."""
     address = f"127.0.0.1:{free_port()}"
     kept = tmp_path / "kept.duckdb"
     Warehouse.open(kept).close()
     for arguments in (["--db", str(tmp_path / "a.duckdb")], ["--db", str(kept), "--fresh"]):
         answer = CliRunner().invoke(projector, ["--bootstrap", address, *arguments])
 
-        assert answer.exit_code == 1
+        assert answer.exit_code == 2
         assert f"no Kafka answers at {address}" in answer.output
         assert list(tmp_path.iterdir()) == [kept]
 

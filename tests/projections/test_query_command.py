@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from click.testing import CliRunner, Result
 from pyarrow import parquet
@@ -166,15 +167,25 @@ def test_a_free_file_is_not_written(file: Path) -> None:
         (("select 1", "--remote", "quack:127.0.0.1:1", "--db", "{folder}/shop.duckdb"), 2, "one of them"),
         (("select nonsense from facts", "--db", "{folder}/shop.duckdb"), 1, "nonsense"),
         (("selct 1", "--db", "{folder}/shop.duckdb"), 1, "syntax error"),
+        (
+            ("select 1", "--db", "{folder}/foreign.duckdb"),
+            2,
+            "foreign.duckdb holds no tables of stammgast: name another",
+        ),
+        (("select 1", "--db", "{folder}/token"), 1, "token is no DuckDB file: name another one with --db.\n"),
+        (("select 1", "--db", "{folder}/cut.duckdb"), 1, "`stammgast projector --db {folder}/cut.duckdb --fresh`"),
     ],
 )
 def test_wrong_usage_says_how_to_mend_it(file: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
     """One clear sentence and the documented exit code."""
     (file.parent / "token").write_text("x" * 43)
+    (file.parent / "cut.duckdb").write_bytes(file.read_bytes()[:100_000])
+    with duckdb.connect(str(file.parent / "foreign.duckdb")) as foreign:
+        foreign.execute("create table t (a integer)")
     answer = ask(*(argument.format(folder=file.parent) for argument in arguments))
 
     assert answer.exit_code == code
-    assert words in answer.output
+    assert words.format(folder=file.parent) in answer.output
     assert "Traceback" not in answer.output
 
 

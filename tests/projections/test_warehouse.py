@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from engine.settings import No, UsageError
 from projections import sql
-from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, OutOfOrder, Record, Warehouse, explanation
+from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, OutOfOrder, Record, Warehouse, explanation, set_aside
 from tests.projections import given
 
 STORY: list[dict[str, Any]] = [
@@ -100,6 +101,51 @@ def test_a_failure_in_the_middle_leaves_no_rows_and_no_position() -> None:
         assert warehouse.positions(FACTS) == {0: 6}
 
 
+def test_at_once_is_the_same_rows_or_none(tmp_path: Path) -> None:
+    """Built in one transaction, a file holds what batch by batch would; without a proper end it holds nothing."""
+    facts, decisions = given.records(STORY)
+    path, left = tmp_path / "o.duckdb", tmp_path / "left.duckdb"
+    with Warehouse.open(path, log_id="test", at_once=True) as warehouse:
+        for number in range(len(facts)):
+            warehouse.apply(facts[number : number + 1], decisions[number : number + 1])
+        warehouse.apply(facts, decisions)
+    stack = contextlib.ExitStack()
+    stack.enter_context(Warehouse.open(left, log_id="test", at_once=True)).apply(facts, decisions)
+    stack.__exit__(RuntimeError, RuntimeError("interrupted"), None)
+    with Warehouse.open(path) as warehouse, Warehouse.open(left) as nothing, given.warehouse(STORY) as at_once:
+        assert everything(at_once) == everything(warehouse)
+        assert (warehouse.positions(FACTS), nothing.positions(FACTS)) == ({0: 6}, {})
+        assert given.rows(nothing, "from facts") == []
+
+
+def test_a_failure_takes_everything_at_once_back() -> None:
+    """Rows and positions of earlier batches go with it, and the same batches can be applied again."""
+    facts, decisions = given.records(STORY)
+    with Warehouse.open(":memory:", log_id="test", at_once=True) as warehouse:
+        warehouse.apply(facts[:3], decisions[:3])
+        with pytest.raises(duckdb.Error):
+            warehouse.apply([Record(0, 5, 0, b"{}")])
+        assert (given.rows(warehouse, "from facts"), warehouse.positions(FACTS)) == ([], {})
+        warehouse.apply(facts, decisions)
+        assert warehouse.positions(FACTS) == {0: 6}
+
+
+def test_second_deliveries_are_told_by_partition() -> None:
+    """One batch may hold old records of one partition and new ones of another."""
+    first, _ = given.records(STORY)
+    other, _ = given.records(STORY, partition=1)
+    with given.warehouse(()) as warehouse:
+        warehouse.apply(first[:4])
+        warehouse.apply([*other[:2], *first[2:6]])
+
+        assert warehouse.positions(FACTS) == {0: 5, 1: 1}
+        assert given.rows(warehouse, "select partition, position from facts order by all") == [
+            {"partition": partition, "position": position}
+            for partition, end in ((0, 6), (1, 2))
+            for position in range(end)
+        ]
+
+
 def test_a_killed_process_leaves_whole_batches(tmp_path: Path) -> None:
     """After a kill in the middle of a transaction the file holds the batches that were committed, positions included."""
     path = tmp_path / "k.duckdb"
@@ -180,11 +226,60 @@ def test_a_held_file_is_named_with_its_holder(held: Path) -> None:
     assert refusal.value.exit_code == 1
 
 
+def test_a_held_file_is_not_set_aside(held: Path) -> None:
+    """--fresh would leave the holder writing a renamed file, so it is refused like any second writer."""
+    with pytest.raises(No, match=r"held by another process \(.*PID \d+"):
+        Warehouse.open(held, fresh=True)
+    with pytest.raises(No, match="held by another process"):
+        set_aside(held)
+    assert [path.name for path in held.parent.iterdir() if path.name.startswith("held.duckdb.2")] == []
+    assert held.exists()
+
+
+def test_a_damaged_file_can_be_set_aside(tmp_path: Path) -> None:
+    """What cannot be opened is held by nobody."""
+    path = tmp_path / "x.duckdb"
+    path.write_bytes(b"this is a shopping list" * 400)
+
+    assert set_aside(path) is not None
+    assert not path.exists()
+
+
+def test_somebody_elses_tables_are_left_alone(tmp_path: Path) -> None:
+    """A DuckDB file with other tables is refused, and nothing is written into it."""
+    path = tmp_path / "foreign.duckdb"
+    with duckdb.connect(str(path)) as foreign:
+        foreign.execute("create table t (a integer)")
+    with pytest.raises(UsageError, match=r"holds somebody else's tables: name another file with --db\.$"):
+        Warehouse.open(path)
+    with duckdb.connect(str(path)) as foreign:
+        assert foreign.execute("select table_name from information_schema.tables").fetchall() == [("t",)]
+
+
+def test_an_empty_database_is_taken(tmp_path: Path) -> None:
+    """A file without any tables is as good as none."""
+    path = tmp_path / "empty.duckdb"
+    duckdb.connect(str(path)).close()
+    with Warehouse.open(path, log_id="test") as warehouse:
+        assert warehouse.log_id == "test"
+
+
+def test_a_cut_file_is_said_to_be_damaged(tmp_path: Path) -> None:
+    """The message says how to mend it."""
+    path = tmp_path / "whole.duckdb"
+    with Warehouse.open(path, log_id="test") as warehouse:
+        warehouse.apply(*given.records(STORY))
+    cut = tmp_path / "cut.duckdb"
+    cut.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(No, match=r"is damaged: .*[^.]\. It is a cache: say --fresh"):
+        Warehouse.open(cut)
+
+
 def test_what_is_no_database_is_said_so(tmp_path: Path) -> None:
     """A file of something else, a folder that is not there."""
     path = tmp_path / "x.duckdb"
     path.write_bytes(b"this is a shopping list" * 400)
-    with pytest.raises(No, match=r"no readable DuckDB file.*--fresh"):
+    with pytest.raises(No, match=r"no DuckDB file: name another.*--fresh"):
         Warehouse.open(path)
     with pytest.raises(No, match="--db"):
         Warehouse.open(tmp_path / "nowhere" / "x.duckdb")
