@@ -114,7 +114,8 @@ class Warehouse:
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: str) -> None:
         self.connection = connection
         self.path = path
-        self._at_once = False
+        self._commit_records = 0
+        self._uncommitted_records = 0
         self._in_transaction = False
         self._positions: dict[tuple[str, int], int] = {}
 
@@ -127,7 +128,7 @@ class Warehouse:
         memory_limit: str = MEMORY_LIMIT,
         threads: int | None = None,
         fresh: bool = False,
-        at_once: bool = False,
+        commit_records: int = 0,
         churn_horizon_days: int = 90,
         churn_threshold: float = 0.5,
     ) -> Self:
@@ -139,8 +140,8 @@ class Warehouse:
             memory_limit: DuckDB's own limit, such as ``2GB``.
             threads: of DuckDB, for writing and for whoever is served; None: see `_threads`.
             fresh: set an existing file aside (`set_aside`) and begin an empty one.
-            at_once: all batches are one transaction that `close` commits, a fifth cheaper than one each: for a file that
-                is built whole or thrown away.
+            commit_records: a transaction takes batches until it holds so many records, and `close` commits the last one:
+                a twentieth cheaper than one each (0), for a file that is built whole or thrown away. Too many cost memory.
             churn_horizon_days, churn_threshold: settings that stand in every row of churn_flags.
 
         Raises:
@@ -157,7 +158,7 @@ class Warehouse:
                 warehouse._keep_settings(churn_horizon_days, churn_threshold)
             if log_id is not None:
                 warehouse.bind(log_id)
-            warehouse._at_once = at_once
+            warehouse._commit_records = commit_records
         except BaseException:
             connection.close()
             raise
@@ -190,7 +191,7 @@ class Warehouse:
         return {partition: offset for (name, partition), offset in self._positions.items() if name == topic}
 
     def apply(self, facts: Records = (), decisions: Records = (), rejects: Rejects = ()) -> None:
-        """Apply records of the three logs in one transaction: all rows and positions, or none (`at_once`: of any batch).
+        """Apply records of the three logs in one transaction: all rows and positions, or none.
 
         Records at or below the stored position are left out, so a second delivery changes nothing.
 
@@ -200,7 +201,7 @@ class Warehouse:
 
         Raises:
             OutOfOrder: an offset stands twice in the batch.
-            duckdb.Error: nothing was applied.
+            duckdb.Error: nothing was applied, and what was not yet committed (`commit_records`) is taken back.
         """
         batches = {
             FACTS: ("staging/facts", "incoming_facts", _table(facts, LOG_SCHEMA)),
@@ -222,6 +223,7 @@ class Warehouse:
             for script, name, table in filled:
                 self._run(script, {name: _in_chunks(table)})
             self._run("staging/positions", {"new_positions": _ends_table(ends)})
+            self._uncommitted_records += sum(table.num_rows for _, _, table in filled)
         self._positions.update({(topic, partition): offset for topic, partition, offset in ends})
 
     def _fresh(self, topic: str, table: pa.Table, spans: Sequence[_Span]) -> pa.Table:
@@ -247,7 +249,7 @@ class Warehouse:
         """Write everything into the file and let it go.
 
         Raises:
-            No: what was applied at once could not be written, and nothing of it was.
+            No: what was not yet committed could not be written, and nothing of it was.
         """
         try:
             if self._in_transaction:
@@ -282,11 +284,11 @@ class Warehouse:
             self._in_transaction = True
         try:
             yield
-            if not self._at_once:
+            if self._uncommitted_records >= self._commit_records:
                 self.connection.commit()
-                self._in_transaction = False
+                self._in_transaction, self._uncommitted_records = False, 0
         except BaseException:
-            self._in_transaction = False
+            self._in_transaction, self._uncommitted_records = False, 0
             # A fatal error invalidates the database: there is nothing left to roll back, and the first error is the one to tell.
             with contextlib.suppress(duckdb.Error):
                 self.connection.rollback()

@@ -101,16 +101,16 @@ def test_a_failure_in_the_middle_leaves_no_rows_and_no_position() -> None:
         assert warehouse.positions(FACTS) == {0: 6}
 
 
-def test_at_once_is_the_same_rows_or_none(tmp_path: Path) -> None:
-    """Built in one transaction, a file holds what batch by batch would; without a proper end it holds nothing."""
+def test_large_transactions_hold_the_same_rows_or_none(tmp_path: Path) -> None:
+    """Built in one large transaction, a file holds what batch by batch would; without a proper end it holds nothing."""
     facts, decisions = given.records(STORY)
     path, left = tmp_path / "o.duckdb", tmp_path / "left.duckdb"
-    with Warehouse.open(path, log_id="test", at_once=True) as warehouse:
+    with Warehouse.open(path, log_id="test", commit_records=1_000) as warehouse:
         for number in range(len(facts)):
             warehouse.apply(facts[number : number + 1], decisions[number : number + 1])
         warehouse.apply(facts, decisions)
     stack = contextlib.ExitStack()
-    stack.enter_context(Warehouse.open(left, log_id="test", at_once=True)).apply(facts, decisions)
+    stack.enter_context(Warehouse.open(left, log_id="test", commit_records=1_000)).apply(facts, decisions)
     stack.__exit__(RuntimeError, RuntimeError("interrupted"), None)
     with Warehouse.open(path) as warehouse, Warehouse.open(left) as nothing, given.warehouse(STORY) as at_once:
         assert everything(at_once) == everything(warehouse)
@@ -118,10 +118,22 @@ def test_at_once_is_the_same_rows_or_none(tmp_path: Path) -> None:
         assert given.rows(nothing, "from facts") == []
 
 
-def test_a_failure_takes_everything_at_once_back() -> None:
+def test_a_transaction_is_committed_when_it_is_large_enough(tmp_path: Path) -> None:
+    """What lies behind the last commit is lost with the process, and no more."""
+    facts, decisions = given.records(STORY)
+    path, stack = tmp_path / "o.duckdb", contextlib.ExitStack()
+    warehouse = stack.enter_context(Warehouse.open(path, log_id="test", commit_records=4))
+    for number in range(3):
+        warehouse.apply(facts[number : number + 1], decisions[number : number + 1])
+    stack.__exit__(RuntimeError, RuntimeError("interrupted"), None)
+    with Warehouse.open(path) as found:
+        assert (found.positions(FACTS), found.positions(DECISIONS)) == ({0: 1}, {0: 1})
+
+
+def test_a_failure_takes_the_whole_transaction_back() -> None:
     """Rows and positions of earlier batches go with it, and the same batches can be applied again."""
     facts, decisions = given.records(STORY)
-    with Warehouse.open(":memory:", log_id="test", at_once=True) as warehouse:
+    with Warehouse.open(":memory:", log_id="test", commit_records=1_000) as warehouse:
         warehouse.apply(facts[:3], decisions[:3])
         with pytest.raises(duckdb.Error):
             warehouse.apply([Record(0, 5, 0, b"{}")])
