@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from engine.processes import ends_with_parent
+
 MEMORY_ONLY = "the embedded broker keeps everything in memory: when it stops, all events and points are gone"
 
 #: Until it answers. Too small: a loaded machine fails a start that would succeed. Too large: a broken binary is
@@ -62,7 +64,11 @@ class EmbeddedBroker:
         try:
             # A session of its own: Ctrl-C in the terminal reaches whoever stops it in order, not the broker first.
             self._process = subprocess.Popen(
-                [binary, *arguments, "memory://tansu/"], stdout=handle, stderr=handle, start_new_session=True
+                [binary, *arguments, "memory://tansu/"],
+                stdout=handle,
+                stderr=handle,
+                start_new_session=True,
+                preexec_fn=ends_with_parent(),  # noqa: PLW1509  it loads and locks nothing
             )
         except OSError as error:
             raise BrokerUnavailable(f"the embedded broker {binary} cannot run here: {error}; {_INSTEAD}") from error

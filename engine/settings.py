@@ -27,6 +27,12 @@ class No(click.ClickException):
     exit_code = 1
 
 
+def sentence(text: object) -> str:
+    """The text, ended by a full stop unless it has an end already."""
+    said = str(text).rstrip()
+    return said if said.endswith((".", "?", "!")) else f"{said}."
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row of the table; `low` and `high` bound numbers, `pattern` a text, which `example` shows."""

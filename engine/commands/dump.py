@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 import click
 
-from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option
+from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, sentence
 
 #: Told after each fetch: partition, partitions in all, facts written so far.
 Progressed = Callable[[int, int, int], None]
@@ -53,12 +53,17 @@ def dump(bootstrap: str, out: Path, topic_prefix: str, as_json: bool, security: 
     from aiokafka.errors import KafkaError
 
     from engine.stream.clients import Cluster, KafkaTrouble
+    from engine.stream.topics import LogMissing
 
     try:
         with _progress() as progressed, _file(out) as file:
             done = asyncio.run(dump_facts(Cluster(bootstrap, security), topic_prefix, file, progressed))
+    except LogMissing as error:
+        raise UsageError(
+            f"{error}: is --topic-prefix right? A worker that was never started here wrote no facts."
+        ) from error
     except KafkaTrouble as error:
-        raise UsageError(f"{error}.") from error
+        raise UsageError(sentence(error)) from error
     except KafkaError as error:
         raise No(
             f"Kafka at {bootstrap} stopped answering: {error or type(error).__name__}. Nothing was written."

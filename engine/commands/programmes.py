@@ -18,11 +18,11 @@ def load_programmes(directory: Path) -> list[Programme]:
     """
     if not directory.exists():
         raise UsageError(f"--programme {directory}: there is no such folder; give one with a YAML file per version.")
+    if not any(directory.glob("*.yaml")) and not any(directory.glob("*.yml")):
+        raise UsageError(f"--programme {directory}: no programme in it; a version is one .yaml file.")
     try:
         programmes = load_directory(directory)
     except ProgrammeErrors as errors:
         count = len(errors.problems)
         raise No(f"{count} mistake{'s' if count != 1 else ''} in {directory}:\n{errors}") from errors
-    if not programmes:
-        raise UsageError(f"--programme {directory}: no programme in it; a version is one .yaml file.")
     return programmes

@@ -12,8 +12,8 @@ import click
 import structlog
 
 from engine import settings
-from engine.settings import KafkaSecurity, No, UsageError
-from engine.stream.clients import Cluster, KafkaTrouble
+from engine.settings import KafkaSecurity, No, UsageError, sentence
+from engine.stream.clients import Cluster, KafkaTrouble, Unreachable
 from engine.telemetry import METRICS, Health, Hearing, Progress, TelemetryServer, set_up_logging
 from projections.projector import Projector, logs_id
 from projections.server import Server
@@ -51,7 +51,9 @@ def projector(
 ) -> None:
     """Keep a DuckDB file in step with the logs, and serve it.
 
-    The file goes on where it stopped. While this runs, `stammgast query --db FILE` asks it through FILE.endpoint.
+    The file goes on where it stopped. While this runs, `stammgast query --db FILE` asks it through FILE.endpoint. Exit
+    codes: 0 stopped when asked to, 1 could not go on (the file is held, broken or its disk full; logs missing or lost;
+    start it again when that is mended), 2 wrong usage: no Kafka there, a file of other logs.
     """
     if lake is not None:
         raise UsageError("--lake is not yet supported: leave it out and name a file with --db.")
@@ -62,7 +64,10 @@ def projector(
     health.add("kafka", hearing.probe)
     # Before any file is touched: a wrong address leaves no empty file behind, and --fresh sets none aside for nothing.
     with _told_plainly():
-        asyncio.run(_logs_are_there(cluster, topic_prefix))
+        try:
+            asyncio.run(_logs_are_there(cluster, topic_prefix))
+        except Unreachable as error:  # at the start a wrong address, later a Kafka that went away
+            raise UsageError(sentence(error)) from error
     with (
         TelemetryServer(metrics_host, metrics_port, METRICS, health) as telemetry,
         Warehouse.open(
@@ -86,7 +91,7 @@ def _told_plainly() -> Iterator[None]:
     try:
         yield
     except KafkaTrouble as error:
-        raise No(str(error)) from error
+        raise No(sentence(error)) from error
 
 
 def _stopping() -> asyncio.Event:

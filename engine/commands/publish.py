@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option
+from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, sentence
 
 #: Lines that are read, sent and acknowledged together. Too few: the broker waits for the file. Too many: memory, and a
 #: progress bar that jumps.
@@ -88,7 +88,7 @@ def publish(
     except OSError as error:
         raise UsageError(f"{events}: cannot be read ({error.strerror or error}).") from error
     except KafkaTrouble as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(sentence(error)) from error
     except KafkaError as error:
         raise No(
             f"Kafka at {bootstrap} stopped taking events: {error or type(error).__name__}. Publish the file again when "
@@ -105,6 +105,8 @@ def _check_topic(topic: str) -> None:
 
 
 def _sentence(done: Published, bootstrap: str) -> str:
+    if not done.events:
+        return f"No event in the file: nothing was published to {done.topic}."
     rate = f" ({done.events / done.seconds:,.0f}/s)" if done.seconds else ""
     return (
         f"{done.events:,} events published to {done.topic} at {bootstrap} in {done.seconds:.1f} s{rate}, acknowledged."

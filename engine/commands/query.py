@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import click
+import duckdb
 import orjson
 import pyarrow.parquet
 import rich.box
@@ -20,14 +21,28 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import settings
-from engine.settings import UsageError
+from engine.settings import No, UsageError
 from projections.reading import Answer, ask_file, ask_server
 
 TABLE_ROWS = 1_000
+ANSWERED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 FORMATS = ("table", "csv", "json", "parquet")
 
 
-@click.command()
+class _Comments(click.Command):
+    """A command that takes an argument beginning with `-- ` for SQL with a comment, not for an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does it; a line break before the comment changes nothing for SQL and everything for click."""
+        return super().parse_args(ctx, [f"\n{one}" if one.startswith("--") and _is_text(one) else one for one in args])
+
+
+def _is_text(argument: str) -> bool:
+    """Has it blanks before any `=`, as no option has?"""
+    return any(sign.isspace() for sign in argument.partition("=")[0])
+
+
+@click.command(cls=_Comments)
 @click.argument("statement", metavar="SQL")
 @settings.option("db")
 @click.option("--remote", metavar="quack:HOST:PORT", help="Ask this server instead of a file; needs --token-file.")
@@ -38,10 +53,26 @@ FORMATS = ("table", "csv", "json", "parquet")
 def query(*, statement: str, db: Path | None, remote: str | None, token_file: Path | None, shape: str) -> None:
     """Ask the tables in SQL, also while a projector holds the file.
 
-    One SELECT. `stammgast query "SHOW TABLES" --db FILE` says what there is.
+    One SELECT (or FROM, SHOW, DESCRIBE). `stammgast query --db FILE "show tables"` says what there is, and
+    `stammgast query --db FILE "describe balances"` what a table holds. Exit codes: 0 answered, 1 refused or not
+    understood, nobody answers, 2 wrong usage.
     """
+    _check(statement)
     answer = _ask(statement, db, remote, token_file)
     _WRITERS[shape](answer)
+
+
+def _check(statement: str) -> None:
+    """One question at a time, and questions only. Mistakes in the SQL are left to whoever answers it."""
+    try:
+        found = duckdb.extract_statements(statement)
+    except duckdb.Error:
+        return
+    if len(found) != 1:
+        what = f"there are {len(found)} statements" if found else "there is no question"
+        raise UsageError(f'{what} in the SQL: write one, like "from balances limit 10".')
+    if found[0].type not in ANSWERED:
+        raise No(f"refused: only one SELECT is answered, and this is {found[0].type.name}; nothing was changed.")
 
 
 def _ask(statement: str, db: Path | None, remote: str | None, token_file: Path | None) -> Answer:

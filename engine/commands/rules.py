@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option
+from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, sentence
 from rules.book import Programme, load_directory
 from rules.errors import Problem, ProgrammeErrors
 from rules.plan import Rule
@@ -96,9 +96,9 @@ def publish(
     try:
         outcome = asyncio.run(published.publish(cluster, topic_prefix, versions, backdate=backdate))
     except (published.BackdateNeeded, published.VersionsConflict, published.UnreadableVersion) as refusal:
-        raise No(f"{refusal}.") from refusal
+        raise No(sentence(refusal)) from refusal
     except KafkaTrouble as trouble:
-        raise UsageError(f"{trouble}.") from trouble
+        raise UsageError(sentence(trouble)) from trouble
     except KafkaError as error:
         raise No(f"Kafka at {bootstrap} did not take the versions: {error}; publish them again.") from error
     if as_json:

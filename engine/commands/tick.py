@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from engine.settings import KafkaSecurity, UsageError, kafka_security_options, option
+from engine.settings import KafkaSecurity, UsageError, kafka_security_options, option, sentence
 
 
 class Moment(click.ParamType):
@@ -42,12 +42,15 @@ def tick(*, bootstrap: str, topic_prefix: str, at_us: int, security: KafkaSecuri
     beyond facts that are still to come makes those facts late.
     """
     from engine.stream.clients import Cluster, KafkaTrouble
+    from engine.stream.topics import LogMissing
     from schemas.times import to_text
 
     try:
         number = asyncio.run(append(Cluster(bootstrap, security), topic_prefix, at_us))
+    except LogMissing as error:
+        raise UsageError(f"{error}: `stammgast topics create` makes it, or check --topic-prefix.") from error
     except KafkaTrouble as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(sentence(error)) from error
     click.echo(f"{number} partitions are told that it is {to_text(at_us)}.")
 
 

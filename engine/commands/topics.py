@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from engine.settings import KafkaSecurity, UsageError, kafka_security_options, option
+from engine.settings import KafkaSecurity, UsageError, kafka_security_options, option, sentence
 
 
 @click.group()
@@ -39,7 +39,7 @@ def create(
     except ValueError as error:
         raise UsageError(f"--inbound: {error}.") from error
     except KafkaTrouble as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(sentence(error)) from error
     click.echo(f"{'Topic':<24} {'Partitions':>10}  Holds")
     for topic in layout.topics():
         click.echo(f"{layout.name(topic.name):<24} {layout.count(topic):>10}  {topic.purpose}")

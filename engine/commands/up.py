@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -18,6 +17,8 @@ from typing import Any
 
 import click
 
+from engine.commands.programmes import load_programmes
+from engine.processes import command_name, ends_with_parent
 from engine.settings import (
     KafkaSecurity,
     No,
@@ -36,14 +37,18 @@ LOOK_SECONDS = 0.2
 #: More than the shutdown of the child itself; then it is killed.
 STOP_GRACE_SECONDS = 5.0
 _START = "from engine.cli import main; main()"
-_PR_SET_PDEATHSIG = 1
 
 
 class Child:
-    """One `stammgast <verb>`, started again when it dies, but not when its usage is wrong."""
+    """One `stammgast <verb>`, started again when it dies, but not when its usage is wrong or it never came up.
 
-    def __init__(self, verb: str, arguments: list[str], environment: Mapping[str, str]) -> None:
+    `ready_url` is its /readyz; `came_up` says whether that ever said yes.
+    """
+
+    def __init__(self, verb: str, arguments: list[str], environment: Mapping[str, str], ready_url: str) -> None:
         self.verb = verb
+        self.came_up = False
+        self._ready_url = ready_url
         self._arguments = arguments
         self._environment = os.environ | environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,15 +63,16 @@ class Child:
             env=self._environment,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509  no threads are started before the children
+            preexec_fn=ends_with_parent(),  # noqa: PLW1509  it loads and locks nothing
         )
         self._arguments = []  # --fresh is for the first start alone
 
     def look(self) -> None:
         """Start it again when it died and the time has come.
 
-        Errors: UsageError when it refused to start; No when it ended in order, which nobody asked for.
+        Errors: UsageError when it refused to start; No when it never came up, or ended in order, which nobody asked for.
         """
+        self.came_up = self.came_up or self._is_ready()
         now = time.monotonic()
         if self._process is None:
             if now >= self._again_at:
@@ -79,11 +85,20 @@ class Child:
             raise UsageError(f"the {self.verb} refused to start; what it said stands above.")
         if code == 0:
             raise No(f"the {self.verb} was stopped by somebody else.")
+        if not self.came_up:
+            raise No(f"the {self.verb} could not start (exit code {code}); what it said stands above.")
         if now - self._started > HEALTHY_SECONDS:
             self._backoff = BACKOFF_SECONDS
         click.echo(f"the {self.verb} ended with code {code}; started again in {self._backoff:.0f} s", err=True)
         self._process, self._again_at = None, now + self._backoff
         self._backoff = min(2 * self._backoff, BACKOFF_MOST_SECONDS)
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(self._ready_url, timeout=1) as answer:  # noqa: S310  our own child, on the loopback
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM; returns at once."""
@@ -101,12 +116,6 @@ class Child:
             self._process.wait()
 
 
-def _end_with_parent() -> None:
-    """When `up` itself is killed, its children end as well (Linux; elsewhere they stay)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 @click.command()
 @option("bootstrap")
 @option("programme")
@@ -121,17 +130,21 @@ def up(*, bootstrap: str | None, db: Path, fresh: bool, security: KafkaSecurity,
 
     The embedded broker forgets everything when it stops; the DuckDB file then belongs to logs that are gone, and the next
     `up` wants --fresh. A role that dies is started again. Exit codes: 0 stopped when asked to, 1 a role was stopped from
-    outside, 2 wrong usage.
+    outside or could not start, mistakes in the programme, 2 wrong usage.
     """
     from engine.broker import BrokerUnavailable
 
+    if chosen["programme"] is not None:
+        load_programmes(chosen["programme"])  # its mistakes are told before anything is started
+    if not db.absolute().parent.is_dir():
+        raise UsageError(f"--db {db}: there is no folder {db.absolute().parent}; make it, or name another file.")
     stop = _stop_on_signals()
     seconds = float(chosen["shutdown_seconds"])
     try:
         with _broker(bootstrap) as server:
             children = _children(server, db, fresh, security, chosen)
             try:
-                _watch(list(children), stop, server, db, children)
+                _watch(list(children), stop, server, db)
             finally:
                 for child in children:
                     child.ask_to_stop()
@@ -161,15 +174,13 @@ def _broker(bootstrap: str | None) -> Iterator[str]:
         yield broker.bootstrap
 
 
-def _children(
-    server: str, db: Path, fresh: bool, security: KafkaSecurity, chosen: Mapping[str, Any]
-) -> dict[Child, str]:
-    """The roles, each with the address of its /readyz."""
+def _children(server: str, db: Path, fresh: bool, security: KafkaSecurity, chosen: Mapping[str, Any]) -> list[Child]:
+    """The roles, in the order in which they start."""
     from engine.broker import free_port
 
     tables = ("memory_limit", "churn_horizon_days", "churn_threshold")
     shared = {"bootstrap": server, "metrics_host": "127.0.0.1"}
-    children = {}
+    children = []
     for verb, own, arguments in (
         ("worker", {name: value for name, value in chosen.items() if name not in tables}, []),
         (
@@ -179,36 +190,30 @@ def _children(
         ),
     ):
         port = free_port()
-        child = Child(verb, arguments, as_environment({**own, **shared, "metrics_port": port}) | security.environment())
-        children[child] = f"http://127.0.0.1:{port}/readyz"
+        environment = as_environment({**own, **shared, "metrics_port": port}) | security.environment()
+        children.append(Child(verb, arguments, environment, f"http://127.0.0.1:{port}/readyz"))
     return children
 
 
-def _watch(waiting: list[Child], stop: threading.Event, server: str, db: Path, ready: Mapping[Child, str]) -> None:
+def _watch(waiting: list[Child], stop: threading.Event, server: str, db: Path) -> None:
     """Start the children in order, each when the one before is ready, then keep them going until told to stop."""
     running: list[Child] = []
+    invited = False
     while not stop.wait(LOOK_SECONDS):
         for child in running:
             child.look()
-        if waiting and (not running or _is_ready(ready[running[-1]])):
+        if waiting and all(child.came_up for child in running):
             running.append(waiting.pop(0))
             running[-1].start()
-            if not waiting:
-                _invite(server, db)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310  our own child on the loopback
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
+        elif not invited and all(child.came_up for child in running):
+            invited = True
+            _invite(server, db)
 
 
 def _invite(server: str, db: Path) -> None:
     click.echo(
-        f"ready. Send events:  stammgast publish EVENTS.jsonl --bootstrap {server}\n"
-        f'       Ask:          stammgast query --db {db} "from balances order by available desc limit 10"\n'
+        f"ready. Send events:  {command_name()} publish EVENTS.jsonl --bootstrap {server}\n"
+        f'       Ask:          {command_name()} query --db {db} "from balances order by available desc limit 10"\n'
         "       Stop:         Ctrl-C",
         err=True,
     )

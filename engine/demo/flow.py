@@ -27,6 +27,7 @@ from engine.demo.processes import Role, running
 from engine.demo.shops import SHOPS, Shop
 from engine.demo.show import COMMON, Result, show, statement
 from engine.ledger.engine_facts import midnight_before
+from engine.processes import command_name
 from engine.settings import No
 from engine.stream.clients import Cluster
 from engine.stream.clock import append_ticks
@@ -236,19 +237,21 @@ async def _tick(deployment: Deployment, moment_us: int) -> None:
 
 def what_next(db: Path, bootstrap: str | None, seconds: float) -> str:
     """Return what can be typed now."""
-    coffee = SHOPS[1].file(db)
+    coffee, call, programme = SHOPS[1].file(db), command_name(), SHOPS[1].programme
+    if programme.is_relative_to(Path.cwd()):
+        programme = programme.relative_to(Path.cwd())
     lines = [
         f"[bold]Done in {seconds:.0f} s.[/bold] Type next:",
-        f'  stammgast query --db {db} "from balances order by available desc limit 10"',
-        f"  stammgast query --db {db} \"from points_entries where member_id = '17850' order by occurred_at\"",
-        f'  stammgast query --db {coffee} "from tier_history order by from_at desc limit 10"',
-        f'  stammgast query --db {coffee} "show tables"',
-        f"  stammgast rules show {SHOPS[1].programme}",
+        f'  {call} query --db {db} "from balances order by available desc limit 10"',
+        f"  {call} query --db {db} \"from points_entries where member_id = '17850' order by occurred_at\"",
+        f'  {call} query --db {coffee} "from tier_history order by from_at desc limit 10"',
+        f'  {call} query --db {coffee} "show tables"',
+        f"  {call} rules show {programme}",
     ]
     if bootstrap:
         prefix = SHOPS[0].prefix
         lines += [
-            f"  stammgast publish EVENTS.jsonl --bootstrap {bootstrap} --topic-prefix {prefix}",
+            f"  {call} publish EVENTS.jsonl --bootstrap {bootstrap} --topic-prefix {prefix}",
             "Both shops go on until Ctrl-C; the tables follow what you publish.",
         ]
     return "\n".join(escape(line) if "[bold]" not in line else line for line in lines)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine.processes import ends_with_parent
 from engine.settings import No, as_environment
 
 #: A role may take this long to stop in order (its own limit is 15 s); then it is killed.
@@ -35,6 +36,7 @@ class Role:
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
+                preexec_fn=ends_with_parent(),  # noqa: PLW1509  it loads and locks nothing
             )
 
     @property

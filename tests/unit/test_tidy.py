@@ -25,7 +25,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "engine.ledger": ("schemas", "rules"),
     "engine.settings": (),
     "engine.telemetry": ("schemas", "engine.settings"),
-    "engine.broker": ("engine.settings", "engine.telemetry"),
+    "engine.broker": ("engine.settings", "engine.telemetry", "engine.processes"),
+    "engine.processes": (),
     "engine.tuning": (),
     "engine.stream": (
         "schemas",
@@ -43,6 +44,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.settings",
         "engine.telemetry",
         "engine.tuning",
+        "engine.processes",
         "projections",
     ),
     "engine.imports": ("schemas", "engine.settings"),

@@ -1,0 +1,45 @@
+"""Child processes: they end when their parent ends, however it ends, and users are told a command that works."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+# Loaded before any fork: a child between fork and exec should import and load nothing.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def ends_with_parent() -> Callable[[], None]:
+    """For `preexec_fn` of a child: it gets SIGTERM when this process is gone, SIGKILL included (Linux; elsewhere nothing).
+
+    The kernel means the thread that started the child; start children from a thread that lives as long as they shall.
+    """
+    parent = os.getpid()
+    return lambda: end_with(parent)
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel end this process when ``parent``, the process that started it, is gone."""
+    if _LIBC is None:
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died in between, and nobody will tell
+        os._exit(1)
+
+
+def command_name() -> str:
+    """How this `stammgast` was called, for lines that users copy: `stammgast`, or the path of one that is not on the PATH."""
+    called = Path(sys.argv[0])
+    if called.name != "stammgast":
+        return "stammgast"
+    found = shutil.which("stammgast")
+    if found is not None and Path(found).resolve() == called.resolve():
+        return "stammgast"
+    whole = called.absolute()
+    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
