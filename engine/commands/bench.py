@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from engine.bench.figures import NAMES, Report
-from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option
+from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, sentence
 
 #: Where the report is no terminal's: as wide as its tables.
 WIDTH = 110
@@ -44,17 +44,19 @@ def bench(
     from engine.bench.report import show
     from engine.bench.suite import Sizes, run
     from engine.broker import BrokerUnavailable
-    from engine.stream.clients import KafkaTrouble
+    from engine.stream.clients import Cluster, KafkaTrouble, reach
 
     def say(line: str) -> None:
         click.echo(line, err=True)
 
     try:
+        if bootstrap is not None:
+            asyncio.run(reach(Cluster(bootstrap, security)))
         report = _until_done(run(bootstrap, security, Sizes(facts=facts, runs=runs), only, say))
     except MeasurementFailed as error:
         raise No(str(error)) from error
     except (KafkaTrouble, BrokerUnavailable) as error:
-        raise UsageError(f"{error}.") from error
+        raise UsageError(sentence(error)) from error
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=2))
     else:

@@ -7,8 +7,9 @@ code.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -189,6 +190,25 @@ class Cluster:
         )
 
 
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep aiokafka's own lines out of the log while it is asked something whose answer may be no: we say what it means."""
+    its = logging.getLogger("aiokafka")
+    before = its.level
+    its.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        its.setLevel(before)
+
+
+async def reach(cluster: Cluster) -> None:
+    """Make sure that a broker answers. Errors: Unreachable, the one message that is then told."""
+    with _unheard():
+        async with cluster.admin():
+            pass
+
+
 async def capabilities(cluster: Cluster) -> Capabilities:
     """Does this broker know transactions and idempotent producers? (The embedded one does not.)
 
@@ -196,11 +216,11 @@ async def capabilities(cluster: Cluster) -> Capabilities:
 
     Errors: Unreachable.
     """
-    async with cluster.admin():
-        pass  # an unreachable broker is an error of its own, not a missing capability
+    await reach(cluster)  # an unreachable broker is an error of its own, not a missing capability
     producer = cluster.new_producer(idempotent=True)
     try:
-        await cluster.start(producer)
+        with _unheard():
+            await cluster.start(producer)
     except KafkaError as error:  # Tansu answers UnknownError, brokers without the request UnsupportedVersionError
         return Capabilities(transactions=False, reason=type(error).__name__)
     except Unreachable as error:
