@@ -34,7 +34,7 @@ test: $(STAMP) ## every test this machine can run; skipped ones are listed with 
 	@$(BIN)/python -m pytest $(TEST_ARGS)
 
 test-full: $(STAMP) ## the same with the long tests; ONLINE_RETAIL=PATH adds the whole till export
-	@STAMMGAST_TEST_FULL=1 STAMMGAST_ONLINE_RETAIL="$(abspath $(ONLINE_RETAIL))" $(BIN)/python -m pytest $(TEST_ARGS)
+	@STAMMGAST_TEST_FULL=1 STAMMGAST_PROPERTIES=deep STAMMGAST_ONLINE_RETAIL="$(abspath $(ONLINE_RETAIL))" $(BIN)/python -m pytest $(TEST_ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -17,8 +17,6 @@ from tests.properties.naive_refunds import Returned
 from tests.properties.plans import DAY, Bring, Ladder, Limit, Plan, Step, add_months, in_force, midnight, window
 
 HORIZON = timedelta(days=400)
-# Whether what a referrer gets counts where tiers are reached by points, as everything else that is earned does.
-AWARDS_LIFT_TIERS = False
 TIMER = "urn:stammgast:timer"
 FactDict = dict[str, Any]
 
@@ -464,8 +462,8 @@ class Model:
         """Count the fact towards the tiers."""
         if plan.ladder is None:
             return
-        lifts = AWARDS_LIFT_TIERS or kind_of(fact) != "referral_award"
-        amounts = {"points": sum(move.points for move in verdict.moves) if lifts else 0}
+        # A bonus for a referral, on either side, is no step towards a tier (docs/points.md).
+        amounts = {"points": sum(move.points for move in verdict.moves if not move.rule.startswith("refer:"))}
         if kind_of(fact) == "purchase":
             amounts |= {"orders": 1, "spend": fact["data"]["total_minor"]}
         if kind_of(fact) == "visit":
