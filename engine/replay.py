@@ -14,7 +14,7 @@ import time
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing.context import SpawnProcess
@@ -299,7 +299,7 @@ def _whole(db: Path, options: dict[str, object]) -> Iterator[tuple[Path, dict[st
             f"{db}: cannot be written ({error.strerror or error}): name another file with --db."
         ) from error
     finally:
-        if beside.parent.is_dir():
+        with suppress(OSError):  # no folder, or no right in it: then nothing of ours is there either
             beside.unlink(missing_ok=True)
             log.unlink(missing_ok=True)
 

@@ -393,8 +393,8 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("no space left", "could not write all bytes", "failed to write", "disk full"),
         (
-            "The disk that holds {path} is full: nothing of the last batch was kept. Make room and start again; it goes on "
-            "where it stood."
+            "The disk that holds {path} is full: nothing of the last batch was kept. Make room and start again; nothing "
+            "is lost."
         ),
     ),
     (
