@@ -2,19 +2,38 @@
 -- nothing in it was applied before (`Warehouse.apply` sees to it).;
 
 -- statement: parse
+-- What is no fact (only the engine may write to `facts`, and somebody did) is a row too, named as its quarantined decision is, and no more.
 create or replace temp table parsed_facts as
-with fresh as (
-    select i.partition, i."offset" as position,
-        from_json(
+with fresh as materialized (
+    select i.partition, i."offset" as position, i.timestamp_ms,
+        try(from_json(
             decode(i.value),
             '{"source":"VARCHAR","id":"VARCHAR","type":"VARCHAR","subject":"VARCHAR","time":"VARCHAR","recordedat":"VARCHAR","data":"JSON"}'
-        ) as fact
+        )) as fact
     from incoming_facts as i
+),
+
+timed as (
+    select *, try_cast(fact.time as timestamptz) as occurred_at, try_cast(fact.recordedat as timestamptz) as recorded_at
+    from fresh
+),
+
+judged as (
+    select *,
+        fact.source is not null and fact.id is not null and fact.type is not null
+            and occurred_at is not null and recorded_at is not null as is_fact
+    from timed
 )
 
-select partition, position, fact.source as source, fact.id as fact_id, fact.type as type, fact.subject as member_id,
-    cast(fact.time as timestamptz) as occurred_at, cast(fact.recordedat as timestamptz) as recorded_at, fact.data as data
-from fresh;
+select partition, position,
+    if(is_fact, fact.source, 'urn:stammgast:unreadable') as source,
+    if(is_fact, fact.id, partition || ':' || position) as fact_id,
+    if(is_fact, fact.type, 'stammgast.unreadable') as type,
+    if(is_fact, fact.subject, null) as member_id,
+    if(is_fact, occurred_at, make_timestamptz(0)) as occurred_at,
+    if(is_fact, recorded_at, make_timestamptz(timestamp_ms * 1000)) as recorded_at,
+    if(is_fact, fact.data, null) as data
+from judged;
 
 -- statement: facts
 insert into staging.facts
@@ -35,10 +54,12 @@ from parsed_facts
 where type = 'stammgast.purchase.v1';
 
 -- statement: purchases
+-- One with a fact's head and no order was quarantined: it has no row here.
 insert into staging.purchases
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data.order_source, data.order_id,
     data.total_minor, data.currency, data.channel, data.store, data.paid_with_points_minor, data.paid_with_voucher_minor
-from parsed_purchases;
+from parsed_purchases
+where data.order_source is not null and data.order_id is not null and data.total_minor is not null and data.currency is not null;
 
 -- statement: purchase_lines
 insert into staging.purchase_lines
@@ -67,7 +88,8 @@ where type = 'stammgast.refund.v1';
 insert into staging.refunds
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data.order_source, data.order_id,
     data.amount_minor, data.total_minor, data.currency, data.channel, data.store
-from parsed_refunds;
+from parsed_refunds
+where data.order_source is not null and data.order_id is not null and data.currency is not null;
 
 -- statement: refund_lines
 insert into staging.refund_lines
@@ -75,6 +97,7 @@ with numbered as (
     select partition, position, source, fact_id, data.order_source as order_source, data.order_id as order_id,
         unnest(data.lines) as line, generate_subscripts(data.lines, 1) as number
     from parsed_refunds
+    where data.order_source is not null and data.order_id is not null
 )
 
 select partition, position, source, fact_id, order_source, order_id, number, line.line, line.sku, line.quantity, line.amount_minor
@@ -136,5 +159,7 @@ with parsed as (
 )
 
 select partition, position, programme_data.hash, programme_data.programme, programme_data.version,
-    cast(programme_data.valid_from as timestamptz), programme_data.time_zone, programme_data.currency, programme_data.base_tier
-from parsed;
+    try_cast(programme_data.valid_from as timestamptz), programme_data.time_zone, programme_data.currency, programme_data.base_tier
+from parsed
+where programme_data.hash is not null and try_cast(programme_data.valid_from as timestamptz) is not null
+    and programme_data.time_zone is not null and programme_data.currency is not null;

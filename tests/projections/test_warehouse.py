@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 import subprocess
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 from engine.settings import No, UsageError
+from engine.stream.keeper import UNREADABLE, UNREADABLE_SOURCE
 from projections import sql
 from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, OutOfOrder, Record, Warehouse, explanation, set_aside
 from tests.projections import given
@@ -87,13 +89,13 @@ def test_batches_do_not_matter(tmp_path: Path) -> None:
 
 
 def test_a_failure_in_the_middle_leaves_no_rows_and_no_position() -> None:
-    """Rows and positions are one transaction; a fact that is no fact takes its whole batch back."""
+    """Rows and positions are one transaction; a decision that is none takes its whole batch back."""
     facts, decisions = given.records(STORY)
     broken = Record(0, 5, 0, b'{"id": "without the rest"}')
     with given.warehouse(STORY[:2]) as warehouse:
         before = everything(warehouse)
         with pytest.raises(duckdb.Error):
-            warehouse.apply([*facts[3:5], broken], decisions[3:])
+            warehouse.apply(facts[3:], [*decisions[3:5], broken])
 
         assert before == everything(warehouse)
         assert (warehouse.positions(FACTS), warehouse.positions(DECISIONS)) == ({0: 2}, {0: 2})
@@ -130,13 +132,48 @@ def test_a_transaction_is_committed_when_it_is_large_enough(tmp_path: Path) -> N
         assert (found.positions(FACTS), found.positions(DECISIONS)) == ({0: 1}, {0: 1})
 
 
+def test_what_somebody_else_wrote_to_facts_stops_nothing() -> None:
+    """Noise is a row that is named like its quarantined decision; a head without its order has no row among the purchases."""
+    head = {"id": "x", "source": "s", "subject": None, "time": "2026-03-01T10:00:00.000000Z"}
+    stamped = head | {"recordedat": head["time"], "bodyhash": "0"}
+    kinds = ("purchase", "refund", "visit", "review", "referral", "activity", "joined", "programme", "tick")
+    contents: tuple[object, ...] = (
+        {},
+        [1],
+        "x",
+        None,
+        {"total_minor": "x", "lines": "no", "rating": "x", "valid_from": "x"},
+    )
+    heads = [
+        json.dumps(stamped | {"type": f"stammgast.{kind}.v1", "data": data}).encode()
+        for kind in kinds
+        for data in contents
+    ]
+    noise = [b"\xff", b"", b"no json", b"[]", b"null", b'{"id": "without the rest"}', json.dumps(head).encode()]
+    with Warehouse.open(":memory:", log_id="test") as warehouse:
+        warehouse.apply([Record(3, offset, 1_000, value) for offset, value in enumerate([*noise, *heads])])
+        facts = given.rows(warehouse, "select source, fact_id, type, member_id from facts order by position")
+        orders = given.rows(warehouse, "from purchases union all by name from refunds")
+
+        assert warehouse.broken_invariants() == []
+    assert len(facts) == len(noise) + len(heads)
+    assert orders == []
+    for offset, row in enumerate(facts[: len(noise)]):
+        assert row == {
+            "source": UNREADABLE_SOURCE,
+            "fact_id": f"3:{offset}",
+            "type": UNREADABLE,
+            "member_id": None,
+        }
+
+
 def test_a_failure_takes_the_whole_transaction_back() -> None:
     """Rows and positions of earlier batches go with it, and the same batches can be applied again."""
     facts, decisions = given.records(STORY)
     with Warehouse.open(":memory:", log_id="test", commit_records=1_000) as warehouse:
         warehouse.apply(facts[:3], decisions[:3])
         with pytest.raises(duckdb.Error):
-            warehouse.apply([Record(0, 5, 0, b"{}")])
+            warehouse.apply(facts[3:], [Record(0, 5, 0, b"{}")])
         assert (given.rows(warehouse, "from facts"), warehouse.positions(FACTS)) == ([], {})
         warehouse.apply(facts, decisions)
         assert warehouse.positions(FACTS) == {0: 6}
