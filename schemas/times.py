@@ -9,7 +9,6 @@ MICROSECOND = timedelta(microseconds=1)
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
 MILLISECOND_US = 1_000
-TEXT_WIDTH = 27
 
 
 def from_datetime(moment: datetime) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from engine.ledger.earning import earn
-from engine.ledger.member import Member, day_text
+from engine.ledger.member import Member
+from engine.ledger.tiers import count_progress
 from rules.book import Programme
-from rules.local_time import local_day
 from schemas.decisions import Decision
 from schemas.envelope import Fact
 
@@ -20,13 +20,8 @@ def decide_earning(member: Member, fact: Fact, programme: Programme | None, deci
     earned = earn(member, fact, programme)
     earned.into(decision)
     if programme.tiers is not None and programme.tiers.by == "points":
-        _progress(fact, programme, sum(entry.points for entry in earned.entries), decision)
+        count_progress(fact, programme, sum(entry.points for entry in earned.entries), decision)
     return []
-
-
-def _progress(fact: Fact, programme: Programme, amount: int, decision: Decision) -> None:
-    if amount:
-        decision.progress = [(day_text(local_day(fact.time_us, programme.time_zone)), amount)]
 
 
 def decide_visit(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
@@ -38,7 +33,7 @@ def decide_visit(member: Member, fact: Fact, programme: Programme | None, decisi
         return []
     decide_earning(member, fact, programme, decision)
     if programme is not None and programme.tiers is not None and programme.tiers.by == "visits":
-        _progress(fact, programme, 1, decision)
+        count_progress(fact, programme, 1, decision)
     return []
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from engine.ledger.earning import earn
-from engine.ledger.member import Member, day_text, order_ref
+from engine.ledger.member import Member, order_ref
 from engine.ledger.referrals import award_first_purchase
+from engine.ledger.tiers import count_progress
 from rules.book import Programme
-from rules.local_time import local_day
 from schemas import facts
 from schemas.decisions import Decision, Note
 from schemas.envelope import Fact
@@ -33,8 +33,7 @@ def decide_purchase(member: Member, fact: Fact, programme: Programme | None, dec
     earned.into(decision)
     if programme.tiers is not None:
         amount = _progress(programme.tiers.by, data, sum([entry.points for entry in earned.entries]))
-        if amount:
-            decision.progress = [(day_text(local_day(fact.time_us, programme.time_zone)), amount)]
+        count_progress(fact, programme, amount, decision)
     return award_first_purchase(member, fact, programme, decision)
 
 

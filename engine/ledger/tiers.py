@@ -21,11 +21,12 @@ from datetime import date
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from engine.ledger.member import Member, day_number
+from engine.ledger.member import Member, day_number, day_text
 from rules.book import Level, Programme, TierPlan
 from rules.local_time import day_date, local_day
 from rules.local_time import midnight_us as _midnight
-from schemas.decisions import TierChange
+from schemas.decisions import Decision, TierChange
+from schemas.envelope import Fact
 from schemas.times import to_text
 
 
@@ -74,6 +75,12 @@ def _change(member: Member, tier: str, until_us: int | None, now_us: int, source
 
 
 Progress = Sequence[tuple[str, int]]
+
+
+def count_progress(fact: Fact, programme: Programme, amount: int, decision: Decision) -> None:
+    """Put ``amount`` towards tiers on the fact's local day into a decision that has none yet; nothing for 0."""
+    if amount:
+        decision.progress = [(day_text(local_day(fact.time_us, programme.time_zone)), amount)]
 
 
 def standing_at(
