@@ -51,6 +51,8 @@ class Topic:
             "retention.bytes": str(FOR_EVER),
             # The stamp is recorded_at, chosen by the writer; LogAppendTime would overwrite it.
             "message.timestamp.type": "CreateTime",
+            # A copy that lags must never become the leader: what it lacks was acknowledged and would be gone.
+            "unclean.leader.election.enable": "false",
             "max.message.bytes": str(self.max_message_bytes),
         }
 
@@ -341,7 +343,12 @@ async def _check_logs(admin: Any, layout: Layout) -> None:
 
 def refuse_unsafe(name: str, settings: Mapping[str, str]) -> None:
     """Errors: LogUnsafe when a log with these settings would lose records."""
-    wanted = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+    wanted = {
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "retention.bytes": "-1",
+        "unclean.leader.election.enable": "false",
+    }
     for setting, value in wanted.items():
         if settings.get(setting, value) != value:
             raise LogUnsafe(

@@ -70,6 +70,8 @@ def test_settings_that_lose_records_are_named() -> None:
         topics.refuse_unsafe("facts", {"cleanup.policy": "compact"})
     with pytest.raises(topics.LogUnsafe, match=r"retention\.ms=604800000"):
         topics.refuse_unsafe("facts", {"retention.ms": "604800000"})
+    with pytest.raises(topics.LogUnsafe, match=r"add-config unclean\.leader\.election\.enable=false"):
+        topics.refuse_unsafe("facts", {"unclean.leader.election.enable": "true"})
 
 
 def test_three_copies_need_two_to_agree() -> None:

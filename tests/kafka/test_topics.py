@@ -45,6 +45,7 @@ async def test_the_logs_are_kept_for_ever(any_cluster: Cluster, layout: Layout) 
         assert settings["retention.ms"] == settings["retention.bytes"] == "-1"
         assert settings["cleanup.policy"] == "delete"
         assert settings["message.timestamp.type"] == "CreateTime"
+        assert settings["unclean.leader.election.enable"] == "false"
     assert (await settings_of(any_cluster, layout.name(topics.REJECTS)))["retention.ms"] == str(7 * topics.DAY_MS)
 
 
