@@ -22,6 +22,7 @@ import structlog
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
 from engine.ledger.partition import FoldFailed, UnknownProgramme
+from engine.stream.chain import CHAIN_HEADER, GENESIS, link
 from engine.stream.clients import BATCH_BYTES, KafkaTrouble
 from engine.stream.outbox import Outbox, reject_headers
 from engine.stream.parts import records_of
@@ -203,6 +204,7 @@ class Keeper:
         self._filled = asyncio.Event()
         self._delivered = NOTHING_FOLLOWS
         self._skip_parts = 0
+        self._link = GENESIS
         self._resting = False
         self._held = False
         self._free = asyncio.Event()
@@ -318,7 +320,7 @@ class Keeper:
             await self._producer.start()
         found = await tools.recover(self.partition, self.ledger)
         self.next_offset, self._skip_parts = found.next_offset, found.parts_written
-        self.last_tick_us = found.last_tick_us
+        self.last_tick_us, self._link = found.last_tick_us, found.link
         self.state = "open"
         log.info(
             "keeper open",
@@ -453,7 +455,8 @@ class Keeper:
                 # A writer without transactions died between two parts; the first ones stand in the log, the same bytes.
                 values, self._skip_parts = values[self._skip_parts :], 0
             for value in values:
-                turn.outbox.add(self._log_place, record.key, value, record.timestamp)
+                self._link = link(self._link, value)
+                turn.outbox.add(self._log_place, record.key, value, record.timestamp, [(CHAIN_HEADER, self._link)])
             turn.decisions.extend(decisions)
         turn.decided.clear()
 

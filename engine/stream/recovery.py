@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from engine.stream.chain import GENESIS, link_of
 from engine.stream.clients import KafkaTrouble
 from engine.stream.parts import joined
 from schemas.decisions import Decision, parse_decision
@@ -42,12 +43,14 @@ class Recovered:
         parts_written: parts of the next fact's decision that stand in the log already. Only a writer without
             transactions can leave such a torso; its missing parts are written, not the whole again.
         last_tick_us: time of the newest tick that was decided.
+        link: of the last decision's record; the next one goes on from it.
     """
 
     next_offset: int = 0
     facts: int = 0
     parts_written: int = 0
     last_tick_us: int = 0
+    link: bytes = GENESIS
 
 
 def readable(value: bytes | None) -> Fact | None:
@@ -76,6 +79,7 @@ async def recover(ledger: Recallable, decisions: Batches, facts: Batches, where:
             for record in records:
                 decision = parse_decision(record.value)
                 parts.append(decision)
+                found.link = link_of(record.headers) or found.link
                 if decision.last:
                     _fold(ledger, await cursor.fact_of(decision), parts, found)
                     parts = []

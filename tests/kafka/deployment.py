@@ -26,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.broker import free_port
 from engine.ledger.partition import Partition
+from engine.stream.chain import GENESIS, link, link_of
 from engine.stream.clients import Cluster, partition_for, read_partition, send_values
 from engine.stream.programmes import load_published
 from schemas.decisions import Decision, encode_decision, parse_decision
@@ -267,6 +268,7 @@ class Deployment:
             actual = [(record.key, record.timestamp, record.value) for record in log]
             assert [value for *_, value in actual] == [value for *_, value in expected]
             assert actual == expected
+            _assert_chained(log)
             found += [parse_decision(value) for *_, value in actual]
         return found
 
@@ -288,6 +290,14 @@ def recomputed(ledger: Partition, facts: Sequence[ConsumerRecord]) -> Iterable[t
     for record in facts:
         for decision in ledger.answer(parse_fact(record.value), record.offset).decisions:
             yield record.key, record.timestamp, encode_decision(decision)
+
+
+def _assert_chained(log: Sequence[ConsumerRecord]) -> None:
+    """Every record carries the link that follows from the one before."""
+    previous = GENESIS
+    for record in log:
+        previous = link(previous, record.value)
+        assert link_of(record.headers) == previous, f"the chain breaks at {record.partition}/{record.offset}"
 
 
 def normal_form(one: Event) -> Fact:
