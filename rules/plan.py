@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
+from rules.language import ProgrammeFile
 from rules.local_time import local_day, window_label
+from schemas.envelope import Fact
 from schemas.money import Rounding
-
-if TYPE_CHECKING:
-    from rules.language import ProgrammeFile
-    from schemas.envelope import Fact
 
 # The total order of rules begins with the phase; "limit" clips what the others gave and comes last.
 PHASES = ("base", "bonus", "multiply", "limit")
@@ -87,7 +85,7 @@ class Multiply:
     only: frozenset[str] | None = None
 
 
-Lines = Callable[[MemberView, "Fact", "Programme"], tuple[int, ...]]
+Lines = Callable[[MemberView, Fact, "Programme"], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)

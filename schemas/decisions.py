@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from pydantic import TypeAdapter
 
+from schemas.decision_forms import DecisionForm, EntryForm, EntryKind, Outcome, TierChangeForm
+
 FORMAT = 1
-Outcome = Literal["decided", "duplicate", "forwarded", "rejected", "quarantined"]
-EntryKind = Literal["earn", "clawback"]
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class Decision:
     derived: Sequence[Derived] = ()
 
 
-_ADAPTER = TypeAdapter(Decision)
+_FORM = TypeAdapter(DecisionForm)
 
 
 def encode_decision(decision: Decision) -> bytes:
@@ -194,13 +194,70 @@ def parse_decision(value: bytes) -> Decision:
     """Return the decision of a ``points-log`` record.
 
     Raises:
-        ValueError: this is not a decision of a format this engine knows (orjson's and pydantic's errors are ValueErrors).
+        ValueError: this is not a decision of a format this engine knows (pydantic's errors are ValueErrors).
     """
-    record = orjson.loads(value)
-    for item in (*record.get("entries", ()), *record.get("tiers", ())):
-        for name in ("member_id", "source", "fact_id", "occurred_at"):
-            item.setdefault(name, record[name])
-    for change in record.get("tiers", ()):
-        change.setdefault("previous", None)
-        change.setdefault("until", None)
-    return _ADAPTER.validate_python(record)
+    record = _FORM.validate_json(value)
+    return Decision(
+        record["source"],
+        record["fact_id"],
+        record["type"],
+        record["member_id"],
+        record["outcome"],
+        record["reason"],
+        record["programme"],
+        record["occurred_at"],
+        record["offset"],
+        record["format"],
+        record["part"],
+        record["last"],
+        [_parsed_entry(item, record) for item in record.get("entries", ())],
+        [_parsed_tier(item, record) for item in record.get("tiers", ())],
+        record.get("progress", ()),
+        record.get("counts", ()),
+        record.get("returned", ()),
+        [Note(note["code"], note["rule_id"], note["text"]) for note in record.get("notes", ())],
+        [
+            Derived(derived["source"], derived["id"], derived["type"], derived["subject"])
+            for derived in record.get("derived", ())
+        ],
+    )
+
+
+def _parsed_entry(item: EntryForm, decision: DecisionForm) -> Entry:
+    return Entry(
+        item["entry_id"],
+        _member_of(item, decision),
+        item["kind"],
+        item["points"],
+        item["rule_id"],
+        item["rule_version"],
+        item.get("source", decision["source"]),
+        item.get("fact_id", decision["fact_id"]),
+        item.get("occurred_at", decision["occurred_at"]),
+        item.get("caused_by"),
+        item.get("active_from"),
+        item.get("expires_at"),
+        item.get("order"),
+        item.get("lines", ()),
+        item.get("burns", ()),
+    )
+
+
+def _parsed_tier(item: TierChangeForm, decision: DecisionForm) -> TierChange:
+    return TierChange(
+        _member_of(item, decision),
+        item["tier"],
+        item.get("previous"),
+        item["since"],
+        item.get("until"),
+        item.get("source", decision["source"]),
+        item.get("fact_id", decision["fact_id"]),
+        item.get("occurred_at", decision["occurred_at"]),
+    )
+
+
+def _member_of(item: EntryForm | TierChangeForm, decision: DecisionForm) -> str:
+    member_id = item.get("member_id", decision["member_id"])
+    if member_id is None:
+        raise ValueError(f"the Decision on {decision['fact_id']} moves points or a tier of nobody")
+    return member_id

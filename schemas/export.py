@@ -8,11 +8,10 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from schemas.decisions import Decision
+from schemas.decision_forms import DecisionForm
 from schemas.facts import ENGINE_TYPES, FORMS
 from schemas.normalise import EVENT_MODELS
 
-INHERITED = ("member_id", "source", "fact_id", "occurred_at", "previous", "until")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -26,17 +25,8 @@ def schemas() -> dict[str, dict[str, Any]]:
         written = "written by the engine" if event_type in ENGINE_TYPES else "in normal form"
         title = f"data of {event_type} in the facts log, {written}"
         out[f"facts/{event_type}.json"] = _titled(TypeAdapter(form).json_schema(), title)
-    out["points-log/decision.json"] = _titled(_decision_schema(), "value of a points-log record")
+    out["points-log/decision.json"] = _titled(TypeAdapter(DecisionForm).json_schema(), "value of a points-log record")
     return out
-
-
-def _decision_schema() -> dict[str, Any]:
-    """Return the schema of a decision as it is written: an entry or tier change says only what its decision does not."""
-    schema = TypeAdapter(Decision).json_schema()
-    for name in ("Entry", "TierChange"):
-        definition = schema["$defs"][name]
-        definition["required"] = [field for field in definition["required"] if field not in INHERITED]
-    return schema
 
 
 def _titled(schema: dict[str, Any], title: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from schemas import facts
-from schemas.envelope import ENGINE_SOURCES, Envelope, Fact, body_hash
+from schemas.cloudevent import Envelope
+from schemas.envelope import ENGINE_SOURCES, Fact, body_hash
 from schemas.money import TooManyDecimals, half_up, minor_digits, to_minor
 from schemas.rejects import Rejected
 from schemas.times import SECOND_US, canonical, to_us

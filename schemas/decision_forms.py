@@ -1,0 +1,105 @@
+"""Decisions as a record of the points log holds them; what is null or empty there may be missing.
+
+An entry or a change of tier does not repeat what its decision says: member, source, fact and time.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict  # pydantic reads this one on Python 3.11
+
+Outcome = Literal["decided", "duplicate", "forwarded", "rejected", "quarantined"]
+EntryKind = Literal["earn", "clawback"]
+
+
+class EntryForm(TypedDict):
+    """One movement of points.
+
+    Attributes:
+        entry_id: deterministic; the id of an ``earn`` entry is also the id of the lot it makes.
+        points: credit positive, debit negative.
+        source, fact_id, occurred_at: what moved the points; missing where it is the decided fact.
+        caused_by: entry that this one follows from: a clawback names the earn it takes back.
+        order: ``<order_source>|<order_id>`` where an order moved them.
+        lines: [order line from 1, points] pairs, as allotted.
+        burns: [lot_id, points] pairs, positive: the lots a debit takes from.
+    """
+
+    entry_id: str
+    kind: EntryKind
+    points: int
+    rule_id: str
+    rule_version: int
+    member_id: NotRequired[str]
+    source: NotRequired[str]
+    fact_id: NotRequired[str]
+    occurred_at: NotRequired[str]
+    caused_by: NotRequired[str]
+    active_from: NotRequired[str]
+    expires_at: NotRequired[str]
+    order: NotRequired[str]
+    lines: NotRequired[list[tuple[int, int]]]
+    burns: NotRequired[list[tuple[str, int]]]
+
+
+class TierChangeForm(TypedDict):
+    """A member's tier, or the moment until which it holds, is now this."""
+
+    tier: str
+    since: str
+    previous: NotRequired[str]
+    until: NotRequired[str]
+    member_id: NotRequired[str]
+    source: NotRequired[str]
+    fact_id: NotRequired[str]
+    occurred_at: NotRequired[str]
+
+
+class NoteForm(TypedDict):
+    """One reason in words: why points are fewer than a reader would expect, or none."""
+
+    code: str
+    rule_id: str | None
+    text: str
+
+
+class DerivedForm(TypedDict):
+    """A fact that follows from this decision and was written to another subject's partition with it."""
+
+    source: str
+    id: str
+    type: str
+    subject: str
+
+
+class DecisionForm(TypedDict):
+    """The answer to one fact; a long answer to a tick comes in parts.
+
+    Attributes:
+        offset: of the fact in its partition; with ``part`` and ``last`` it says how far rewards has come.
+        programme: hash of the version it was decided under, if any.
+        progress: [local day of the purchase it belongs to, amount] pairs towards tiers: ``["2026-03-01", 1250]``.
+        counts: [cap key, points, times] triples used up.
+        returned: [order line from 1, quantity in thousandths, minor units] triples that a refund took back.
+    """
+
+    format: int
+    source: str
+    fact_id: str
+    type: str
+    member_id: str | None
+    outcome: Outcome
+    reason: str | None
+    programme: str | None
+    occurred_at: str
+    offset: int
+    part: int
+    last: bool
+    entries: NotRequired[list[EntryForm]]
+    tiers: NotRequired[list[TierChangeForm]]
+    progress: NotRequired[list[tuple[str, int]]]
+    counts: NotRequired[list[tuple[str, int, int]]]
+    returned: NotRequired[list[tuple[int, int, int]]]
+    notes: NotRequired[list[NoteForm]]
+    derived: NotRequired[list[DerivedForm]]
