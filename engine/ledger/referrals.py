@@ -52,6 +52,8 @@ def award_first_purchase(member: Member, fact: Fact, programme: Programme, decis
         return []
     if fact.data["total_minor"] < plan.at_least_minor:
         return []
+    if fact.time_us < referral.at_us:  # it came late: an order from before the referral was not brought by it
+        return []
     if plan.within_us is not None and fact.time_us > referral.at_us + plan.within_us:
         return []
     return _award(member, fact, programme, referral.referrer, decision)

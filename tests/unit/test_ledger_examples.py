@@ -285,6 +285,16 @@ def test_a_first_purchase_pays_both_sides_of_a_referral() -> None:
     assert points(stage.buy("2026-03-05T10:00:00Z", ("mug", "10.00"), member="ben")) == [("spend", 10)]
 
 
+def test_an_order_from_before_the_referral_that_comes_late_pays_no_side_of_it() -> None:
+    """The first order after the referral pays: by the times of both, whatever arrived first."""
+    stage = Stage(programme(SPEND + REFER))
+    stage.say(facts.REFERRAL, "ben", "2026-03-02T10:00:00Z", {"referrer": "anna"})
+
+    assert points(stage.buy("2026-03-01T10:00:00Z", ("mug", "10.00"), member="ben")) == [("spend", 10)]
+    paid = stage.buy("2026-03-03T10:00:00Z", ("mug", "10.00"), member="ben")
+    assert points(paid) == [("spend", 10), ("refer:referred", 50)]
+
+
 def test_the_referrers_cap_clips_the_second_award() -> None:
     """At most one a year: the second is decided, and says why it is nothing."""
     stage = Stage(programme(SPEND + REFER))
