@@ -125,6 +125,37 @@ def _quieten_libraries(log_level: str) -> None:
         logging.getLogger(name).setLevel(level)
 
 
+class Tally:
+    """Decisions, counted while they are at hand: a turn keeps these numbers, not the decisions.
+
+    Attributes:
+        outcomes: decisions by outcome; one in parts counts once, with its last part.
+        entries, points: entries, and points as magnitudes, by (kind, rule).
+        moved: the sum of all points with their sign.
+        rejects: records for `rejects`, by reason.
+    """
+
+    __slots__ = ("entries", "moved", "outcomes", "points", "rejects")
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.entries: Counter[tuple[str, str]] = Counter()
+        self.points: Counter[tuple[str, str]] = Counter()
+        self.moved = 0
+        self.rejects: Counter[str] = Counter()
+
+    def take(self, decisions: Iterable[Decision]) -> None:
+        """Count the decisions on one fact."""
+        for decision in decisions:
+            if decision.last:
+                self.outcomes[decision.outcome] += 1
+            for entry in decision.entries:
+                of = entry.kind, entry.rule_id
+                self.entries[of] += 1
+                self.points[of] += abs(entry.points)
+                self.moved += entry.points
+
+
 class Metrics:
     """Every metric in one place, on a registry of its own. Labels come from bounded sets and never name a member."""
 
@@ -181,22 +212,15 @@ class Metrics:
         for fact_type, number in by_type.items():
             self.facts.labels(fact_type).inc(number)
 
-    def count_decisions(self, decisions: Iterable[Decision]) -> None:
-        """Count a batch of decisions with their entries; one in parts counts once, with its last part."""
-        outcomes: Counter[str] = Counter()
-        entries: Counter[tuple[str, str]] = Counter()
-        points: Counter[tuple[str, str]] = Counter()
-        for decision in decisions:
-            if decision.last:
-                outcomes[decision.outcome] += 1
-            for entry in decision.entries:
-                entries[entry.kind, entry.rule_id] += 1
-                points[entry.kind, entry.rule_id] += abs(entry.points)
-        for outcome, number in outcomes.items():
+    def count_decisions(self, tally: Tally) -> None:
+        """Count what was decided and committed, rejects included."""
+        for outcome, number in tally.outcomes.items():
             self.decisions.labels(outcome).inc(number)
-        for labels, number in entries.items():
+        for labels, number in tally.entries.items():
             self.entries.labels(*labels).inc(number)
-            self.points.labels(*labels).inc(points[labels])
+            self.points.labels(*labels).inc(tally.points[labels])
+        for reason, number in tally.rejects.items():
+            self.rejects.labels(reason).inc(number)
 
     def count_reject(self, reason: str) -> None:
         """Count one record put into rejects."""

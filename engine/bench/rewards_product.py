@@ -7,7 +7,6 @@ that a running worker would not do. Its intake agent finds nothing to do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
 from engine.bench.figures import Run
 from engine.bench.jobs import Job, Tell
@@ -15,8 +14,7 @@ from engine.bench.stopwatch import Stopwatch
 from engine.stream.app import Worker, WorkerSettings
 from engine.stream.clients import Cluster
 from engine.stream.topics import Layout
-from engine.telemetry import Health, Metrics
-from schemas.decisions import Decision
+from engine.telemetry import Health, Metrics, Tally
 
 
 class _Timed(Metrics):
@@ -36,12 +34,11 @@ class _Timed(Metrics):
             self._watch.start()
         super().set_oldest_undecided(partition, recorded_ms)
 
-    def count_decisions(self, decisions: Iterable[Decision]) -> None:
+    def count_decisions(self, tally: Tally) -> None:
         """A turn is committed: with the last one the clock stops."""
-        decisions = list(decisions)
-        super().count_decisions(decisions)
-        self.decided += len(decisions)
-        self.points_moved += sum(entry.points for decision in decisions for entry in decision.entries)
+        super().count_decisions(tally)
+        self.decided += tally.outcomes.total()
+        self.points_moved += tally.moved
         if self.decided >= self._expected:
             self._watch.stop()
             self.done.set()

@@ -24,6 +24,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("stream/outbox.py", "add"): "append to batches",
     ("engine/telemetry.py", ""): "telemetry",
     ("stream/keeper.py", ""): "keeper",
+    ("stream/turn.py", ""): "keeper",
     ("stream/intake.py", ""): "intake",
     ("stream/batches.py", ""): "Faust and fetching",
 }

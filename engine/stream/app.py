@@ -26,14 +26,14 @@ from faust.types import TP
 from engine.broker import MEMORY_ONLY
 from engine.ledger.partition import Partition
 from engine.stream import batches
-from engine.stream.clients import Cluster, KafkaTrouble, capabilities, partition_for, read_partition
+from engine.stream.clients import Cluster, KafkaTrouble, capabilities, partition_for
 from engine.stream.clock import Clock, ClockMode
 from engine.stream.intake import Intake, Pump, intake_agent, rules_of
-from engine.stream.keeper import Ledger, Tools
 from engine.stream.programmes import load_published, publish_new
-from engine.stream.recovery import Recovered, recover
+from engine.stream.recovery import KafkaLogs
 from engine.stream.rewards import Keepers, rewards_agent
-from engine.stream.topics import FACTS, POINTS_LOG, Inbound, Layout, default_inbound, ensure
+from engine.stream.tools import Logs, Tools
+from engine.stream.topics import FACTS, Inbound, Layout, default_inbound, ensure
 from engine.stream.watch import Gauge, Watch
 from engine.telemetry import Health, Metrics, raised_at
 from engine.tuning import expect_a_large_calm_heap
@@ -213,7 +213,7 @@ class Worker:
             app=settings.group,
             layout=settings.layout,
             new_producer=lambda name: settings.cluster.new_producer(transactional_id=name),
-            recover=self._recover,
+            logs=self._logs,
             new_ledger=lambda partition: Partition(partition, self._versions),
             reload_programmes=self._reload_programmes,
             partition_of=lambda key: partition_for(key, partitions),
@@ -225,11 +225,8 @@ class Worker:
             transactional=self._transactional,
         )
 
-    async def _recover(self, partition: int, ledger: Ledger) -> Recovered:
-        cluster, layout = self._settings.cluster, self._settings.layout
-        decisions = read_partition(cluster, layout.name(POINTS_LOG), partition)
-        facts = read_partition(cluster, self._facts, partition)
-        return await recover(ledger, decisions, facts, f"{self._facts}/{partition}")
+    def _logs(self, partition: int) -> Logs:
+        return KafkaLogs(self._settings.cluster, self._settings.layout, partition)
 
     # ------------------------------------------------------------------------------------------- called by the consumer
 

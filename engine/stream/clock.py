@@ -17,6 +17,7 @@ import structlog
 from engine.ledger.engine_facts import midnight_before, tick_fact
 from engine.stream.clients import Outgoing, send_values
 from engine.stream.keeper import Keeper
+from engine.stream.tools import loop_time
 from rules.book import Programme
 from schemas.envelope import encode_fact
 from schemas.times import DAY_US, MILLISECOND_US, to_text
@@ -51,6 +52,7 @@ class Clock:
         programme_at: the version in force at a moment, None when there is none: then the day is UTC's.
         quiet: nothing is coming in at the moment.
         now_us: the wall clock.
+        seconds: the clock by which keepers say since when they are idle.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Clock:
         programme_at: Callable[[int], Programme | None],
         quiet: Callable[[float], bool],
         now_us: Callable[[], int] | None = None,
+        seconds: Callable[[], float] = loop_time,
     ) -> None:
         self._mode = mode
         self._facts_topic = facts_topic
@@ -69,6 +72,7 @@ class Clock:
         self._keepers = keepers
         self._programme_at = programme_at
         self._quiet = quiet
+        self._seconds = seconds
         self._now_us = now_us or (lambda: time.time_ns() // 1_000)
         self._ticked: dict[int, int] = {}
 
@@ -104,7 +108,7 @@ class Clock:
         due_us, midnight_us = keeper.ledger.next_due_us, self._midnight(newest_us)
         if due_us is None or due_us > midnight_us or midnight_us <= settled_us:
             return None
-        quiet = time.monotonic() - keeper.idle_since >= QUIET_SECONDS and self._quiet(QUIET_SECONDS)
+        quiet = self._seconds() - keeper.idle_since >= QUIET_SECONDS and self._quiet(QUIET_SECONDS)
         return midnight_us if quiet else None
 
     def _midnight(self, time_us: int) -> int:

@@ -21,6 +21,7 @@ import structlog
 from engine.stream.batches import records_of
 from engine.stream.clients import RECORD_BYTES, acknowledged, partition_for
 from engine.stream.outbox import Outbox, reject_headers
+from engine.stream.tools import loop_time
 from engine.stream.topics import FACTS, REJECTS, Inbound, Layout
 from schemas.envelope import Fact, encode_fact
 from schemas.normalise import MAX_CLOCK_SKEW_US, MAX_EVENT_BYTES, Policy, normalise
@@ -126,18 +127,24 @@ class Pump:
     waiting for the brokers overlaps.
     """
 
-    def __init__(self, died: Callable[[BaseException], None], sent: Callable[[Taken, float], None]) -> None:
+    def __init__(
+        self,
+        died: Callable[[BaseException], None],
+        sent: Callable[[Taken, float], None],
+        seconds: Callable[[], float] = loop_time,
+    ) -> None:
         """Args: died is told the error that ends the process; sent is told what the brokers hold, and the seconds it took."""
+        self._seconds = seconds
         self._died = died
         self._sent = sent
         self._places = asyncio.Semaphore(UNDER_WAY)
         self._waiting: set[asyncio.Task[None]] = set()
-        self._last_done = time.monotonic()
+        self._last_done = self._seconds()
 
     async def push(self, taken: Taken, acknowledge: Callable[[], None]) -> None:
         """Hand a consignment over; returns when the next may be taken. Errors: KafkaError, TimeoutError."""
         await self._places.acquire()
-        began = time.monotonic()
+        began = self._seconds()
         async with asyncio.timeout(SEND_SECONDS):
             futures = await taken.outbox.hand_over()
         task = asyncio.create_task(self._settle(futures, taken, acknowledge, began))
@@ -148,9 +155,9 @@ class Pump:
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await acknowledged(futures)
-            self._sent(taken, time.monotonic() - began)
+            self._sent(taken, self._seconds() - began)
             acknowledge()
-            self._last_done = time.monotonic()
+            self._last_done = self._seconds()
         except Exception as error:  # noqa: BLE001  facts may be missing: nothing after them may be acknowledged
             self._died(error)
         finally:
@@ -158,7 +165,7 @@ class Pump:
 
     def quiet(self, seconds: float) -> bool:
         """Is nothing on its way, and was nothing for so long?"""
-        return not self._waiting and time.monotonic() - self._last_done >= seconds
+        return not self._waiting and self._seconds() - self._last_done >= seconds
 
     async def drain(self, seconds: float) -> bool:
         """Wait until the brokers have all that was handed over; False when time ran out."""

@@ -6,31 +6,23 @@ The points log holds outcomes and the facts log what they answer, so neither is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from engine.stream.chain import GENESIS, link_of
-from engine.stream.clients import KafkaTrouble
+from engine.stream.clients import Cluster, KafkaTrouble, read_partition
 from engine.stream.parts import joined
+from engine.stream.tools import Batches, Ledger, Logs
+from engine.stream.topics import FACTS, POINTS_LOG, Layout
 from schemas.decisions import Decision, parse_decision
 from schemas.envelope import Fact, parse_fact
 from schemas.facts import TICK
 
-Batches = AsyncGenerator[Sequence[Any], None]
-
 
 class LogsDisagree(KafkaTrouble):
     """The two logs of a partition do not belong together: one lost records that the other relies on."""
-
-
-class Recallable(Protocol):
-    """What recovery needs of the ledger's partition."""
-
-    def recall(self, fact: Fact, decision: Decision) -> None:
-        """Take a decision that stands in the log as given."""
-        ...
 
 
 @dataclass(slots=True)
@@ -38,6 +30,7 @@ class Recovered:
     """What recovery found.
 
     Attributes:
+        ledger: the state that the decisions so far made.
         next_offset: of the first fact without a (complete) decision.
         facts: how many decisions were folded.
         parts_written: parts of the next fact's decision that stand in the log already. Only a writer without
@@ -46,6 +39,7 @@ class Recovered:
         link: of the last decision's record; the next one goes on from it.
     """
 
+    ledger: Ledger
     next_offset: int = 0
     facts: int = 0
     parts_written: int = 0
@@ -61,19 +55,18 @@ def readable(value: bytes | None) -> Fact | None:
         return None
 
 
-async def recover(ledger: Recallable, decisions: Batches, facts: Batches, where: str) -> Recovered:
-    """Fold every decided fact of a partition into `ledger`; return the position.
+async def recover(new_ledger: Callable[[], Ledger], logs: Logs, where: str) -> Recovered:
+    """Fold every decided fact of a partition; return the state and the position.
 
     Args:
-        decisions, facts: fetched records of the same partition of `points-log` and `facts`, from the beginning; the
-            facts may go on after the last decision and are then left alone.
+        new_ledger: makes an empty one.
         where: names the partition in messages.
 
-    Errors: LogsDisagree when a decision's fact is not in the facts log.
+    Errors: LogsDisagree when a decision's fact is not in the facts log; UnknownProgramme; KafkaTrouble.
     """
-    found = Recovered()
+    found = Recovered(new_ledger())
     parts: list[Decision] = []
-    async with aclosing(decisions), aclosing(facts):
+    async with aclosing(logs.decisions(0)) as decisions, aclosing(logs.facts(0)) as facts:
         cursor = _Cursor(facts, where)
         async for records in decisions:
             for record in records:
@@ -81,16 +74,16 @@ async def recover(ledger: Recallable, decisions: Batches, facts: Batches, where:
                 parts.append(decision)
                 found.link = link_of(record.headers) or found.link
                 if decision.last:
-                    _fold(ledger, await cursor.fact_of(decision), parts, found)
+                    _fold(await cursor.fact_of(decision), parts, found)
                     parts = []
     found.parts_written = len(parts)
     return found
 
 
-def _fold(ledger: Recallable, value: bytes | None, parts: Sequence[Decision], found: Recovered) -> None:
+def _fold(value: bytes | None, parts: Sequence[Decision], found: Recovered) -> None:
     decision, fact = joined(parts), readable(value)
     if fact is not None:
-        ledger.recall(fact, decision)
+        found.ledger.recall(fact, decision)
         if fact.type == TICK:
             found.last_tick_us = max(found.last_tick_us, fact.time_us)
     found.next_offset, found.facts = decision.offset + 1, found.facts + 1
@@ -125,3 +118,21 @@ class _Cursor:
             f"{self._where}: points-log decides the fact at offset {offset}, but the facts log does not hold it. The "
             "two logs do not belong together, or facts were deleted: restore them before this worker may start"
         )
+
+
+class KafkaLogs:
+    """The logs of a partition on Kafka."""
+
+    def __init__(self, cluster: Cluster, layout: Layout, partition: int) -> None:
+        self._cluster, self._layout, self._partition = cluster, layout, partition
+
+    def decisions(self, start: int) -> Batches:
+        """Records of `points-log` from this offset on."""
+        return self._read(POINTS_LOG, start)
+
+    def facts(self, start: int) -> Batches:
+        """Records of `facts` from this offset on."""
+        return self._read(FACTS, start)
+
+    def _read(self, topic: str, start: int) -> Batches:
+        return read_partition(self._cluster, self._layout.name(topic), self._partition, start)

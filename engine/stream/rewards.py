@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 
 from engine.stream.batches import read_after, records_of
-from engine.stream.keeper import Delivery, Keeper, Tools
+from engine.stream.keeper import Keeper
+from engine.stream.tools import Delivery, Tools
 
 #: Seconds a keeper gets before a rebalance to finish its turn; well inside the session timeout.
 REST_SECONDS = 5.0

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from faust.types import TP
 
 from engine import telemetry
 from engine.stream.batches import Standing
 from engine.stream.intake import Taken
-from engine.telemetry import Hearing, Metrics, Progress
-from schemas.decisions import Decision
+from engine.telemetry import Hearing, Metrics, Progress, Tally
 
 
 class Watch:
@@ -20,11 +19,9 @@ class Watch:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def decided(self, decisions: Sequence[Decision], rejects: Sequence[str], seconds: float) -> None:
+    def decided(self, tally: Tally, seconds: float) -> None:
         """A keeper's turn was committed."""
-        self._metrics.count_decisions(decisions)
-        for reason in rejects:
-            self._metrics.count_reject(reason)
+        self._metrics.count_decisions(tally)
         self._metrics.batch_seconds.labels("rewards").observe(seconds)
 
     def waiting(self, partition: int, records: int, oldest_ms: int | None) -> None:

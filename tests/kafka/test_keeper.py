@@ -16,7 +16,7 @@ import pytest
 from engine.ledger.partition import Partition
 from engine.stream.app import Flow, Worker, WorkerSettings
 from engine.stream.clients import Cluster, send_values
-from engine.stream.keeper import MissingProgramme
+from engine.stream.tools import MissingProgramme
 from engine.stream.topics import Layout, ensure
 from engine.telemetry import Health, Metrics
 from rules.book import load_directory

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from engine.settings import No, UsageError
-from engine.stream.keeper import UNREADABLE, UNREADABLE_SOURCE
+from engine.stream.turn import UNREADABLE, UNREADABLE_SOURCE
 from projections import sql
 from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, OutOfOrder, Record, Warehouse, explanation, set_aside
 from tests.projections import given

@@ -9,10 +9,11 @@ from typing import Any
 
 from aiokafka.errors import ProducerFenced
 
-from engine.stream.keeper import Keeper, Tools
-from engine.stream.recovery import Recovered, recover
+from engine.stream.keeper import Keeper
 from engine.stream.rewards import Keepers
+from engine.stream.tools import Tools
 from engine.stream.topics import Layout
+from engine.telemetry import Tally
 from schemas.decisions import Decision
 from schemas.envelope import Fact, encode_fact, make_fact
 from schemas.rejects import Rejected
@@ -203,14 +204,12 @@ class FakeWatch:
     """Keeps what it was told."""
 
     def __init__(self) -> None:
-        self.decisions: list[Decision] = []
-        self.rejects: list[str] = []
+        self.tallies: list[Tally] = []
         self.undecided: list[tuple[int, int | None]] = []
 
-    def decided(self, decisions: Sequence[Decision], rejects: Sequence[str], seconds: float) -> None:
+    def decided(self, tally: Tally, seconds: float) -> None:
         """Keep."""
-        self.decisions += decisions
-        self.rejects += rejects
+        self.tallies.append(tally)
 
     def waiting(self, partition: int, records: int, oldest_ms: int | None) -> None:
         """Keep."""
@@ -224,6 +223,21 @@ async def batches(records: Sequence[Record], size: int = 3) -> AsyncGenerator[Se
     """Records as a log reader yields them."""
     for start in range(0, len(records), size):
         yield records[start : start + size]
+
+
+class FakeLogs:
+    """Both logs of a partition, as lists."""
+
+    def __init__(self, facts: Sequence[Record], log: Sequence[Record], size: int = 3) -> None:
+        self._facts, self._log, self._size = facts, log, size
+
+    def decisions(self, start: int) -> AsyncGenerator[Sequence[Record], None]:
+        """Those from `start` on."""
+        return batches([record for record in self._log if record.offset >= start], self._size)
+
+    def facts(self, start: int) -> AsyncGenerator[Sequence[Record], None]:
+        """Those from `start` on."""
+        return batches([record for record in self._facts if record.offset >= start], self._size)
 
 
 class Bench:
@@ -244,7 +258,7 @@ class Bench:
             app="shop",
             layout=Layout(partitions=4),
             new_producer=self._producer,
-            recover=self._recover,
+            logs=lambda _partition: FakeLogs(self._facts, self._log),
             new_ledger=self._ledger,
             reload_programmes=self._reload,
             partition_of=lambda key: len(key) % 4,
@@ -263,9 +277,6 @@ class Bench:
     def _ledger(self, partition: int) -> FakeLedger:
         self.ledgers.append(FakeLedger())
         return self.ledgers[-1]
-
-    async def _recover(self, partition: int, ledger: Any) -> Recovered:
-        return await recover(ledger, batches(self._log), batches(self._facts), f"facts[{partition}]")
 
     async def _reload(self) -> None:
         self.reloads += 1

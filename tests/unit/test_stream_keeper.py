@@ -9,17 +9,18 @@ from dataclasses import replace
 import pytest
 
 from engine.ledger.partition import UnknownProgramme
-from engine.stream.keeper import QUEUE_HIGH, QUEUE_MOST, Delivery, Keeper, MissingProgramme
+from engine.stream.keeper import QUEUE_HIGH, QUEUE_MOST, Keeper
 from engine.stream.parts import joined, records_of
 from engine.stream.recovery import LogsDisagree, recover
 from engine.stream.rewards import Keepers
+from engine.stream.tools import Delivery, MissingProgramme
 from schemas.decisions import Decision, Note, encode_decision, parse_decision
 from schemas.envelope import Fact
 from tests.unit.stream_fakes import (
     Bench,
     FakeLedger,
+    FakeLogs,
     Record,
-    batches,
     decision_on,
     fact_of,
     fact_record,
@@ -348,7 +349,7 @@ async def test_recovery_refuses_logs_that_do_not_belong_together() -> None:
     log = [log_record(0, decision_on(fact_of("f7"), 7))]
 
     with pytest.raises(LogsDisagree, match="offset 7"):
-        await recover(FakeLedger(), batches(log), batches([fact_record(5), fact_record(9)]), "facts[0]")
+        await recover(FakeLedger, FakeLogs([fact_record(5), fact_record(9)], log), "facts[0]")
 
 
 async def test_recovery_walks_over_holes() -> None:
@@ -357,7 +358,8 @@ async def test_recovery_walks_over_holes() -> None:
     log = [log_record(3 * n, decision_on(fact_of(f"f{offset}"), offset)) for n, offset in enumerate(offsets)]
     ledger = FakeLedger()
 
-    found = await recover(ledger, batches(log, 2), batches([fact_record(offset) for offset in [*offsets, 1_011]]), "")
+    logs = FakeLogs([fact_record(offset) for offset in [*offsets, 1_011]], log)
+    found = await recover(lambda: ledger, logs, "")
 
     assert ledger.taken == [(f"f{offset}", offset) for offset in offsets]
     assert (found.next_offset, found.facts, found.parts_written) == (1_011, 5, 0)
@@ -378,7 +380,7 @@ def test_a_large_decision_goes_in_parts_and_comes_back_whole() -> None:
     assert encode_decision(joined(parts)) == encode_decision(decision)
 
 
-def test_a_keeper_is_not_open_before_it_recovered() -> None:
+async def test_a_keeper_is_not_open_before_it_recovered() -> None:
     """Given a new keeper, when nobody started it, then it takes nothing."""
     bench = Bench()
     keeper = Keeper(0, bench.tools)

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from engine.settings import UsageError
-from engine.telemetry import WITHHELD, Health, Hearing, Metrics, Progress, TelemetryServer, set_up_logging
+from engine.telemetry import WITHHELD, Health, Hearing, Metrics, Progress, Tally, TelemetryServer, set_up_logging
 from schemas.decisions import Decision, Entry
 
 
@@ -186,9 +186,10 @@ def test_decisions_are_counted_by_outcome_and_their_entries_by_kind_and_rule() -
     metrics = Metrics(with_process=False)
 
     # when
-    metrics.count_decisions(
-        [make_decision(10, 5), make_decision(-4), make_decision(1, last=False), make_decision(outcome="duplicate")]
-    )
+    tally = Tally()
+    tally.take([make_decision(10, 5), make_decision(-4)])
+    tally.take([make_decision(1, last=False), make_decision(outcome="duplicate")])
+    metrics.count_decisions(tally)
 
     # then
     text = metrics.text().decode()
@@ -224,7 +225,9 @@ def test_the_oldest_undecided_fact_ages_between_scrapes() -> None:
 def fill(metrics: Metrics) -> None:
     """Touch every metric once."""
     metrics.count_facts({"stammgast.purchase.v1": 3})
-    metrics.count_decisions([make_decision(1, -1)])
+    tally = Tally()
+    tally.take([make_decision(1, -1)])
+    metrics.count_decisions(tally)
     metrics.count_reject("not_json")
     metrics.set_lag("facts", 0, 5, 998_500)
     metrics.set_projector("points-log", 0, 17, 2, None)

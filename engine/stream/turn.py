@@ -1,0 +1,180 @@
+"""From facts to records: a turn of a keeper decides what waits and gathers everything that follows from it.
+
+Nothing here is sent or awaited but the programmes; a turn that is not committed is thrown away with the ledger that made it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from engine.ledger.partition import FoldFailed, UnknownProgramme
+from engine.stream.chain import CHAIN_HEADER, link
+from engine.stream.clients import BATCH_BYTES
+from engine.stream.outbox import Outbox, reject_headers
+from engine.stream.parts import records_of
+from engine.stream.recovery import Recovered, readable
+from engine.stream.tools import MissingProgramme, Tools
+from engine.stream.topics import FACTS, POINTS_LOG, REJECTS
+from engine.telemetry import Tally, raised_at
+from schemas.decisions import Decision
+from schemas.envelope import Fact, encode_fact
+from schemas.facts import TICK
+from schemas.rejects import Rejected
+from schemas.times import to_text
+
+#: So many facts take each step together (parse, decide, encode), then other keepers, heartbeats and intake get the event
+#: loop. Going through all steps fact by fact costs a third more: each step's code and data push those of the others out of
+#: the processor's caches. More than some hundred gain nothing and hold the loop.
+BREATH_RECORDS = 250
+
+UNREADABLE = "stammgast.unreadable"
+UNREADABLE_SOURCE = "urn:stammgast:unreadable"
+
+log = structlog.get_logger(__name__)
+
+
+class Turn:
+    """What one turn leads to.
+
+    Attributes:
+        outbox: decisions and rejects, in order.
+        derived: facts for other members.
+        tally: what is counted once it is committed.
+    """
+
+    __slots__ = ("decided", "derived", "outbox", "tally")
+
+    def __init__(self, producer: Any) -> None:
+        self.outbox = Outbox(producer)
+        self.derived = Outbox(producer)
+        self.tally = Tally()
+        self.decided: list[tuple[Any, Sequence[Decision]]] = []
+
+
+class Decider:
+    """Decides the facts of one partition in the log's order, from where recovery ended.
+
+    Attributes:
+        ledger: the state that the decisions so far made.
+        next_offset: of the first fact without a decision.
+        last_tick_us: time of the newest tick that was decided.
+        link: of the last decision's record.
+    """
+
+    def __init__(self, partition: int, tools: Tools, found: Recovered) -> None:
+        self.ledger = found.ledger
+        self.next_offset = found.next_offset
+        self.last_tick_us = found.last_tick_us
+        self.link = found.link
+        self._skip_parts = found.parts_written
+        self._partition = partition
+        self._tools = tools
+        self._facts_topic = tools.layout.name(FACTS)
+        self._where = f"{self._facts_topic}[{partition}]"
+        self._log_place = (tools.layout.name(POINTS_LOG), partition)
+        self._rejects_place = (tools.layout.name(REJECTS), partition)
+
+    async def decide(self, records: Sequence[Any], turn: Turn) -> None:
+        """Decide fetched records of `facts`; those that are decided already are passed over.
+
+        Errors: MissingProgramme; whatever else is raised leaves a ledger that must not be used on.
+        """
+        for start in range(0, len(records), BREATH_RECORDS):
+            # Read again after a rebalance, some may be decided already.
+            chunk = [record for record in records[start : start + BREATH_RECORDS] if record.offset >= self.next_offset]
+            facts = [readable(record.value) for record in chunk]
+            for record, fact in zip(chunk, facts, strict=True):
+                try:
+                    self._decide_one(record, fact, turn)
+                except UnknownProgramme:
+                    await self._with_new_programmes(record, fact, turn)
+                self.next_offset = record.offset + 1
+            self._encode(turn)
+            await asyncio.sleep(0)
+
+    async def _with_new_programmes(self, record: Any, fact: Fact | None, turn: Turn) -> None:
+        """A version was published since this worker read the programmes: read them again, once."""
+        await self._tools.reload_programmes()
+        try:
+            self._decide_one(record, fact, turn)
+        except UnknownProgramme as still:
+            raise MissingProgramme(
+                f"{self._where} names programme version {still.hash} at offset {record.offset}, but the programmes "
+                "topic does not hold it: publish that version again with `stammgast rules publish`, then start again"
+            ) from still
+
+    def _decide_one(self, record: Any, fact: Fact | None, turn: Turn) -> None:
+        if fact is None:
+            self._write_unreadable(record, turn)
+            return
+        try:
+            answer = self.ledger.answer(fact, record.offset)
+        except UnknownProgramme:
+            raise
+        except FoldFailed as error:
+            self._log_error("decision cannot be taken in", record, fact, error)
+            raise
+        except Exception as error:  # noqa: BLE001  whatever a pure function raised, this fact cannot be decided
+            self._log_error("fact quarantined", record, fact, error)
+            answer = self.ledger.quarantine(fact, record.offset, f"{type(error).__name__}: {error}")
+        turn.decided.append((record, answer.decisions))
+        for derived in answer.derived:
+            self._write_derived(derived, record.timestamp, turn)
+        if answer.reject is not None:
+            self._write_reject(record, answer.reject, fact.recorded_at, turn)
+        if fact.type == TICK:
+            self.last_tick_us = max(self.last_tick_us, fact.time_us)
+
+    def _log_error(self, what: str, record: Any, fact: Fact, error: Exception) -> None:
+        named = {"place": self._where, "offset": record.offset, "source": fact.source, "fact_id": fact.id}
+        log.error(what, **named, error=type(error).__name__, raised_at=raised_at(error))
+
+    def _encode(self, turn: Turn) -> None:
+        """Turn what was decided into records."""
+        for record, decisions in turn.decided:
+            values = records_of(decisions, BATCH_BYTES)
+            if self._skip_parts:
+                # A writer without transactions died between two parts; the first ones stand in the log, the same bytes.
+                values, self._skip_parts = values[self._skip_parts :], 0
+            for value in values:
+                self.link = link(self.link, value)
+                turn.outbox.add(self._log_place, record.key, value, record.timestamp, [(CHAIN_HEADER, self.link)])
+            turn.tally.take(decisions)
+        turn.decided.clear()
+
+    def _write_derived(self, fact: Fact, timestamp_ms: int, turn: Turn) -> None:
+        key = (fact.key or "").encode()
+        place = (self._facts_topic, self._tools.partition_of(key))
+        turn.derived.add(place, key, encode_fact(fact), timestamp_ms)
+
+    def _write_reject(self, record: Any, rejected: Rejected, received_at: str, turn: Turn) -> None:
+        headers = reject_headers(record, rejected, received_at)
+        # Stamped with now, not with the fact's time: the retention of rejects counts from the refusal.
+        turn.outbox.add(self._rejects_place, record.key, record.value, self._tools.now_ms(), headers)
+        turn.tally.rejects[rejected.reason] += 1
+
+    def _write_unreadable(self, record: Any, turn: Turn) -> None:
+        """Something wrote to `facts` that is no fact. It still gets its one decision, or the log would stop here."""
+        log.error("record in facts is no fact", place=self._where, offset=record.offset)
+        turn.decided.append((record, [unreadable_decision(self._partition, record.offset)]))
+        rejected = Rejected("quarantined", "this record of facts is not a fact: only the engine may write to facts")
+        self._write_reject(record, rejected, "", turn)
+
+
+def unreadable_decision(partition: int, offset: int) -> Decision:
+    """The decision on a record of `facts` that is no fact: quarantined, named after its place."""
+    return Decision(
+        source=UNREADABLE_SOURCE,
+        fact_id=f"{partition}:{offset}",
+        type=UNREADABLE,
+        member_id=None,
+        outcome="quarantined",
+        reason="unreadable",
+        programme=None,
+        occurred_at=to_text(0),
+        offset=offset,
+    )

@@ -1,0 +1,89 @@
+"""The one hand that writes a partition's log: a producer that fences its predecessors, and whole turns or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
+
+from engine.stream.clients import KafkaTrouble
+from engine.stream.outbox import Outbox
+from engine.stream.tools import Tools
+from engine.stream.topics import POINTS_LOG
+
+#: One append may take this long (send, commit); then the process dies and another takes over.
+APPEND_SECONDS = 30.0
+CLEAN_UP_SECONDS = 3.0
+
+FENCED = (ProducerFenced, InvalidProducerEpoch)
+
+
+class Writer:
+    """The producer of one keeper. With transactions, starting it fences whoever had the partition before.
+
+    Attributes:
+        producer: aiokafka's; None until it is started.
+    """
+
+    def __init__(self, partition: int, tools: Tools) -> None:
+        self._tools = tools
+        self._partition = partition
+        self._place = f"{tools.layout.name(POINTS_LOG)}/{partition}"
+        self.producer: Any = None
+
+    async def start(self) -> None:
+        """Fence. Errors: TimeoutError, KafkaError."""
+        name = f"{self._tools.app}-rewards-{self._partition}" if self._tools.transactional else None
+        self.producer = self._tools.new_producer(name)
+        async with asyncio.timeout(APPEND_SECONDS):
+            await self.producer.start()
+
+    async def write(self, derived: Outbox, outbox: Outbox) -> None:
+        """Write both: all of it, or nothing of it becomes visible.
+
+        Errors: FENCED when another process has the partition; KafkaTrouble when it takes too long; other KafkaErrors.
+        """
+        try:
+            async with asyncio.timeout(APPEND_SECONDS):
+                if self._tools.transactional:
+                    await self._in_a_transaction(derived, outbox)
+                else:
+                    await self._one_after_the_other(derived, outbox)
+        except TimeoutError as error:
+            raise KafkaTrouble(
+                f"{self._place} took no decisions within {APPEND_SECONDS:.0f} s: is Kafka well?"
+            ) from error
+
+    async def _in_a_transaction(self, derived: Outbox, outbox: Outbox) -> None:
+        await self.producer.begin_transaction()
+        try:
+            await asyncio.gather(derived.send(), outbox.send())
+            await self.producer.commit_transaction()
+        except FENCED:
+            raise
+        except BaseException:
+            await self._abort()
+            raise
+
+    async def _one_after_the_other(self, derived: Outbox, outbox: Outbox) -> None:
+        """Without transactions a death may come in between. A derived fact that is written twice is a duplicate; one that
+        was never written, though its decision stands, would be lost."""
+        await derived.send()
+        await outbox.send()
+
+    async def _abort(self) -> None:
+        """Best effort: an open transaction holds readers back until it times out or the next owner fences it."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
+                await self.producer.abort_transaction()
+
+    async def stop(self) -> None:
+        """Free the producer. Never raises; bounded."""
+        if self.producer is None:
+            return
+        # A fenced or unreachable producer cannot say goodbye properly; nothing depends on it.
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
+                await self.producer.stop()
