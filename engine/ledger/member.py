@@ -99,11 +99,12 @@ class Member:
 
     ``lots`` holds the points left by lot, ``orders`` packed orders by name (`order_ref`), ``seen`` the body hash and time
     of every (source, id) within the dedupe horizon, ``days`` and ``years`` progress towards tiers by local day (days since
-    1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``visits`` the newest visit by store. It satisfies
-    ``rules.book.MemberView``.
+    1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``visits`` the newest visit by store, ``offset`` the
+    place in the log of the newest fact or tick that changed him. It satisfies ``rules.book.MemberView``.
     """
 
     key: str
+    offset: int = -1
     joined_us: int | None = None
     joined_said: bool = False
     newest_us: int | None = None

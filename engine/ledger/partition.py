@@ -6,12 +6,15 @@ neither Kafka nor files nor a clock.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from engine.ledger.decide import decide
+from engine.ledger.due import DueIndex
 from engine.ledger.member import DEDUPE_HORIZON_US, Member, evolve, evolve_tiers
+from engine.ledger.members import LIVE_MEMBERS, Members
+from engine.ledger.packing import UnknownStateFormat, peek
 from engine.ledger.tiers import review
 from engine.ledger.timers import due_us, settle
 from rules.book import Book, Programme
@@ -52,32 +55,79 @@ class Answer:
 
 
 class Partition:
-    """The state of one partition: members by key, the book, when the next timer is due, how far the log was read."""
+    """The state of one partition: members by key, the book, when the next timer is due, how far the log was read.
 
-    def __init__(self, number: int, programmes: Mapping[str, Programme]) -> None:
+    It can be put down and taken up again: `outline` is everything that is no member, and `snapshot` one member. They need
+    not be of one moment: a decision that a member's snapshot holds already is ignored when it is recalled.
+    """
+
+    def __init__(self, number: int, programmes: Mapping[str, Programme], live_members: int = LIVE_MEMBERS) -> None:
         """Start empty.
 
         Args:
             number: of the partition; only names it.
             programmes: versions at hand by hash; looked up when a programme fact makes one known. May grow later.
+            live_members: most members kept as objects; the others are kept packed.
         """
         self.number = number
-        self.members: dict[str, Member] = {}
+        self.members = Members(live_members)
         self.book = Book()
         self.next_offset = 0
         self.newest_us: int | None = None
         self._programmes = programmes
-        self._due: list[tuple[int, str]] = []
+        self._due = DueIndex()
+        self._changed: dict[str, None] = {}
 
     @property
     def next_due_us(self) -> int | None:
         """When the next timer of any member is due, None without one."""
-        while self._due:
-            at_us, key = self._due[0]
-            if due_us(self.members[key]) == at_us:
-                return at_us
-            heapq.heappop(self._due)
-        return None
+        return self._due.first_us
+
+    def changed(self) -> list[str]:
+        """Return the keys of members that changed since the last call, in the order of their first change, and forget them."""
+        keys = list(self._changed)
+        self._changed.clear()
+        return keys
+
+    def snapshot(self, key: str) -> tuple[int, bytes]:
+        """Return a member as bytes, and the offset of the newest fact in them. Raises KeyError for an unknown key."""
+        packed = self.members.packed(key)
+        return peek(packed)[0], packed
+
+    def restore(self, key: str, offset: int, packed: bytes) -> None:
+        """Take in a member as `snapshot` gave him; of several snapshots of one member the newest counts.
+
+        To be called before any decision is recalled or made.
+
+        Raises:
+            UnknownStateFormat: another engine packed him, or ``offset`` is not his: fold everybody anew.
+        """
+        found, due = peek(packed)
+        if found != offset:
+            raise UnknownStateFormat(f"the state of member {key} ends at offset {found}, its record says {offset}")
+        known, due_before = peek(self.members.packed(key)) if key in self.members else (-1, None)
+        if offset < known:
+            return
+        self.members.restore(key, packed)
+        self._due.move(key, due_before, due)
+
+    def outline(self) -> dict[str, Any]:
+        """Return everything that is no member, for JSON: next offset, newest time, hashes of the book's versions, members."""
+        return {
+            "next_offset": self.next_offset,
+            "newest_us": self.newest_us,
+            "book": [version.hash for version in self.book.versions],
+            "members": len(self.members),
+        }
+
+    def restore_outline(self, outline: Mapping[str, Any]) -> None:
+        """Take in what `outline` gave, before any decision is recalled or made.
+
+        Raises:
+            UnknownProgramme: fetch the version and call again; nothing was changed.
+        """
+        self.book = Book(self._version(programme_hash) for programme_hash in outline["book"])
+        self.next_offset, self.newest_us = outline["next_offset"], outline["newest_us"]
 
     def answer(self, fact: Fact, offset: int) -> Answer:
         """Decide a fact and take its decision in.
@@ -88,13 +138,15 @@ class Partition:
 
         Raises:
             UnknownProgramme: fetch the version and call again; nothing was changed.
-            FoldFailed: the partition's state is broken; fold it anew from the logs.
+            FoldFailed: the partition's state is broken, or of a longer log; fold it anew from the logs.
             Exception: anything else means that this fact cannot be decided; nothing was changed, see `quarantine`.
         """
+        if offset < self.next_offset:
+            raise FoldFailed(f"the fact at offset {offset} is decided already: the next one is at {self.next_offset}")
         if fact.type == facts.TICK:
             answer = Answer(self._decide_tick(fact, offset))
         elif fact.type == facts.PROGRAMME:
-            self._programme(fact)
+            self.book.with_version(self._version(fact.data["hash"]))
             answer = Answer([_new_decision(fact, offset, None, fact.data["hash"])])
         else:
             answer = self._decide_member(fact, offset)
@@ -114,63 +166,86 @@ class Partition:
         return Answer([decision], reject=Rejected("quarantined", error))
 
     def recall(self, fact: Fact, decision: Decision) -> None:
-        """Take in a decision that the points log holds (recovery), or that was just made."""
-        self.next_offset = decision.offset + 1
-        if decision.outcome != "decided":
-            return
-        if fact.type == facts.PROGRAMME:
-            self.book = self.book.with_version(self._programme(fact))
-        elif fact.type == facts.TICK:
-            for change in decision.tiers:
-                evolve_tiers(self.members[change.member_id], [change])
-                self._watch(self.members[change.member_id])
-        else:
-            key = fact.key
-            assert key is not None
-            member = self.members.get(key)
-            if member is None:
-                member = self.members[key] = Member(key)
+        """Take in a decision that the points log holds (recovery), or that was just made; one in parts comes joined.
+
+        What a member's snapshot holds already is ignored, so decisions may be recalled from anywhere before the oldest
+        snapshot on. Only what changes a member moves his offset: a duplicate or a rejected fact does not.
+        """
+        if decision.outcome == "decided":
+            if fact.type == facts.PROGRAMME:
+                self.book = self.book.with_version(self._version(fact.data["hash"]))
+            elif fact.type == facts.TICK:
+                for change in decision.tiers:
+                    self._recall_change(change, decision.offset)
+            else:
+                self._recall_fact(fact, decision)
+        if decision.offset >= self.next_offset:
+            self.next_offset = decision.offset + 1
+
+    def _recall_fact(self, fact: Fact, decision: Decision) -> None:
+        key = fact.key
+        assert key is not None
+        member = self._member(key) or Member(key)
+        if member.offset < decision.offset:
+            due_before = due_us(member)
             evolve(member, fact, decision)
-            if decision.tiers:
-                self._watch(member)
-            if self.newest_us is None or fact.time_us > self.newest_us:
-                self.newest_us = fact.time_us
+            self._take(member, decision.offset, due_before)
+        if self.newest_us is None or fact.time_us > self.newest_us:
+            self.newest_us = fact.time_us
 
-    def _watch(self, member: Member) -> None:
-        at_us = due_us(member)
-        if at_us is not None:
-            heapq.heappush(self._due, (at_us, member.key))
+    def _recall_change(self, change: TierChange, offset: int) -> None:
+        """A tick moved a member's tier. One tick may do so more than once, so a change of the same offset is no old one."""
+        member = self._member(change.member_id)
+        if member is None:
+            raise FoldFailed(
+                f"a tick moved the tier of member {change.member_id}, whom neither snapshot nor log brought"
+            )
+        if member.offset <= offset:
+            due_before = due_us(member)
+            evolve_tiers(member, [change])
+            self._take(member, offset, due_before)
 
-    def _programme(self, fact: Fact) -> Programme:
+    def _take(self, member: Member, offset: int, due_before: int | None) -> None:
+        member.offset = offset
+        self.members.put(member)
+        self._changed[member.key] = None
+        self._due.move(member.key, due_before, due_us(member))
+
+    def _member(self, key: str) -> Member | None:
         try:
-            return self._programmes[fact.data["hash"]]
+            return self.members.get(key)
+        except UnknownStateFormat as error:
+            raise FoldFailed(str(error)) from error
+
+    def _version(self, programme_hash: str) -> Programme:
+        try:
+            return self._programmes[programme_hash]
         except KeyError:
-            raise UnknownProgramme(fact.data["hash"]) from None
+            raise UnknownProgramme(programme_hash) from None
 
     def _decide_tick(self, fact: Fact, offset: int) -> list[Decision]:
         """Settle every due member, in parts of a fixed number of members in id order."""
-        due: list[tuple[int, str]] = []
-        while (at_us := self.next_due_us) is not None and at_us <= fact.time_us:
-            due.append(heapq.heappop(self._due))
-        # Back into the index: only taking the decision in moves a member's timer, and what is no longer due falls out then.
-        for item in due:
-            heapq.heappush(self._due, item)
-        keys = sorted({key for _, key in due})
+        keys = self._due.until(fact.time_us)
         parts = [keys[start : start + TICK_PART_MEMBERS] for start in range(0, len(keys), TICK_PART_MEMBERS)] or [[]]
         decisions = []
         for part, part_keys in enumerate(parts):
             decision = _new_decision(fact, offset, None, None)
             decision.part, decision.last = part, part == len(parts) - 1
-            decision.tiers = [
-                change for key in part_keys for change in settle(self.members[key], self.book, fact.time_us)[1]
-            ] or ()
+            decision.tiers = [change for key in part_keys for change in self._settled(key, fact.time_us)] or ()
             decisions.append(decision)
         return decisions
+
+    def _settled(self, key: str, time_us: int) -> list[TierChange]:
+        member = self._member(key)
+        assert member is not None
+        return settle(member, self.book, time_us)[1]
 
     def _decide_member(self, fact: Fact, offset: int) -> Answer:
         key = fact.key
         assert key is not None
-        member = self.members.get(key) or Member(key)
+        member = self._member(key) or Member(key)
+        if member.offset >= offset:
+            raise FoldFailed(f"the snapshot of member {key} holds offset {member.offset}, the log ends before {offset}")
         programme = self.book.at(fact.time_us)
         decision = _new_decision(fact, offset, fact.subject, None if programme is None else programme.hash)
         reject = _repeated_or_late(member, fact, programme, decision)

@@ -14,9 +14,9 @@ from tests.properties.plans import Plan
 from tests.properties.writing import compiled
 
 
-def partition(plans: Iterable[Plan]) -> Partition:
+def partition(plans: Iterable[Plan], live_members: int = 5_000) -> Partition:
     """Return an empty partition that can resolve these versions."""
-    return Partition(0, {compiled(plan).hash: compiled(plan) for plan in plans})
+    return Partition(0, {compiled(plan).hash: compiled(plan) for plan in plans}, live_members)
 
 
 def flow(engine: Partition, facts: Iterable[Fact]) -> list[tuple[Fact, int, Answer]]:
