@@ -315,6 +315,27 @@ async def read_partition(
                 yield records
 
 
+async def log_ends(cluster: Cluster, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
+    """Where each partition begins and where readers of committed records stop, as of now: partition -> (begin, end).
+
+    Errors: KafkaTrouble when a partition does not answer within STALLED_S; Unreachable.
+    """
+    places = [TopicPartition(topic, number) for number in range(partitions)]
+    async with cluster.consumer(auto_offset_reset="none", fetch_max_wait_ms=END_OF_LOG_WAIT_MS) as consumer:
+        consumer.assign(places)
+        begins, told = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        # The embedded broker tells ends that are too early, never too late; the answer to a fetch from there knows better.
+        for place in places:
+            consumer.seek(place, told[place])
+        try:
+            async with asyncio.timeout(STALLED_S):
+                while any(_reported_end(consumer, place) is None for place in places):
+                    await consumer.getmany(timeout_ms=END_OF_LOG_WAIT_MS, max_records=1)
+        except TimeoutError as error:
+            raise KafkaTrouble(f"{topic} does not answer within {STALLED_S:.0f} s") from error
+        return {place.partition: (int(begins[place]), _reported_end(consumer, place) or 0) for place in places}
+
+
 async def _step(
     consumer: Any, tp: TopicPartition, end: int | None, max_records: int
 ) -> tuple[list[ConsumerRecord], int | None]:
@@ -367,6 +388,7 @@ __all__ = [
     "Unreachable",
     "acknowledged",
     "capabilities",
+    "log_ends",
     "partition_for",
     "read_partition",
     "send_values",

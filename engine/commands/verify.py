@@ -1,0 +1,217 @@
+"""`stammgast verify`: prove on a running system that not one point was lost or doubled, or show what was."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.commands.tick import Moment
+from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, sentence
+
+if TYPE_CHECKING:
+    from engine.verify.audit import Progressed
+    from engine.verify.findings import Finding
+    from engine.verify.report import Report
+    from engine.verify.scope import Scope
+
+Anchors = dict[int, tuple[int, str]]
+
+
+class Sample(click.ParamType):
+    """`5%` of the members, or so many partitions."""
+
+    name = "sample"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, bool]:
+        """(ten-thousandths of the members, True) or (partitions, False)."""
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d{1,2})?)(%?)", str(value))
+        if found and found[2] and 0 < float(found[1]) <= 100:
+            return round(float(found[1]) * 100), True
+        if found and not found[2] and found[1].isdigit() and int(found[1]) > 0:
+            return int(found[1]), False
+        return self.fail("write a share of the members, like 5%, or a number of partitions, like 2.", param, ctx)
+
+
+@click.command()
+@option("bootstrap", required=True)
+@option("topic_prefix")
+@click.option(
+    "--since",
+    "since_us",
+    type=Moment(),
+    metavar="TIME",
+    help="Compare what was recorded from then on; what is older is taken as given. Both logs are still read from their "
+    "beginning, because every balance begins there.",
+)
+@click.option(
+    "--sample",
+    type=Sample(),
+    metavar="PERCENT|N",
+    help="Compute only a part again: 5% of the members of every partition, or N partitions; the same ones every time. "
+    "Order, chain, rejects and derived facts are checked everywhere.",
+)
+@click.option(
+    "--anchor",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="REPORT",
+    help="An earlier --json report: the chain must still lead through its heads, which shows a log that was cut or "
+    "written anew.",
+)
+@click.option("--strict", is_flag=True, help="Warnings (an id that members share, a referral loop) count as findings.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@kafka_security_options
+def verify(
+    *,
+    bootstrap: str,
+    topic_prefix: str,
+    since_us: int | None,
+    sample: tuple[int, bool] | None,
+    anchor: Path | None,
+    strict: bool,
+    as_json: bool,
+    security: KafkaSecurity,
+) -> None:
+    """Prove the promises of the logs, while the system runs.
+
+    Every fact up to the end of points-log as it is now has one decision, in order, and that decision is byte for byte
+    what the fact and the published programmes give. Sums and lots balance, refused records are in rejects, derived facts
+    are there once, and the chain of hashes holds. Nothing is written.
+
+    Exit codes: 0 proven, 1 something was found (the first findings of each kind are printed in full), 2 wrong usage.
+    """
+    anchors = {} if anchor is None else _anchors(anchor)
+    report = _run(bootstrap, security, topic_prefix, _scope(since_us, sample), anchors)
+    click.echo(json.dumps(report.as_json(strict=strict), indent=2) if as_json else in_words(report, strict=strict))
+    if not report.proven(strict=strict):
+        raise SystemExit(1)
+
+
+def _scope(since_us: int | None, sample: tuple[int, bool] | None) -> Scope:
+    from engine.verify.scope import Scope
+
+    since_ms = None if since_us is None else since_us // 1_000
+    if sample is None:
+        return Scope(since_ms=since_ms)
+    number, of_members = sample
+    return Scope(since_ms, share=number) if of_members else Scope(since_ms, sampled=number)
+
+
+def _anchors(path: Path) -> Anchors:
+    """The heads of an earlier report."""
+    try:
+        heads: Mapping[str, Mapping[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["heads"]
+        return {int(number): (int(head["offset"]), str(head["link"])) for number, head in heads.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"--anchor {path}: this is no report of `stammgast verify --json` ({error}).") from error
+
+
+def _run(bootstrap: str, security: KafkaSecurity, prefix: str, scope: Scope, anchors: Anchors) -> Report:
+    from aiokafka.errors import KafkaError
+
+    from engine.stream.clients import Cluster, KafkaTrouble, LogEndsEarlier
+    from engine.stream.programmes import UnreadableVersion
+    from engine.verify.audit import verify as audit
+    from engine.verify.kafka import KafkaLogs
+    from engine.verify.report import Report
+
+    began = time.monotonic()
+    try:
+        with KafkaLogs(Cluster(bootstrap, security), prefix) as logs, _bar(logs.ends) as progressed:
+            report = Report(logs.partitions)
+            audit(logs, logs.programmes(), scope=scope, anchors=anchors, report=report, progressed=progressed)
+    except (LogEndsEarlier, UnreadableVersion) as error:
+        raise No(sentence(error)) from error
+    except KafkaTrouble as error:
+        raise UsageError(sentence(error)) from error
+    except KafkaError as error:
+        raise No(
+            f"Kafka at {bootstrap} stopped answering: {error or type(error).__name__}. Nothing is proven."
+        ) from error
+    report.seconds = time.monotonic() - began
+    return report
+
+
+@contextmanager
+def _bar(ends: Mapping[int, tuple[int, int]]) -> Iterator[Progressed]:
+    """A bar over the points log, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _partition, _offset: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    before = {number: sum(ends[other][1] for other in ends if other < number) for number in ends}
+    columns = (TextColumn("verify, partition {task.fields[partition]}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("verify", total=sum(end for _, end in ends.values()), partition=0)
+        yield lambda partition, offset: bar.update(task, completed=before[partition] + offset, partition=partition)
+
+
+# ------------------------------------------------------------------------------------------------------------ in words
+
+
+def in_words(report: Report, *, strict: bool = False) -> str:
+    """The report for people: findings first, then what was checked, the answer last."""
+    parts = [_finding(number, one) for number, one in enumerate(report.findings.first, 1)]
+    hidden = sum(report.findings.counts.values()) - len(report.findings.first)
+    if hidden:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(report.findings.counts.items()))
+        parts.append(f"... and {hidden:,} more; in all {kinds}.")
+    return "\n\n".join([*parts, _checked(report), _answer(report, strict)])
+
+
+def _finding(number: int, one: Finding) -> str:
+    from engine.verify.findings import KINDS
+
+    kind = KINDS[one.kind]
+    place = one.topic
+    if one.partition is not None:
+        place += f"[{one.partition}]"
+    if one.offset is not None:
+        place += f" offset {one.offset}"
+    rows = {
+        "what": f"{kind.means}: {one.says}",
+        "fact": one.fact,
+        "member": one.member,
+        "expected": one.expected,
+        "found": one.found,
+        "go on": kind.go_on,
+    }
+    told = [f"   {name:<9} {_indented(text)}" for name, text in rows.items() if text]
+    return "\n".join([f"{number}. {kind.severity} {one.kind} at {place}", *told])
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n" + " " * 13)
+
+
+def _checked(report: Report) -> str:
+    told = [
+        f"{report.decisions:,} records of points-log in {report.partitions} partitions, {report.compared:,} decided again",
+        f"{report.facts:,} facts, {report.undecided:,} of them undecided, {report.quarantined:,} quarantined",
+        f"{report.members:,} members, {report.entries:,} entries, {report.points:,} points",
+        f"{report.derived:,} facts that follow from decisions",
+        f"{report.refused:,} refused records in rejects, {report.refused_expired:,} more expired there",
+        f"{report.linked:,} links of the chain ({report.unchained:,} records from before it)",
+    ]
+    if report.tables is not None:
+        told.append("DuckDB: " + ", ".join(f"{count:,} {table}" for table, count in report.tables.items()))
+    return "Checked:\n" + "\n".join(f"   {line}" for line in told)
+
+
+def _answer(report: Report, strict: bool) -> str:
+    errors, warnings = report.findings.count("error"), report.findings.count("warning")
+    took = f"in {report.seconds:.1f} s"
+    if report.proven(strict=strict):
+        return f"Proven {took}." if not warnings else f"Proven {took}, with {warnings:,} warnings to look at."
+    return f"Not proven: {errors:,} errors, {warnings:,} warnings, {took}."

@@ -1,0 +1,109 @@
+"""What the points log itself says every member has: sums of entries, what is left of lots, the newest tier.
+
+Numbers only: the log is read once, and a member takes a few hundred bytes however long his history is. Lots are kept as a
+sum of (points left x number made of the lot's id), which differs as soon as any lot does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+#: Hex digits of a lot's id that make its number; 60 bits of a hash.
+LOT_DIGITS = 15
+SPENT = ("redeem", "restore")
+
+
+class Account:
+    """Sums over one member's entries.
+
+    Attributes:
+        points: sum of all entries. left: points left in lots. lots: weighted sum of what is left, see above.
+        earned, spent, expired, clawed: as the table `balances` counts them, positive.
+        pending: [active from, points] of lots that say when they become active, few; burns come off the oldest.
+        tier: (tier, since, until) as the newest change says, None before the first.
+    """
+
+    __slots__ = ("clawed", "earned", "expired", "later", "left", "lots", "points", "spent", "tier")
+
+    def __init__(self) -> None:
+        self.points = self.left = self.lots = self.earned = self.spent = self.expired = self.clawed = 0
+        self.later: dict[str, tuple[str, int]] | None = None
+        self.tier: tuple[str, str, str | None] | None = None
+
+    def pending(self, at: str | None) -> int:
+        """Points left in lots that become active behind a moment (canonical text)."""
+        if not self.later or at is None:
+            return 0
+        return sum(points for active_from, points in self.later.values() if active_from > at)
+
+
+def lot_number(lot_id: str) -> int:
+    """The number by which a lot's points are weighted; 0 for an id that is none of ours."""
+    try:
+        return int(lot_id[:LOT_DIGITS], 16)
+    except ValueError:
+        return 0
+
+
+class Books:
+    """Accounts by member of one partition, filled decision by decision."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.entries = 0
+
+    def account(self, member: str) -> Account:
+        """The member's account."""
+        account = self.accounts.get(member)
+        if account is None:
+            account = self.accounts[member] = Account()
+        return account
+
+    def take(self, raw: dict[str, Any]) -> Iterator[str]:
+        """Book one record of the points log; yield what cannot be, in words."""
+        try:
+            yield from self._take(raw)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            yield f"the decision cannot be read ({type(error).__name__}: {error})"
+
+    def _take(self, raw: dict[str, Any]) -> Iterator[str]:
+        if raw.get("outcome") != "decided":
+            return
+        for change in raw.get("tiers", ()):
+            member = change.get("member_id", raw["member_id"])
+            self.account(member).tier = (change["tier"], change["since"], change.get("until"))
+        for entry in raw.get("entries", ()):
+            self.entries += 1
+            account = self.account(entry.get("member_id", raw["member_id"]))
+            problem = _book(account, entry)
+            if problem:
+                yield problem
+
+
+def _book(account: Account, entry: dict[str, Any]) -> str | None:
+    points, kind, lot = entry["points"], entry["kind"], entry["entry_id"]
+    account.points += points
+    burns: Iterable[tuple[str, int]] = entry.get("burns", ())
+    burnt = sum(taken for _, taken in burns)
+    if kind == "earn":
+        account.earned += points
+        account.left += points
+        account.lots += points * lot_number(lot)
+        if "active_from" in entry:
+            account.later = (account.later or {}) | {lot: (entry["active_from"], points)}
+        return None if points > 0 and not burnt else f"entry {lot} earns {points} points and burns {burnt}"
+    account.left -= burnt
+    for burnt_lot, taken in burns:
+        account.lots -= taken * lot_number(burnt_lot)
+        if account.later and burnt_lot in account.later:
+            active_from, left = account.later[burnt_lot]
+            account.later[burnt_lot] = (active_from, left - taken)
+    if kind in SPENT:
+        account.spent -= points
+    elif kind == "expire":
+        account.expired -= points
+    elif kind == "clawback":
+        account.clawed -= points
+    fits = points <= 0 and 0 <= burnt <= -points and all(taken > 0 for _, taken in burns)
+    return None if fits else f"entry {lot} takes {-points} points and its lots give {burnt}"

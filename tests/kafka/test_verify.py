@@ -1,0 +1,121 @@
+"""`stammgast verify` on a real Kafka: good logs are proven while the system runs, planted damage is found, exit code 1."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from engine.cli import main
+from engine.stream.clients import Cluster
+from tests.kafka.deployment import Deployment, event, purchases
+from tests.kafka.poured import pour
+from tests.unit import test_verify as damages
+from tests.unit.verify_history import history, index_of
+from tests.unit.written_logs import WrittenLogs
+
+pytestmark = pytest.mark.timeout(150)
+
+
+async def verified(cluster: Cluster, prefix: str, *arguments: object) -> tuple[Result, dict[str, Any]]:
+    """Run the verb, in a thread because it starts an event loop of its own; returns its result and its report."""
+    where = ["verify", "--bootstrap", cluster.bootstrap, "--topic-prefix", prefix, "--json"]
+    result = await asyncio.to_thread(CliRunner().invoke, main, [*where, *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    return result, json.loads(result.stdout) if result.stdout.startswith("{") else {}
+
+
+async def test_good_logs_are_proven_on_either_broker(any_cluster: Cluster, prefix: str, tmp_path: Path) -> None:
+    """Given logs with everything in them, then all is counted, exit code 0, and the report serves as the next anchor."""
+    # given
+    logs = history(partitions=3, prefix=prefix)
+    await pour(any_cluster, logs)
+
+    # when
+    result, report = await verified(any_cluster, prefix)
+    anchor = tmp_path / "report.json"
+    anchor.write_text(result.stdout)
+    again, _ = await verified(
+        any_cluster, prefix, "--anchor", anchor, "--sample", "50%", "--since", "2020-01-01T00:00:00Z"
+    )
+
+    # then
+    assert (result.exit_code, again.exit_code) == (0, 0), result.output + again.output
+    assert report["proven"]
+    assert report["facts"] == report["compared"] == sum(map(len, logs.topics["facts"]))
+    assert (report["refused"], report["quarantined"], report["errors"], report["warnings"]) == (4, 2, 0, 0)
+
+
+def changed_byte(logs: WrittenLogs) -> None:
+    """One byte of one value; its link was made from the right one."""
+    partition, index = index_of(logs, "p3-emma")
+    value = logs.values(partition)[index]
+    logs.replace("points-log", partition, index, value=value.replace(b'"decided"', b'"decidec"'))
+
+
+PLANTED = {
+    "doubled": (damages.doubled, {"decision_doubled": 1}),
+    "changed byte": (changed_byte, {"chain_broken": 1, "decision_differs": 1}),
+    "wrong link": (damages.link_changed, {"chain_broken": 1}),
+    "missing reject": (damages.reject_gone, {"reject_missing": 1}),
+    "invented award": (damages.derived_invented, {"derived_unannounced": 1}),
+}
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("name", PLANTED)
+async def test_planted_damage_is_found(cluster: Cluster, prefix: str, name: str) -> None:
+    """Given one thing wrong in a real log, then it is named with its place, exit code 1."""
+    # given
+    plant, counts = PLANTED[name]
+    logs = history(prefix=prefix)
+    plant(logs)
+    await pour(cluster, logs)
+
+    # when
+    result, report = await verified(cluster, prefix)
+
+    # then
+    assert result.exit_code == 1, result.output
+    assert report["counts"] == counts
+    assert {one["topic"] for one in report["findings"]} <= {f"{prefix}facts", f"{prefix}points-log"}
+
+
+@pytest.mark.kafka
+async def test_a_system_that_runs_is_proven_again_and_again(cluster: Cluster, prefix: str) -> None:
+    """Given a worker that decides while verify reads, referrals across partitions included, then it is proven each time."""
+    referrals = [event(f"r{n}", "referral", f"m{n:03d}", {"referrer": f"m{n + 25:03d}"}) for n in range(25)]
+    with Deployment(cluster, prefix, partitions=3) as shop:
+        await shop.ready(shop.start())
+        told = referrals + purchases(3_000)
+        publishing = asyncio.create_task(shop.publish(told))
+        seen: list[int] = []
+        while not seen or seen[-1] < len(told) + 25 + 6:
+            result, report = await verified(cluster, prefix)
+            assert result.exit_code == 0, result.output
+            seen.append(report["compared"])
+        await publishing
+
+    assert report["undecided"] == 0
+    assert report["derived"] == 25
+    assert report["unchained"] == 0
+    assert report["linked"] == report["decisions"]
+
+
+async def test_no_logs_and_no_report_are_wrong_usage(embedded_cluster: Cluster, prefix: str, tmp_path: Path) -> None:
+    """Exit code 2, and what to do about it."""
+    other = tmp_path / "other.json"
+    other.write_text("[]")
+
+    nothing, _ = await verified(embedded_cluster, prefix)
+    wrong, _ = await verified(embedded_cluster, prefix, "--anchor", other)
+    sample, _ = await verified(embedded_cluster, prefix, "--sample", "0%")
+
+    assert [one.exit_code for one in (nothing, wrong, sample)] == [2, 2, 2]
+    assert "--topic-prefix" in nothing.output
+    assert "--anchor" in wrong.output
+    assert "5%" in sample.output
