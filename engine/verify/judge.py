@@ -12,8 +12,8 @@ from typing import Any
 
 from engine.ledger.partition import FoldFailed, Partition, UnknownProgramme
 from engine.stream.clients import BATCH_BYTES
-from engine.stream.keeper import unreadable_decision
 from engine.stream.parts import joined, records_of
+from engine.stream.turn import unreadable_decision
 from engine.verify.findings import Findings
 from engine.verify.logs import readable
 from engine.verify.pairing import Group

@@ -9,9 +9,9 @@ from typing import Any
 from engine.ledger.partition import Partition
 from engine.stream.chain import CHAIN_HEADER, GENESIS, link
 from engine.stream.clients import BATCH_BYTES, partition_for
-from engine.stream.keeper import unreadable_decision
 from engine.stream.outbox import reject_headers
 from engine.stream.parts import records_of
+from engine.stream.turn import unreadable_decision
 from engine.verify.logs import readable
 from rules.book import Programme
 from schemas.envelope import Fact, encode_fact
