@@ -13,11 +13,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 # Arguments for the verbs behind the targets
 DEMO_ARGS     ?=
 BENCH_ARGS    ?=
+SIMULATION_ARGS ?= --schedules 2000
 TEST_ARGS     ?=
 ONLINE_RETAIL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full lint format types bench docs lock
+.PHONY: help install demo test test-full lint format types simulation bench docs lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +47,9 @@ format: $(STAMP) ## let ruff format and mend what it can
 
 types: $(STAMP) ## mypy, strict
 	@$(BIN)/mypy
+
+simulation: $(STAMP) ## crash schedules on a simulated broker and clock; SIMULATION_ARGS="--schedules 10000 --seed 1"
+	@$(BIN)/python -m tests.simulation $(SIMULATION_ARGS)
 
 bench: $(STAMP) ## measure this machine, with bare Kafka and idiomatic Faust beside it
 	@$(BIN)/stammgast bench $(BENCH_ARGS)

@@ -160,8 +160,10 @@ class Progress:
         self.after = message.offset + 1
 
     def opened(self, start: int, *, governed: bool) -> None:
-        """It is known where to read on."""
+        """It is known where to read on; what lies below a start that its owner named is done, and the group may know."""
         self.start = self.next = self.after = start
+        if governed:
+            self.done = start
         self.governed = governed
 
     def skip(self, position: int) -> None:

@@ -88,6 +88,17 @@ class Outbox:
         if self._batches:
             await acknowledged(await self.hand_over())
 
+    async def send_one_by_one(self) -> None:
+        """As `send`, but a batch goes when the one before it in its place is acknowledged: after an error nothing follows.
+
+        For a producer without transactions. Errors: the first KafkaError of any batch.
+        """
+        await acknowledged([self._one_by_one(place, batches) for place, batches in self._batches.items()])
+
+    async def _one_by_one(self, place: Place, batches: list[Any]) -> None:
+        for batch in batches:
+            await acknowledged(await self._hand_over_one(place, [batch]))
+
 
 def reject_headers(record: Any, rejected: Rejected, received_at: str) -> list[Header]:
     """The headers of a record in `rejects`: its own, then why and whence.

@@ -41,8 +41,8 @@ class Turn:
     """What one turn leads to.
 
     Attributes:
-        outbox: decisions and rejects, in order.
-        derived: facts for other members.
+        outbox: decisions, in order.
+        derived: facts for other members, and rejects: without transactions both are written before the decisions.
         tally: what is counted once it is committed.
     """
 
@@ -154,7 +154,7 @@ class Decider:
     def _write_reject(self, record: Any, rejected: Rejected, received_at: str, turn: Turn) -> None:
         headers = reject_headers(record, rejected, received_at)
         # Stamped with now, not with the fact's time: the retention of rejects counts from the refusal.
-        turn.outbox.add(self._rejects_place, record.key, record.value, self._tools.now_ms(), headers)
+        turn.derived.add(self._rejects_place, record.key, record.value, self._tools.now_ms(), headers)
         turn.tally.rejects[rejected.reason] += 1
 
     def _write_unreadable(self, record: Any, turn: Turn) -> None:

@@ -69,9 +69,10 @@ class Writer:
 
     async def _one_after_the_other(self, derived: Outbox, outbox: Outbox) -> None:
         """Without transactions a death may come in between. A derived fact that is written twice is a duplicate; one that
-        was never written, though its decision stands, would be lost."""
+        was never written, though its decision stands, would be lost; so would a rejected record. And a decision that is
+        written although the one before it failed would leave a fact without one for ever."""
         await derived.send()
-        await outbox.send()
+        await outbox.send_one_by_one()
 
     async def _abort(self) -> None:
         """Best effort: an open transaction holds readers back until it times out or the next owner fences it."""

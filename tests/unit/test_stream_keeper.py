@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from aiokafka.errors import KafkaTimeoutError
 
 from engine.ledger.partition import UnknownProgramme
 from engine.stream.keeper import QUEUE_HIGH, QUEUE_MOST, Keeper
+from engine.stream.outbox import Outbox
 from engine.stream.parts import joined, records_of
 from engine.stream.recovery import LogsDisagree, recover
 from engine.stream.rewards import Keepers
@@ -18,8 +20,10 @@ from schemas.decisions import Decision, Note, encode_decision, parse_decision
 from schemas.envelope import Fact
 from tests.unit.stream_fakes import (
     Bench,
+    FakeBatch,
     FakeLedger,
     FakeLogs,
+    FakeProducer,
     Record,
     decision_on,
     fact_of,
@@ -193,6 +197,37 @@ async def test_without_transactions_derived_facts_come_first() -> None:
     assert [topic for topic, _, _ in bench.producer.log] == ["facts", "points-log"]
     assert bench.producer.transactional_id is None
     await keeper.close()
+
+
+async def test_without_transactions_a_rejected_record_is_kept_before_its_decision_stands() -> None:
+    """Given a broker without transactions, when a fact is rejected, then its record is in rejects before the decision is."""
+    bench = Bench(transactional=False)
+    keeper = await bench.keeper()
+
+    keeper.offer(delivery(bench, fact_record(0, "reject-1")))
+    await until(lambda: bench.acknowledged)
+
+    assert [topic for topic, _, _ in bench.producer.log] == ["rejects", "points-log"]
+    await keeper.close()
+
+
+async def test_without_transactions_nothing_follows_a_batch_that_failed() -> None:
+    """Given decisions in two batches, when the first one fails, then the second one is not written: no fact is skipped."""
+    producer = FakeProducer(room=1)
+    outbox = Outbox(producer)
+    outbox.add(("points-log", 0), b"m1", b"first", 0)
+    outbox.add(("points-log", 0), b"m1", b"second", 0)
+    send, failures = producer.send_batch, [KafkaTimeoutError()]
+
+    async def failing(batch: FakeBatch, topic: str, *, partition: int) -> asyncio.Future[None]:
+        producer.error = failures.pop() if failures else None
+        return await send(batch, topic, partition=partition)
+
+    producer.send_batch = failing  # type: ignore[method-assign]
+    with pytest.raises(KafkaTimeoutError):
+        await outbox.send_one_by_one()
+
+    assert producer.sent("points-log") == []
 
 
 async def test_a_full_queue_pauses_and_flows_again() -> None:

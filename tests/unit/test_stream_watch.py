@@ -112,3 +112,17 @@ def test_a_hole_behind_the_last_record_is_no_lag() -> None:
     message.acked = True
 
     assert standing_of(progress, 6, 999, asked=True).oldest_ms is None
+
+
+def test_what_the_owner_of_the_start_has_done_may_be_committed_at_once() -> None:
+    """Given group offsets that are wrong, when a partition is opened where its log says, then the group may learn of it."""
+    # given
+    governed, ungoverned = Progress(next=0), Progress(next=0)
+
+    # when
+    governed.opened(7, governed=True)
+    ungoverned.opened(7, governed=False)
+
+    # then
+    assert governed.done == 7
+    assert ungoverned.done is None

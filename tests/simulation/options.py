@@ -1,0 +1,103 @@
+"""Everything that a seed decides before its history begins; printed in full, so that a failure can be read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from random import Random
+from typing import Any
+
+#: Requests that can go wrong, and how often at most.
+TROUBLE = {"produce": 0.04, "end": 0.05, "start": 0.05, "fetch": 0.02, "read": 0.03, "commit": 0.1, "heartbeat": 0.05}
+FATES = ("slow", "slow", "retried", "retried", "stuck", "error_before", "error_after")
+
+
+@dataclass(slots=True)
+class Options:
+    """One history.
+
+    Attributes:
+        facts: so many are published, derived ones come on top.
+        seconds: how long the safety phase lasts: publishing, with faults. Then faults are off and all must converge.
+        reorder: how likely another ready callback than the oldest goes first.
+        latency_s: the longest normal way between a client and a broker.
+        lives: how many processes a worker may lose.
+        kinds: how processes end or stop, one is drawn per life.
+        knobs: constants of the product, set to other values.
+    """
+
+    seed: int
+    facts: int
+    partitions: int
+    workers: int
+    transactional: bool
+    intake: bool
+    seconds: float
+    reorder: float
+    latency_s: float
+    slow_markers: float
+    trouble: dict[str, float]
+    fates: tuple[str, ...]
+    lives: int
+    kinds: tuple[str, ...]
+    outages: int
+    meddling: tuple[str, ...]
+    strange: float
+    seek_first: bool
+    batch_records: int
+    knobs: dict[str, Any] = field(default_factory=dict)
+
+    def told(self) -> dict[str, Any]:
+        """For printing."""
+        return asdict(self)
+
+
+KINDS = ("kill", "kill", "kill", "freeze", "freeze", "stop", "leave")
+MEDDLING = (
+    "offsets_deleted",
+    "offsets_ahead",
+    "snapshots_deleted",
+    "snapshots_foreign",
+    "compaction",
+    "holes",
+    "rebalance",
+)
+
+
+def draw(seed: int, facts: int = 100) -> Options:
+    """Return the options of a seed."""
+    rng = Random(f"options {seed}")
+    transactional = rng.random() < 0.93
+    some = rng.random() < 0.8
+    return Options(
+        seed=seed,
+        facts=max(3, int(facts * rng.uniform(0.5, 1.5))),
+        partitions=rng.choice((1, 2, 2, 3, 4)),
+        workers=rng.choice((1, 2, 2, 3)) if transactional else 1,
+        transactional=transactional,
+        intake=rng.random() < 0.25,
+        seconds=rng.choice((5.0, 15.0, 30.0, 60.0)),
+        reorder=rng.choice((0.0, 0.0, 0.1, 0.5)),
+        latency_s=rng.choice((0.001, 0.005, 0.02, 0.1)),
+        slow_markers=rng.choice((0.0, 0.02, 0.2)),
+        trouble={what: most * rng.random() * rng.choice((0, 1, 1)) for what, most in TROUBLE.items()} if some else {},
+        fates=tuple(rng.sample(FATES, rng.randint(2, len(FATES)))) if transactional else ("slow", "error_before"),
+        lives=rng.choice((0, 1, 2, 4, 8)),
+        kinds=tuple(rng.sample(KINDS, rng.randint(1, 4))),
+        outages=rng.choice((0, 0, 0, 1, 2)),
+        meddling=tuple(rng.choice(MEDDLING) for _ in range(rng.choice((0, 1, 3)))),
+        strange=rng.choice((0.0, 0.01, 0.05)),
+        seek_first=rng.random() < 0.5,
+        batch_records=rng.choice((1, 3, 20, 200)),
+        knobs=_knobs(rng),
+    )
+
+
+def _knobs(rng: Random) -> dict[str, Any]:
+    return {
+        "engine.stream.keeper.TURN_RECORDS": rng.choice((1, 5, 20, 4000)),
+        "engine.stream.turn.BREATH_RECORDS": rng.choice((1, 3, 10, 250)),
+        "engine.stream.turn.BATCH_BYTES": rng.choice((1200, 3000, 900_000)),
+        "engine.ledger.partition.TICK_PART_MEMBERS": rng.choice((1, 2, 500)),
+        "engine.stream.batches.FETCH_RECORDS": rng.choice((2, 10, 5_000)),
+        "engine.stream.batches.BUDGET_BYTES": rng.choice((3_000, 30_000, 1 << 27)),
+    }

@@ -1,0 +1,78 @@
+"""Histories of workers that die, freeze and lose their partitions: every fact is decided once, in order, to the byte."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.history import Outcome, run
+from tests.simulation.planted import PLANTED, Variant
+from tests.simulation.seeds import FOUND
+
+ROOT = Path(__file__).parents[2]
+SCHEDULES = 200
+#: A planted bug must show within so many seeds.
+SEEDS_TO_FIND = 60
+
+
+def told(outcome: Outcome) -> str:
+    """What a reader needs to run it again."""
+    violations = "\n".join(outcome.violations[:3])
+    seed = outcome.options.seed
+    return f"seed {seed}: {violations}\nrun `make simulation SIMULATION_ARGS='--seed {seed} --schedules 1'`"
+
+
+def test_no_history_breaks_the_promise() -> None:
+    """Given histories with faults, when each has converged, then the auditor found nothing in any."""
+    # when
+    outcomes = [run(seed) for seed in range(1, SCHEDULES + 1)]
+
+    # then
+    failed = [told(outcome) for outcome in outcomes if outcome.violations]
+    assert not failed, "\n\n".join(failed)
+    print(f"{len(outcomes)} schedules, {sum(outcome.facts for outcome in outcomes)} facts, 0 violations")
+    assert sum(outcome.facts for outcome in outcomes) > 80 * SCHEDULES
+    assert sum(outcome.faults["kill"] for outcome in outcomes) > SCHEDULES / 4
+
+
+@pytest.mark.parametrize(("seed", "facts"), FOUND, ids=[f"seed {seed}" for seed, _ in FOUND])
+def test_what_was_found_once_stays_mended(seed: int, facts: int) -> None:
+    """Given a seed that failed before its bug was mended, when it runs, then it passes."""
+    outcome = run(seed, facts)
+
+    assert not outcome.violations, told(outcome)
+
+
+@pytest.mark.parametrize("variant", PLANTED, ids=lambda variant: variant.name)
+def test_a_planted_bug_is_found(variant: Variant) -> None:
+    """Given the product with a bug planted, when histories run, then one of the first fails, and it passes without the bug."""
+    # when
+    found = next((seed for seed in range(1, SEEDS_TO_FIND + 1) if run(seed, variant=variant).violations), None)
+
+    # then
+    assert found is not None, f"{variant.name}: not found in {SEEDS_TO_FIND} seeds"
+    assert not run(found, **variant.fixed).violations
+
+
+def test_one_seed_is_one_history() -> None:
+    """Given a seed, when it runs twice, in another process and with other hashes, then the histories are the same."""
+    # given
+    program = "from tests.simulation.history import run; print(*(run(seed).digest for seed in range(1, 9)))"
+
+    # when
+    digests = []
+    for hashes in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": hashes}
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, capture_output=True
+        )
+        digests.append(done.stdout.decode().split())
+
+    # then
+    assert digests[0] == digests[1]
+    assert digests[0] == [run(seed).digest for seed in range(1, 9)]
+    assert len(set(digests[0])) == len(digests[0])
