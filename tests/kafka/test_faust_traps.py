@@ -395,6 +395,13 @@ def event(app: Any, offset: int, generation: int = 0) -> Any:
     return app.create_event(None, message.value, (), message)
 
 
+def reading(iterator: str) -> tuple[Any, Any, Any]:
+    """An app, a channel to put events into, and the values that a stream's iterator makes of them."""
+    app = an_app()
+    channel = app.channel()
+    return app, channel, getattr(app.stream(channel), iterator)()
+
+
 @pytest.mark.parametrize("iterator", ["_c_aiter", "_py_aiter"])
 async def test_a_stream_acknowledges_when_its_generator_closes(iterator: str) -> None:
     """The cause of most rows: an exception closes the generator, and its `finally` acknowledges what was in hand.
@@ -402,10 +409,8 @@ async def test_a_stream_acknowledges_when_its_generator_closes(iterator: str) ->
     When that happens is up to the garbage collector and the worker's shutdown, which makes the race.
     """
     # given
-    app = an_app()
-    channel = app.channel()
+    app, channel, values = reading(iterator)
     await channel.put(event(app, TROUBLE))
-    values = getattr(app.stream(channel), iterator)()
     await anext(values)
     assert app.consumer._acked[PLACE] == []
 
@@ -417,18 +422,15 @@ async def test_a_stream_acknowledges_when_its_generator_closes(iterator: str) ->
 
 
 @pytest.mark.parametrize(("iterator", "acked"), [("_c_aiter", []), ("_py_aiter", [3])])
-async def test_the_iterator_in_python_acknowledges_what_nobody_handled(
-    app: Any, iterator: str, acked: list[int]
-) -> None:
+async def test_the_iterator_in_python_acknowledges_what_nobody_handled(iterator: str, acked: list[int]) -> None:
     """Records of an assignment that is over are skipped by both; the uncompiled one acknowledges them as well."""
     # given
-    app = an_app()
-    channel = app.channel()
+    app, channel, values = reading(iterator)
     await channel.put(event(app, 3, generation=-1))
     await channel.put(event(app, 4))
 
     # when
-    value = await anext(getattr(app.stream(channel), iterator)())
+    value = await anext(values)
 
     # then
     assert value == b"4"
