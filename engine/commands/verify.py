@@ -19,8 +19,10 @@ from engine.settings import KafkaSecurity, No, UsageError, kafka_security_option
 if TYPE_CHECKING:
     from engine.verify.audit import Progressed
     from engine.verify.findings import Finding
+    from engine.verify.kafka import KafkaLogs
     from engine.verify.report import Report
     from engine.verify.scope import Scope
+    from engine.verify.tables import FileTables
 
 Anchors = dict[int, tuple[int, str]]
 
@@ -44,6 +46,7 @@ class Sample(click.ParamType):
 
 @click.command()
 @option("bootstrap", required=True)
+@option("db", help="Also compare this DuckDB file with the logs; a projector may hold it.")
 @option("topic_prefix")
 @click.option(
     "--since",
@@ -73,6 +76,7 @@ class Sample(click.ParamType):
 def verify(
     *,
     bootstrap: str,
+    db: Path | None,
     topic_prefix: str,
     since_us: int | None,
     sample: tuple[int, bool] | None,
@@ -85,12 +89,12 @@ def verify(
 
     Every fact up to the end of points-log as it is now has one decision, in order, and that decision is byte for byte
     what the fact and the published programmes give. Sums and lots balance, refused records are in rejects, derived facts
-    are there once, and the chain of hashes holds. Nothing is written.
+    are there once, the chain of hashes holds, and with --db the tables are the fold of the logs. Nothing is written.
 
     Exit codes: 0 proven, 1 something was found (the first findings of each kind are printed in full), 2 wrong usage.
     """
     anchors = {} if anchor is None else _anchors(anchor)
-    report = _run(bootstrap, security, topic_prefix, _scope(since_us, sample), anchors)
+    report = _run(bootstrap, security, db, topic_prefix, _scope(since_us, sample), anchors)
     click.echo(json.dumps(report.as_json(strict=strict), indent=2) if as_json else in_words(report, strict=strict))
     if not report.proven(strict=strict):
         raise SystemExit(1)
@@ -115,7 +119,9 @@ def _anchors(path: Path) -> Anchors:
         raise UsageError(f"--anchor {path}: this is no report of `stammgast verify --json` ({error}).") from error
 
 
-def _run(bootstrap: str, security: KafkaSecurity, prefix: str, scope: Scope, anchors: Anchors) -> Report:
+def _run(
+    bootstrap: str, security: KafkaSecurity, db: Path | None, prefix: str, scope: Scope, anchors: Anchors
+) -> Report:
     from aiokafka.errors import KafkaError
 
     from engine.stream.clients import Cluster, KafkaTrouble, LogEndsEarlier
@@ -128,7 +134,16 @@ def _run(bootstrap: str, security: KafkaSecurity, prefix: str, scope: Scope, anc
     try:
         with KafkaLogs(Cluster(bootstrap, security), prefix) as logs, _bar(logs.ends) as progressed:
             report = Report(logs.partitions)
-            audit(logs, logs.programmes(), scope=scope, anchors=anchors, report=report, progressed=progressed)
+            with _tables(db, logs, scope, report) as tables:
+                audit(
+                    logs,
+                    logs.programmes(),
+                    scope=scope,
+                    anchors=anchors,
+                    tables=tables,
+                    report=report,
+                    progressed=progressed,
+                )
     except (LogEndsEarlier, UnreadableVersion) as error:
         raise No(sentence(error)) from error
     except KafkaTrouble as error:
@@ -139,6 +154,27 @@ def _run(bootstrap: str, security: KafkaSecurity, prefix: str, scope: Scope, anc
         ) from error
     report.seconds = time.monotonic() - began
     return report
+
+
+@contextmanager
+def _tables(db: Path | None, logs: KafkaLogs, scope: Scope, report: Report) -> Iterator[FileTables | None]:
+    """The file, if one is named. It is asked before the logs' ends are: a projector that goes on is never ahead of them."""
+    if db is None:
+        yield None
+        return
+    from engine.verify.tables import FileTables
+    from projections import evidence
+
+    known = evidence.log_id(db)
+    if known != logs.log_id:
+        raise UsageError(
+            f"{db} was built from other logs (id {known}, these are {logs.log_id}): name the file of these logs with --db, "
+            "or the right --topic-prefix."
+        )
+    with FileTables(db, logs.partitions, scope, report) as tables:
+        logs.look()
+        tables.check_ends(logs.ends)
+        yield tables
 
 
 @contextmanager

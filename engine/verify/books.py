@@ -18,16 +18,16 @@ class Account:
     """Sums over one member's entries.
 
     Attributes:
-        points: sum of all entries. left: points left in lots. lots: weighted sum of what is left, see above.
+        entries: how many. points: their sum. left: points left in lots. lots: weighted sum of what is left, see above.
         earned, spent, expired, clawed: as the table `balances` counts them, positive.
-        pending: [active from, points] of lots that say when they become active, few; burns come off the oldest.
+        later: (active from, points left) of lots that become active after they were earned, None without one.
         tier: (tier, since, until) as the newest change says, None before the first.
     """
 
-    __slots__ = ("clawed", "earned", "expired", "later", "left", "lots", "points", "spent", "tier")
+    __slots__ = ("clawed", "earned", "entries", "expired", "later", "left", "lots", "points", "spent", "tier")
 
     def __init__(self) -> None:
-        self.points = self.left = self.lots = self.earned = self.spent = self.expired = self.clawed = 0
+        self.entries = self.points = self.left = self.lots = self.earned = self.spent = self.expired = self.clawed = 0
         self.later: dict[str, tuple[str, int]] | None = None
         self.tier: tuple[str, str, str | None] | None = None
 
@@ -76,12 +76,13 @@ class Books:
         for entry in raw.get("entries", ()):
             self.entries += 1
             account = self.account(entry.get("member_id", raw["member_id"]))
-            problem = _book(account, entry)
+            account.entries += 1
+            problem = _book(account, entry, raw["occurred_at"])
             if problem:
                 yield problem
 
 
-def _book(account: Account, entry: dict[str, Any]) -> str | None:
+def _book(account: Account, entry: dict[str, Any], decided_at: str) -> str | None:
     points, kind, lot = entry["points"], entry["kind"], entry["entry_id"]
     account.points += points
     burns: Iterable[tuple[str, int]] = entry.get("burns", ())
@@ -90,7 +91,7 @@ def _book(account: Account, entry: dict[str, Any]) -> str | None:
         account.earned += points
         account.left += points
         account.lots += points * lot_number(lot)
-        if "active_from" in entry:
+        if entry.get("active_from", "") > entry.get("occurred_at", decided_at):
             account.later = (account.later or {}) | {lot: (entry["active_from"], points)}
         return None if points > 0 and not burnt else f"entry {lot} earns {points} points and burns {burnt}"
     account.left -= burnt

@@ -81,6 +81,10 @@ class KafkaLogs:
             return
         self._rejects = await log_ends(self._cluster, self.prefix + REJECTS, count)
 
+    def look(self) -> None:
+        """Learn again where the logs end."""
+        self.run(self._look())
+
     def programmes(self) -> dict[str, Programme]:
         """Every published version by hash. Errors: UnreadableVersion."""
         return self.run(load_published(self._cluster, self.prefix))

@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 
 from engine.cli import main
 from engine.stream.clients import Cluster
-from tests.kafka.deployment import Deployment, event, purchases
+from tests.kafka.deployment import Deployment, event, purchases, until
 from tests.kafka.poured import pour
+from tests.projections.test_verify_tables import EDITS, edit
 from tests.unit import test_verify as damages
 from tests.unit.verify_history import history, index_of
 from tests.unit.written_logs import WrittenLogs
@@ -86,24 +87,63 @@ async def test_planted_damage_is_found(cluster: Cluster, prefix: str, name: str)
 
 
 @pytest.mark.kafka
-async def test_a_system_that_runs_is_proven_again_and_again(cluster: Cluster, prefix: str) -> None:
-    """Given a worker that decides while verify reads, referrals across partitions included, then it is proven each time."""
+async def test_a_system_that_runs_is_proven_again_and_again(cluster: Cluster, prefix: str, tmp_path: Path) -> None:
+    """Given worker and projector at work while verify reads, referrals across partitions included, then it is proven each
+    time, and in the end the file that the projector holds has every row."""
+    db = tmp_path / "t.duckdb"
     referrals = [event(f"r{n}", "referral", f"m{n:03d}", {"referrer": f"m{n + 25:03d}"}) for n in range(25)]
     with Deployment(cluster, prefix, partitions=3) as shop:
         await shop.ready(shop.start())
-        told = referrals + purchases(3_000)
+        projector = shop.project(db)
+        await until("the file is served", lambda: asyncio.to_thread(db.with_name(f"{db.name}.endpoint").exists))
+        told = referrals + purchases(1_000)
         publishing = asyncio.create_task(shop.publish(told))
         seen: list[int] = []
         while not seen or seen[-1] < len(told) + 25 + 6:
-            result, report = await verified(cluster, prefix)
+            result, report = await verified(cluster, prefix, "--db", db)
             assert result.exit_code == 0, result.output
-            seen.append(report["compared"])
+            seen.append(min(report["compared"], report["tables"]["decisions"]))
         await publishing
+        assert projector.process.poll() is None
 
     assert report["undecided"] == 0
     assert report["derived"] == 25
     assert report["unchained"] == 0
     assert report["linked"] == report["decisions"]
+
+
+@pytest.mark.kafka
+async def test_a_changed_row_of_a_real_file_is_found(cluster: Cluster, prefix: str, tmp_path: Path) -> None:
+    """Given good logs and a file whose projector has ended, when one entry's points are changed in it, then the row and the
+    member are shown with what was expected; a file of other logs is wrong usage."""
+    # given
+    db, logs = tmp_path / "t.duckdb", history(prefix=prefix)
+    await pour(cluster, logs)
+    with Deployment(cluster, prefix, partitions=2) as shop:
+        projector = shop.project(db)
+
+        async def loaded() -> bool:
+            result, report = await verified(cluster, prefix, "--db", db)
+            return result.exit_code == 0 and report["tables"]["decisions"] == report["decisions"]
+
+        await until("the file is served", lambda: asyncio.to_thread(db.with_name(f"{db.name}.endpoint").exists))
+        await until("everything loaded", loaded)
+        assert projector.end() == 0
+    edit(db, EDITS["an entry's points"][0])
+
+    # when
+    result, report = await verified(cluster, prefix, "--db", db)
+    await pour(cluster, history(prefix=f"{prefix}other-"))
+    other, _ = await verified(cluster, f"{prefix}other-", "--db", db)
+
+    # then
+    assert result.exit_code == 1, result.output
+    assert report["counts"] == {"db_row_differs": 1, "db_member_differs": 1}
+    row = next(one for one in report["findings"] if one["kind"] == "db_row_differs")
+    assert json.loads(row["found"])["points"] == json.loads(row["expected"])["points"] + 1
+    assert (row["member"], row["topic"]) == ("emma", f"{db} points_entries")
+    assert other.exit_code == 2
+    assert "other logs" in other.output
 
 
 async def test_no_logs_and_no_report_are_wrong_usage(embedded_cluster: Cluster, prefix: str, tmp_path: Path) -> None:
