@@ -31,7 +31,9 @@ from engine.ledger.partition import Answer, Partition
 from engine.processes import end_with
 from engine.settings import No, UsageError
 from engine.tuning import expect_a_large_calm_heap
-from projections.warehouse import LOG_SCHEMA, Reject, Warehouse, explained, require_free, set_aside
+from projections.files import require_free, set_aside
+from projections.trouble import explained
+from projections.warehouse import LOG_SCHEMA, Reject, Warehouse
 from rules.book import Programme
 from schemas.decisions import Decision, encode_decision
 from schemas.envelope import Fact, encode_fact, parse_fact

@@ -178,6 +178,8 @@ class Metrics:
         self.entries = counter("entries_total", "Entries written.", "kind", "rule")
         self.points = counter("points_total", "Points moved, as a magnitude.", "kind", "rule")
         self.rejects = counter("rejects_total", "Records put into rejects.", "reason")
+        self.projector_rebuilds = counter("projector_rebuilds_total", "Files built anew from the logs.", "reason")
+        self.projector_reopens = counter("projector_reopens_total", "Files opened again after trouble.", "reason")
         self.batch_seconds = prometheus_client.Histogram(
             "stammgast_batch_seconds",
             "Time from taking a batch to its commit.",
@@ -202,6 +204,7 @@ class Metrics:
         self.projector_lag_seconds = gauge(
             "projector_lag_seconds", "Age of the oldest record not yet in the tables; 0 when none waits.", *place
         )
+        self.projector_waiting = gauge("projector_waiting", "1 while the tables wait for something to pass.", "cause")
         oldest = gauge(
             "oldest_undecided_fact_age_seconds", "Age of the oldest fact without a decision; 0 when none waits."
         )

@@ -17,12 +17,13 @@ import duckdb
 import pyarrow as pa
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
-from engine.settings import No
-from engine.stream.clients import Cluster, LogEndsEarlier
+from engine.stream.clients import Cluster, KafkaTrouble, LogEndsEarlier
 from engine.stream.topics import LOGS, Layout, LogMissing, partition_count, require
 from engine.telemetry import METRICS, Hearing, Metrics, Progress
-from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, REJECTS, Warehouse, explanation, reject_of
+from projections.trouble import FileTrouble
+from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, REJECTS, Warehouse, reject_of
 
 # A batch is applied when it holds so many records: DuckDB then loads over 100,000 decisions a second, and one batch
 # stays below 100 MB.
@@ -75,6 +76,10 @@ class Batch:
         return max(0.0, self.began_s + BATCH_AGE_S - time.monotonic()) if self.count else BATCH_AGE_S
 
 
+class Interrupted(KafkaTrouble):
+    """Kafka gave an error that may pass; the file is sound, and a new reader goes on where it stands."""
+
+
 class Projector:
     """Reads the logs of one deployment into one warehouse until it is told to stop.
 
@@ -106,25 +111,36 @@ class Projector:
         #: When what is behind the last record read was written, at the earliest.
         self._known_ms: dict[TopicPartition, int] = {}
         self._heard_ms: dict[TopicPartition, int] = {}
+        #: Where each partition ended when that was first known, and those that were read to there.
+        self._goal: dict[TopicPartition, int] = {}
+        self._reached: set[TopicPartition] = set()
+        self._deaf = False
+
+    @property
+    def caught_up(self) -> bool:
+        """Has it read all that was there when it began, and is no more left than one transaction takes?"""
+        return 0 < len(self._next) == len(self._reached) and self.lag_records <= BATCH_RECORDS
 
     async def run(self, stop: asyncio.Event) -> None:
         """Apply what the logs hold and what comes, until `stop` is set; what was read by then is applied first.
 
         Raises:
             UsageError: the file was built from other logs.
-            No: the disk is full or the file can no longer be written; nothing is lost, the next start goes on.
+            FileTrouble: the file can no longer be written; nothing is lost, whoever opens it again goes on from there.
             KafkaTrouble: no broker, no logs, or logs that lost records.
         """
-        self._warehouse.bind(await logs_id(self._cluster, self._prefix, stop))
-        # A reject is read again for as long as it is kept; the logs are never reset: see `_check`.
-        async with self._cluster.consumer(
-            fetch_max_wait_ms=200, fetch_max_bytes=FETCH_BYTES, max_partition_fetch_bytes=PARTITION_FETCH_BYTES
-        ) as consumer:
-            await self._begin(consumer)
-            try:
+        try:
+            self._warehouse.bind(await logs_id(self._cluster, self._prefix, stop))
+            # A reject is read again for as long as it is kept; the logs are never reset: see `_check`.
+            async with self._cluster.consumer(
+                fetch_max_wait_ms=200, fetch_max_bytes=FETCH_BYTES, max_partition_fetch_bytes=PARTITION_FETCH_BYTES
+            ) as consumer:
+                await self._begin(consumer)
                 await self._follow(consumer, stop)
-            finally:
-                self._writer.shutdown(wait=True)
+        except KafkaError as error:
+            raise Interrupted(f"Kafka at {self._cluster.bootstrap} gave an error: {type(error).__name__}") from error
+        finally:
+            await asyncio.to_thread(self._writer.shutdown)
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> None:
         """Assign every partition and go to the record after the last one applied."""
@@ -149,18 +165,21 @@ class Projector:
     async def _follow(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         writing: asyncio.Future[None] | None = None
         loop = asyncio.get_running_loop()
-        while not stop.is_set():
-            batch = await self._gather(consumer, stop, writing)
+        try:
+            while not stop.is_set():
+                batch = await self._gather(consumer, stop, writing)
+                if writing is not None:
+                    await writing
+                    writing = None
+                    self._progress.worked()
+                self._warehouse.require_in_place()
+                await self._tell(consumer, batch)
+                if batch.count:
+                    writing = loop.run_in_executor(self._writer, self._apply, batch)
+        finally:
             if writing is not None:
                 await writing
-                writing = None
-                self._progress.worked()
-            await self._tell(consumer, batch)
-            if batch.count:
-                writing = loop.run_in_executor(self._writer, self._apply, batch)
-        if writing is not None:
-            await writing
-            await self._tell(consumer, Batch())
+        await self._tell(consumer, Batch())
 
     async def _gather(
         self, consumer: AIOKafkaConsumer, stop: asyncio.Event, writing: asyncio.Future[None] | None
@@ -205,7 +224,7 @@ class Projector:
             with self._metrics.time_batch("projector"):
                 self._warehouse.apply(facts, decisions, rejects)
         except duckdb.Error as error:
-            raise No(explanation(self._warehouse.path, error)) from error
+            raise FileTrouble.of(self._warehouse.path, error) from error
         self.applied_records += batch.count
 
     async def _tell(self, consumer: AIOKafkaConsumer, batch: Batch) -> None:
@@ -224,14 +243,28 @@ class Projector:
         self.lag_records = total
         self._progress.waiting(total)
         self._hearing.heard((ms, f"{tp.topic}/{tp.partition}") for tp, ms in self._heard_ms.items())
+        self._say_whether_heard()
         if self._on_applied is not None:
             self._on_applied(self)
+
+    def _say_whether_heard(self) -> None:
+        """One line when Kafka falls silent, one when it answers again; the clients themselves try all the time."""
+        heard, why = self._hearing.probe()
+        if heard is self._deaf:
+            self._deaf = not heard
+            if self._deaf:
+                log.warning("Kafka does not answer; waiting for it", kafka=self._cluster.bootstrap, detail=why)
+            else:
+                log.info("Kafka answers again", kafka=self._cluster.bootstrap)
 
     async def _unread(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> int:
         """Offsets between the reader and the end of the log. The reader stands behind the marks of transactions, which are
         no records; counted from the last record, a log that ends in one would never be read to its end."""
         end = consumer.last_stable_offset(tp)
-        unread = 0 if end is None or end < 0 else max(0, end - int(await consumer.position(tp)))
+        position = int(await consumer.position(tp))
+        unread = 0 if end is None or end < 0 else max(0, end - position)
+        if end is not None and position >= self._goal.setdefault(tp, end):
+            self._reached.add(tp)
         heard_ms = consumer.last_poll_timestamp(tp)
         self._heard_ms.pop(tp, None)
         if not unread and heard_ms is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,16 @@ import pyarrow as pa
 
 from engine.settings import No, UsageError
 from projections import sql
-from projections.server import endpoint_path, load_extensions, read_endpoint
-from projections.warehouse import explanation
+from projections.server import Endpoint, endpoint_path, load_extensions, read_endpoint
+from projections.trouble import FileTrouble, Kind, explanation, kind_of
 
 FETCH_ROWS = 10_000
+# A file that a projector opens again or swaps for a new one is not served for some tenths of a second. Too short: readers see
+# errors. Too long: whoever asks a dead server waits for the message.
+HANDOVER_S = 3.0
+HANDOVER_LOOK_S = 0.05
+# What a reader is told by a server that is going, gone, or another file's by now.
+UNANSWERED = ("could not connect", "failed to send message", "authentication failed", "has been invalidated")
 NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "UINTEGER", "FLOAT", "DOUBLE", "DECIMAL")
 
 
@@ -47,29 +54,46 @@ class Answer:
         return self.connection.to_arrow_table()
 
 
+class Unanswered(No):
+    """Nobody answers where a server was said to be: it is gone, or another one is taking over."""
+
+
 def ask_file(db: Path, statement: str) -> Answer:
-    """Ask the tables of a file, whoever holds it.
+    """Ask the tables of a file, whoever holds it; while it changes hands, ask again.
 
     Raises:
         UsageError: there is no such file, or none of ours.
-        No: the statement is wrong, or the file is held by something that does not serve it.
+        No: the statement is wrong, or the file is held by something that does not serve it, or is being built anew.
     """
+    deadline = time.monotonic() + HANDOVER_S
+    while True:
+        try:
+            return _ask_holder(db, statement)
+        except Unanswered:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(HANDOVER_LOOK_S)
+
+
+def _ask_holder(db: Path, statement: str) -> Answer:
+    endpoint = read_endpoint(db)
     if not db.exists():
-        raise UsageError(
-            f"there is no {db}: `stammgast up`, `projector` and `replay` make such a file; name another with --db."
-        )
+        if endpoint is None:
+            raise UsageError(
+                f"there is no {db}: `stammgast up`, `projector` and `replay` make such a file; name another with --db."
+            )
+        return _ask_endpoint(db, endpoint, statement)
     try:
         connection = duckdb.connect(str(db), read_only=True)
     except duckdb.Error as error:
-        if "lock" not in str(error).lower():
-            raise No(explanation(db, error, to_reader=True)) from error
-        endpoint = read_endpoint(db)
-        if endpoint is None:
-            raise No(
-                f"{db} is held by another process that does not serve it ({endpoint_path(db)} is missing). "
-                "Ask again when it has finished."
-            ) from error
-        return ask_server(endpoint.uri, Path(endpoint.token_file), statement)
+        if endpoint is not None and (endpoint.note or kind_of(error) is Kind.HELD):
+            return _ask_endpoint(db, endpoint, statement)
+        if kind_of(error) is not Kind.HELD:
+            raise FileTrouble(explanation(db, error, to_reader=True), kind_of(error)) from error
+        raise Unanswered(
+            f"{db} is held by another process that does not serve it ({endpoint_path(db)} is missing). "
+            "Ask again when it has finished."
+        ) from error
     settings = sql.statements("staging/session")
     if connection.execute(settings["exists"]).fetchone() is None:
         connection.close()
@@ -77,6 +101,15 @@ def ask_file(db: Path, statement: str) -> Answer:
     for name in ("utc", "no_python_objects"):
         connection.execute(settings[name])
     return _execute(connection, statement, {})
+
+
+def _ask_endpoint(db: Path, endpoint: Endpoint, statement: str) -> Answer:
+    if endpoint.note:
+        raise No(f"{db} cannot be asked now: {endpoint.note} (process {endpoint.pid}). Ask again later.")
+    try:
+        return ask_server(endpoint.uri, Path(endpoint.token_file), statement)
+    except UsageError as error:  # the token went with its server
+        raise Unanswered(error.message) from error
 
 
 def ask_server(uri: str, token_file: Path, statement: str) -> Answer:
@@ -106,7 +139,9 @@ def _execute(connection: duckdb.DuckDBPyConnection, statement: str, parameters: 
         return Answer(connection.execute(statement, parameters))
     except duckdb.Error as error:
         connection.close()
-        raise No(_plain(str(error), parameters.get("uri"))) from error
+        uri = parameters.get("uri")
+        unanswered = uri is not None and any(word in str(error).lower() for word in UNANSWERED)
+        raise (Unanswered if unanswered else No)(_plain(str(error), uri)) from error
 
 
 def _plain(message: str, uri: str | None) -> str:

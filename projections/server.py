@@ -20,6 +20,7 @@ import duckdb
 
 from engine.settings import No
 from projections import sql
+from projections.trouble import explained
 
 HOST = "127.0.0.1"
 # Another process can take a free port between our asking for one and quack's listening on it.
@@ -29,12 +30,16 @@ STATEMENTS = "serving/authoriser"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What stands in ``FILE.endpoint``: where the server of a file listens and who it is. The token is in a file of its own."""
+    """What stands in ``FILE.endpoint``: where the server of a file listens and who it is. The token is in a file of its own.
+
+    `note` says why nobody can be asked at the moment; it is empty while somebody can.
+    """
 
     host: str
     port: int
     token_file: str
     pid: int
+    note: str = ""
 
     @property
     def uri(self) -> str:
@@ -45,6 +50,11 @@ class Endpoint:
 def endpoint_path(db: str | Path) -> Path:
     """Return where the endpoint of a DuckDB file is written down."""
     return Path(f"{db}.endpoint")
+
+
+def token_path(db: str | Path) -> Path:
+    """Return where the token of whoever serves a DuckDB file is written down."""
+    return Path(f"{db}.token")
 
 
 def read_endpoint(db: str | Path) -> Endpoint | None:
@@ -71,15 +81,19 @@ def load_extensions(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 class Server:
-    """A DuckDB connection that answers readers until it is closed. The endpoint and token files live as long."""
+    """A DuckDB connection that answers readers until it is closed. The endpoint and token files live as long, or until
+    another server of the file takes them over."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, endpoint: Endpoint, db: Path) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, endpoint: Endpoint, db: Path, token: str) -> None:
         self.endpoint = endpoint
+        self.token = token
         self._connection = connection
         self._db = db
 
     @classmethod
-    def start(cls, connection: duckdb.DuckDBPyConnection, db: str | Path, *, port: int = 0) -> Self:
+    def start(
+        cls, connection: duckdb.DuckDBPyConnection, db: str | Path, *, port: int = 0, token: str | None = None
+    ) -> Self:
         """Lock the database of this connection down and serve it.
 
         Afterwards no connection of this database can reach files, change settings or load extensions.
@@ -87,31 +101,54 @@ class Server:
         Args:
             connection: the one that writes the file; nobody may use it during this call.
             port: 0 takes a free one.
+            token: the one that an earlier server of this process gave to readers; None makes one.
 
         Raises:
-            No: no port can be had, or the extensions do not fit.
+            No: no port can be had, the extensions do not fit, or the file cannot be written.
         """
-        path, own = Path(db).absolute(), connection.cursor()
-        load_extensions(own)
-        connection.begin()
-        for name in ("forget_functions", "functions", "forget_tables", "tables"):
-            connection.execute(sql.statements(STATEMENTS)[name])
-        connection.commit()
-        for name in ("authoriser", "no_python_objects", "no_external_access", "lock"):
-            own.execute(sql.statements(STATEMENTS)[name])
-        token = secrets.token_urlsafe(32)
-        token_file = Path(f"{path}.token")
-        _write_private(token_file, token)
-        endpoint = _listen(own, token, token_file, port)
-        server = cls(own, endpoint, path)
-        _replace(endpoint_path(path), json.dumps(asdict(endpoint)))
-        return server
+        with explained(db):
+            _fill_lists(connection)
+        return cls._serve(connection, db, port, token)
 
-    def close(self) -> None:
-        """Stop answering and take the endpoint and token files away."""
+    @classmethod
+    def reading(cls, name: Path, db: str | Path, *, token: str | None = None) -> Self:
+        """Serve the rows that a file of ours holds, under whatever name, to the readers of `db`; nothing is written.
+
+        Raises:
+            No: it cannot be read, or no server ever said in it what readers may ask.
+        """
+        with explained(db):
+            connection = duckdb.connect(str(name), read_only=True)
+            try:
+                connection.execute(sql.statements("staging/session")["utc"])
+                if connection.execute(sql.statements(STATEMENTS)["lists_filled"]).fetchone() is None:
+                    raise No(f"{db} was never served, so it does not say what readers may ask.")
+                return cls._serve(connection, db, 0, token)
+            finally:
+                connection.close()  # the server has a connection of its own
+
+    @classmethod
+    def _serve(cls, connection: duckdb.DuckDBPyConnection, db: str | Path, port: int, token: str | None) -> Self:
+        path, own = Path(db).absolute(), connection.cursor()
+        try:
+            load_extensions(own)
+            for name in ("authoriser", "no_python_objects", "no_external_access", "lock"):
+                own.execute(sql.statements(STATEMENTS)[name])
+            token, token_file = token or secrets.token_urlsafe(32), token_path(path)
+            if not _holds(token_file, token):
+                _write_private(token_file, token)
+            endpoint = _listen(own, token, token_file, port)
+            _replace(endpoint_path(path), json.dumps(asdict(endpoint)))
+        except BaseException:
+            own.close()
+            raise
+        return cls(own, endpoint, path, token)
+
+    def close(self, *, moving: bool = False) -> None:
+        """Stop answering and take the endpoint and token files away; `moving`: leave them to the server that follows."""
         with contextlib.suppress(duckdb.Error):
             self._connection.execute(sql.statements(STATEMENTS)["stop"], {"uri": self.endpoint.uri})
-        if read_endpoint(self._db) == self.endpoint:
+        if not moving and read_endpoint(self._db) == self.endpoint:
             for path in (endpoint_path(self._db), Path(self.endpoint.token_file)):
                 path.unlink(missing_ok=True)
         self._connection.close()
@@ -121,6 +158,38 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def announce(db: str | Path, note: str) -> None:
+    """Tell readers of a file that nobody can be asked for now, and why; the next server takes the note away."""
+    path = Path(db).absolute()
+    _replace(endpoint_path(path), json.dumps(asdict(Endpoint(HOST, 0, str(token_path(path)), os.getpid(), note))))
+
+
+def withdraw(db: str | Path) -> None:
+    """Take away what this process announced, if nobody serves instead."""
+    endpoint = read_endpoint(db)
+    if endpoint is not None and endpoint.note and endpoint.pid == os.getpid():
+        endpoint_path(db).unlink(missing_ok=True)
+        token_path(db).unlink(missing_ok=True)
+
+
+def _fill_lists(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the lists of what readers may ask up to date with the DuckDB that runs."""
+    statements = sql.statements(STATEMENTS)
+    for name in ("harmless_functions", "open_tables"):
+        connection.execute(statements[name])
+    if connection.execute(statements["lists_differ"]).fetchone() is None:
+        return
+    connection.begin()
+    try:
+        for name in ("forget_functions", "functions", "forget_tables", "tables"):
+            connection.execute(statements[name])
+        connection.commit()
+    except duckdb.Error:
+        with contextlib.suppress(duckdb.Error):
+            connection.rollback()
+        raise
 
 
 def _listen(connection: duckdb.DuckDBPyConnection, token: str, token_file: Path, port: int) -> Endpoint:
@@ -140,6 +209,13 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _write_private(path: Path, text: str) -> None:

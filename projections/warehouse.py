@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self, TypeAlias
@@ -17,8 +16,10 @@ import duckdb
 import pyarrow as pa
 from pyarrow import compute
 
-from engine.settings import No, UsageError
+from engine.settings import UsageError
 from projections import sql
+from projections.files import set_aside
+from projections.trouble import FileTrouble, Kind, OtherLogs, OtherVersion, explained
 
 FACTS, DECISIONS, REJECTS = "facts", "points-log", "rejects"
 MEMORY_LIMIT = "2GB"
@@ -118,6 +119,7 @@ class Warehouse:
         self._uncommitted_records = 0
         self._in_transaction = False
         self._positions: dict[tuple[str, int], int] = {}
+        self._file = _identity(path)
 
     @classmethod
     def open(
@@ -175,7 +177,7 @@ class Warehouse:
             with explained(self.path):
                 self.connection.execute(sql.statements("staging/session")["bind"], [log_id])
         elif known != log_id:
-            raise UsageError(
+            raise OtherLogs(
                 f"{self.path} was built from other logs (id {known}, these are {log_id}): their rows would be mixed. "
                 "Name another file with --db, or say --fresh to set this one aside and build it anew."
             )
@@ -186,9 +188,36 @@ class Warehouse:
         known = self._one("session", "log_id")
         return None if known is None else str(known)
 
+    def require_in_place(self) -> None:
+        """Make sure that the path still leads to the file that is open.
+
+        Raises:
+            FileTrouble: somebody deleted the file or put another one there; what is written now nobody will find.
+        """
+        if self._file != _identity(self.path):
+            gone = "was deleted" if not Path(self.path).exists() else "was replaced by another"
+            raise FileTrouble(f"{self.path} {gone} while it was being written.", Kind.GONE)
+
+    def alive(self) -> bool:
+        """Does DuckDB still answer? After a fatal error it does not, until the file is opened again."""
+        try:
+            self._one("session", "log_id")
+        except duckdb.Error:
+            return False
+        return True
+
+    def abandon(self) -> None:
+        """Let the file go after trouble: nothing more is committed."""
+        with contextlib.suppress(duckdb.Error):
+            self.connection.close()
+
     def positions(self, topic: str) -> dict[int, int]:
         """Return partition -> offset of the last record applied; partitions without a record are missing."""
         return {partition: offset for (name, partition), offset in self._positions.items() if name == topic}
+
+    def all_positions(self) -> dict[tuple[str, int], int]:
+        """Return (topic, partition) -> offset of the last record applied."""
+        return dict(self._positions)
 
     def apply(self, facts: Records = (), decisions: Records = (), rejects: Rejects = ()) -> None:
         """Apply records of the three logs in one transaction: all rows and positions, or none.
@@ -310,7 +339,7 @@ class Warehouse:
                     self.connection.execute(statement)
                 self.connection.execute(sql.statements("staging/session")["identify"], [tables_hash, ""])
         if self._one("session", "tables_hash") != tables_hash:
-            raise UsageError(
+            raise OtherVersion(
                 f"{self.path} was built by another version of stammgast: its tables differ. "
                 "Say --fresh to set it aside and build it anew from the logs."
             )
@@ -336,136 +365,6 @@ class Warehouse:
                 self.connection.execute(sql.statements("staging/session")["keep_settings"], [horizon_days, threshold])
 
 
-def set_aside(path: str | Path) -> Path | None:
-    """Rename a DuckDB file and its log out of the way; return its new name, None where there was no file.
-
-    Raises:
-        No: a process holds the file, and would go on writing it under its new name; or it cannot be renamed.
-    """
-    old = Path(path)
-    if str(path) == ":memory:" or not old.exists():
-        return None
-    require_free(old)
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(old.stat().st_mtime))
-    new, count = old.with_name(f"{old.name}.{stamp}.old"), 1
-    while new.exists():
-        count += 1
-        new = old.with_name(f"{old.name}.{stamp}-{count}.old")
-    try:
-        old.rename(new)
-        wal = old.with_name(f"{old.name}.wal")
-        if wal.exists():
-            wal.rename(new.with_name(f"{new.name}.wal"))
-    except OSError as error:
-        raise No(
-            f"{path} cannot be set aside as {new.name}: {error.strerror}. Move it away yourself, or name another file with --db."
-        ) from error
-    return new
-
-
-def require_free(path: Path) -> None:
-    """Refuse a file that a process holds to write it; one that is missing, damaged or no DuckDB file is free.
-
-    Raises:
-        No: with the holder and what to do about it.
-    """
-    if not path.exists():
-        return
-    try:
-        duckdb.connect(str(path), read_only=True).close()
-    except duckdb.Error as error:
-        if any(word in str(error).lower() for word in _HELD):
-            raise No(explanation(path, error)) from error
-
-
-@contextlib.contextmanager
-def explained(path: str | Path) -> Iterator[None]:
-    """Turn DuckDB's errors about the file itself into one sentence: what, where, how to mend it."""
-    try:
-        yield
-    except (duckdb.Error, OSError) as error:
-        raise No(explanation(path, error)) from error
-
-
-_HELD = ("conflicting lock", "could not set lock")
-# Words in DuckDB's messages, what they mean and how to mend it; the first that fits is told.
-_MEANINGS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (
-        ("no space left", "could not write all bytes", "failed to write", "disk full"),
-        (
-            "The disk that holds {path} is full: nothing of the last batch was kept. Make room and start again; nothing "
-            "is lost."
-        ),
-    ),
-    (
-        _HELD,
-        "{path} is held by another process ({holder}). Stop it, or ask it with `stammgast query --db {path}`.",
-    ),
-    (
-        ("read-only", "permission denied", "read only"),
-        (
-            "{path} cannot be written: {first}. Give this user the right to write it and its folder, or name another file "
-            "with --db."
-        ),
-    ),
-    (
-        ("not a valid duckdb",),
-        (
-            "{path} is no DuckDB file: name another one with --db. Only if it was stammgast's own and is damaged, say --fresh "
-            "to set it aside and build it anew."
-        ),
-    ),
-    (
-        ("serialization", "corrupt", "checksum", "could not read enough bytes"),
-        "{path} is damaged: {first}. It is a cache: say --fresh to set it aside and build it anew.",
-    ),
-    (
-        ("fatal error", "has been invalidated", "internal error"),
-        "DuckDB gave up on {path}: {first}. Start again; if that fails, say --fresh to set it aside and build it anew.",
-    ),
-    (
-        ("cannot open file", "no such file", "is a directory"),
-        "{path} cannot be opened: {first}. Make its folder, or name another file with --db.",
-    ),
-)
-
-
-# The same for whoever only asks, and has no --fresh.
-_MEANINGS_TO_READERS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("not a valid duckdb",), "{path} is no DuckDB file: name another one with --db."),
-    (
-        ("serialization", "corrupt", "checksum", "could not read enough bytes"),
-        (
-            "{path} is damaged: {first}. It is a cache: `stammgast projector --db {path} --fresh` sets it aside and builds "
-            "it anew from the logs."
-        ),
-    ),
-    (
-        ("permission denied",),
-        "{path} cannot be read: {first}. Give this user the right to read it, or name another file with --db.",
-    ),
-    (
-        ("fatal error", "has been invalidated", "internal error"),
-        "DuckDB gave up on {path}: {first}. Ask again; if that fails, build the file anew from the logs.",
-    ),
-)
-
-
-def explanation(path: str | Path, error: Exception, *, to_reader: bool = False) -> str:
-    """Return in one or two sentences what an error about the file means and what to do about it."""
-    text = str(error)
-    first = text.splitlines()[0].rstrip(".! ") if text else type(error).__name__
-    for words, meaning in (*_MEANINGS_TO_READERS, *_MEANINGS) if to_reader else _MEANINGS:
-        if any(word in text.lower() for word in words):
-            return meaning.format(path=path, first=first, holder=_holder(text))
-    return f"{path}: {first}."
-
-
-def _holder(message: str) -> str:
-    _, _, rest = message.partition("Conflicting lock is held in ")
-    return rest.split(". ")[0].strip() or "unknown"
-
-
 def _connect(path: str | Path, memory_limit: str, threads: int | None) -> duckdb.DuckDBPyConnection:
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory_limit,
@@ -478,6 +377,25 @@ def _connect(path: str | Path, memory_limit: str, threads: int | None) -> duckdb
         for name in ("utc", "writes"):
             connection.execute(sql.statements("staging/session")[name])
     return connection
+
+
+def log_id_of(path: str | Path) -> str | None:
+    """The id of the logs that a file of ours was built from, whatever its version; None: none, or it cannot be read."""
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            row = connection.execute(sql.statements("staging/session")["log_id"]).fetchone()
+    except duckdb.Error:
+        return None
+    return None if row is None else row[0]
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """Which file the path leads to; None: none, or none on a disk."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _threads() -> int:

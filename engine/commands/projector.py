@@ -15,9 +15,9 @@ from engine import settings
 from engine.settings import KafkaSecurity, No, UsageError, sentence
 from engine.stream.clients import Cluster, KafkaTrouble, Unreachable
 from engine.telemetry import METRICS, Health, Hearing, Progress, TelemetryServer, set_up_logging
-from projections.projector import Projector, logs_id
-from projections.server import Server
-from projections.warehouse import Warehouse
+from projections.files import set_aside
+from projections.projector import logs_id
+from projections.upkeep import Upkeep
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +51,10 @@ def projector(
 ) -> None:
     """Keep a DuckDB file in step with the logs, and serve it.
 
-    The file goes on where it stopped. While this runs, `stammgast query --db FILE` asks it through FILE.endpoint. Exit
-    codes: 0 stopped when asked to, 1 could not go on (the file is held, broken or its disk full; logs missing or lost;
-    start it again when that is mended), 2 wrong usage: no Kafka there, a file of other logs.
+    The file goes on where it stopped. While this runs, `stammgast query --db FILE` asks it through FILE.endpoint. A full
+    disk and a silent Kafka are waited for; a file that is damaged, deleted or of another version is built anew beside the
+    old one. Exit codes: 0 stopped when asked to, 1 could not go on (the file is held or may not be written; logs missing
+    or lost), 2 wrong usage: no Kafka there, a file of other logs.
     """
     if lake is not None:
         raise UsageError("--lake is not yet supported: leave it out and name a file with --db.")
@@ -68,21 +69,18 @@ def projector(
             asyncio.run(_logs_are_there(cluster, topic_prefix))
         except Unreachable as error:  # at the start a wrong address, later a Kafka that went away
             raise UsageError(sentence(error)) from error
-    with (
-        TelemetryServer(metrics_host, metrics_port, METRICS, health) as telemetry,
-        Warehouse.open(
-            db,
-            memory_limit=memory_limit,
-            fresh=fresh,
-            churn_horizon_days=churn_horizon_days,
-            churn_threshold=churn_threshold,
-        ) as warehouse,
-        Server.start(warehouse.connection, db) as server,
-    ):
-        log.info("serving readers", file=str(db), address=server.endpoint.uri, metrics=telemetry.url)
-        running = Projector(cluster, warehouse, prefix=topic_prefix, progress=progress, hearing=hearing)
-        with _told_plainly():
-            asyncio.run(_until_stopped(running))
+    options = {
+        "memory_limit": memory_limit,
+        "churn_horizon_days": churn_horizon_days,
+        "churn_threshold": churn_threshold,
+    }
+    upkeep = Upkeep(cluster, db, prefix=topic_prefix, options=options, progress=progress, hearing=hearing)
+    health.add("file", upkeep.probe)
+    with TelemetryServer(metrics_host, metrics_port, METRICS, health) as telemetry, _told_plainly():
+        log.info("telling about itself", metrics=telemetry.url)
+        if fresh:
+            set_aside(db)
+        asyncio.run(_until_stopped(upkeep))
 
 
 @contextlib.contextmanager
@@ -107,7 +105,7 @@ async def _logs_are_there(cluster: Cluster, prefix: str) -> None:
     await logs_id(cluster, prefix, _stopping())
 
 
-async def _until_stopped(running: Projector) -> None:
+async def _until_stopped(upkeep: Upkeep) -> None:
     """Run until SIGTERM or SIGINT; what was read by then is applied first."""
-    await running.run(_stopping())
-    log.info("stopping", applied_records=running.applied_records)
+    await upkeep.run(_stopping())
+    log.info("stopping", applied_records=upkeep.applied_records)

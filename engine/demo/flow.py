@@ -32,9 +32,9 @@ from engine.settings import No
 from engine.stream.clients import Cluster
 from engine.stream.clock import append_ticks
 from engine.stream.topics import FACTS, Layout, ensure
+from projections.files import set_aside
 from projections.reading import ask_server
 from projections.server import endpoint_path, read_endpoint
-from projections.warehouse import set_aside
 from rules.book import Programme, load_directory
 
 PARTITIONS = 4

@@ -2,13 +2,10 @@
 -- DuckDB calls stammgast_authorise(connection, query) before each statement of a remote reader and runs what it RETURNS. It returns the
 -- statement written anew from the tree that was checked, so nothing runs that was not looked at; a refusal returns a query that says why.
 
--- statement: forget_functions
-delete from staging.allowed_functions;
-
--- statement: functions
+-- statement: harmless_functions
 -- Built into DuckDB and harmless: no files, no network, no settings, no log, no waiting, nothing about the server.
-insert into staging.allowed_functions
-select distinct lower(function_name)
+create or replace temp view harmless_functions as
+select distinct lower(function_name) as name
 from duckdb_functions()
 where internal and function_type in ('scalar', 'aggregate', 'macro')
     and not regexp_matches(
@@ -25,17 +22,38 @@ union
 select unnest(['unnest', 'range', 'generate_series', 'json_each', 'json_tree', 'duckdb_tables', 'duckdb_views',
     'balances_as_of', 'tiers_as_of', 'rfm_as_of', 'rfm_segment', 'churn_as_of', 'liability_as_of']);
 
--- statement: forget_tables
-delete from staging.allowed_tables;
-
--- statement: tables
+-- statement: open_tables
 -- Our marts, and what tells a client which tables there are.
-insert into staging.allowed_tables
-select view_name
+create or replace temp view open_tables as
+select view_name as name
 from duckdb_views()
 where not internal and schema_name = 'main' and database_name = current_database()
 union
 select unnest(['log_positions', 'schemata', 'tables', 'columns', '"tables"', '__show_tables_expanded']);
+
+-- statement: lists_differ
+-- The lists are written only when they changed: a start on a full disk writes nothing.
+select 1
+where exists (from harmless_functions except from staging.allowed_functions) or exists (from staging.allowed_functions except from harmless_functions)
+    or exists (from open_tables except from staging.allowed_tables) or exists (from staging.allowed_tables except from open_tables);
+
+-- statement: forget_functions
+delete from staging.allowed_functions;
+
+-- statement: functions
+insert into staging.allowed_functions
+from harmless_functions;
+
+-- statement: forget_tables
+delete from staging.allowed_tables;
+
+-- statement: tables
+insert into staging.allowed_tables
+from open_tables;
+
+-- statement: lists_filled
+-- Asked of a file that cannot be written: has a server ever filled them?
+select 1 where exists (from staging.allowed_functions) and exists (from staging.allowed_tables);
 
 -- statement: extension
 load $path;

@@ -24,9 +24,6 @@ from projections.server import endpoint_path
 from projections.warehouse import DECISIONS, FACTS, Warehouse
 from tests.projections import given
 from tests.projections.test_projector import VISITS, send
-from tests.projections.test_warehouse import small_disk
-
-__all__ = ["small_disk"]
 
 COMMAND = (sys.executable, "-c", "from engine.cli import main; main()", "projector")
 
@@ -100,51 +97,3 @@ def test_a_held_file_is_exit_code_1(embedded: str, prefix: str, tmp_path: Path) 
 
     assert run.returncode == 1
     assert f"PID {os.getpid()}" in run.stderr
-
-
-def test_a_disk_that_fills_up_ends_it_and_loses_nothing(
-    embedded: str, prefix: str, small_disk: Path, request: pytest.FixtureRequest
-) -> None:
-    """Given a projector at work, when its disk is full, then one sentence and exit code 1; with room again it goes on."""
-    facts, decisions = given.records(
-        [{"type": "visit", "id": f"v{n}", "subject": f"m{n}", "time": "2026-03-01T10:00:00Z"} for n in range(40_000)]
-    )
-    cluster, file, ballast = Cluster(embedded), small_disk / "live.duckdb", small_disk / "ballast"
-    asyncio.run(ensure(cluster, Layout(prefix, partitions=1)))
-
-    async def fill(start: int, end: int) -> None:
-        await send(cluster, prefix + FACTS, facts[start:end])
-        await send(cluster, prefix + DECISIONS, decisions[start:end])
-
-    asyncio.run(fill(0, 100))
-    ballast.write_bytes(os.urandom(8_000_000))
-    arguments = ("--bootstrap", embedded, "--topic-prefix", prefix, "--db", str(file))
-    with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
-        request.addfinalizer(process.kill)
-        assert process.stderr is not None
-        assert any("projector started" in line for line in process.stderr)
-        while ask(file, "select count(*) from log_positions where position >= 99") != [["2"]]:
-            assert process.poll() is None
-        asyncio.run(fill(100, len(facts)))
-        said = process.stderr.read()
-        code = process.wait(60)
-    assert code == 1
-    assert f"The disk that holds {file} is full" in said
-    assert "Traceback" not in said
-    assert not endpoint_path(file).exists()
-
-    ballast.unlink()
-    with Warehouse.open(file) as warehouse:
-        reached = warehouse.positions(FACTS)[0]
-        assert 99 <= reached < len(facts) - 1
-        assert given.rows(warehouse, "select count(*) as n from facts") == [{"n": reached + 1}]
-    with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True) as process:
-        request.addfinalizer(process.kill)
-        assert process.stderr is not None
-        assert any("projector started" in line for line in process.stderr)
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        while ask(file, "select min(position) from log_positions") != [[str(len(facts) - 1)]]:
-            assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-    assert ask(file, "select count(*) from facts") == [[str(len(facts))]]

@@ -173,7 +173,11 @@ def test_a_free_file_is_not_written(file: Path) -> None:
             "foreign.duckdb holds no tables of stammgast: name another",
         ),
         (("select 1", "--db", "{folder}/token"), 1, "token is no DuckDB file: name another one with --db.\n"),
-        (("select 1", "--db", "{folder}/cut.duckdb"), 1, "`stammgast projector --db {folder}/cut.duckdb --fresh`"),
+        (
+            ("select 1", "--db", "{folder}/cut.duckdb"),
+            1,
+            "`stammgast projector --db {folder}/cut.duckdb` sets it aside",
+        ),
     ],
 )
 def test_wrong_usage_says_how_to_mend_it(file: Path, arguments: tuple[str, ...], code: int, words: str) -> None:

@@ -19,7 +19,9 @@ import pytest
 from engine.settings import No, UsageError
 from engine.stream.turn import UNREADABLE, UNREADABLE_SOURCE
 from projections import sql
-from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, OutOfOrder, Record, Warehouse, explanation, set_aside
+from projections.files import set_aside
+from projections.trouble import explanation
+from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, OutOfOrder, Record, Warehouse
 from tests.projections import given
 
 STORY: list[dict[str, Any]] = [
