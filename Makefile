@@ -14,16 +14,17 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 DEMO_ARGS     ?=
 BENCH_ARGS    ?=
 SIMULATION_ARGS ?= --schedules 2000
+CHAOS_ARGS    ?=
 TEST_ARGS     ?=
 ONLINE_RETAIL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full lint format types simulation bench docs lock
+.PHONY: help install demo test test-full chaos lint format types simulation bench docs lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo '  DEMO_ARGS="--exit --db FILE"  TEST_ARGS="tests/unit -k refund"  BENCH_ARGS="--json"  ONLINE_RETAIL=PATH'
+	@echo '  DEMO_ARGS="--exit --db FILE"  TEST_ARGS="tests/unit -k refund"  BENCH_ARGS="--json"  CHAOS_ARGS="--minutes 10"  ONLINE_RETAIL=PATH'
 
 install: $(STAMP) ## set up .venv with everything, hashes checked
 	@echo "Ready: $(BIN)/stammgast --help"
@@ -36,6 +37,9 @@ test: $(STAMP) ## every test this machine can run; skipped ones are listed with 
 
 test-full: $(STAMP) ## the same with the long tests; ONLINE_RETAIL=PATH adds the whole till export
 	@STAMMGAST_TEST_FULL=1 STAMMGAST_PROPERTIES=deep STAMMGAST_ONLINE_RETAIL="$(abspath $(ONLINE_RETAIL))" $(BIN)/python -m pytest $(TEST_ARGS)
+
+chaos: $(STAMP) ## kill, freeze and cut off everything on a real Kafka, then recompute all of it (docs/chaos.md)
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .
