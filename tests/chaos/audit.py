@@ -167,6 +167,11 @@ class PartitionAudit:
         self.findings.add(kind, f"{where} answers fact {decision.offset} when it was the turn of {fact.offset}")
         return True
 
+    def _lost(self, record: Stored, more: str = "") -> None:
+        known = parse_fact(record.value)
+        self.across.facts_seen.add(f"{known.source}\t{known.id}")
+        self.findings.add("decisions lost", f"facts/{self.number}/{record.offset} has no decision{more}")
+
     def _compare(self, record: Stored, stored: list[Stored], decisions: list[Decision]) -> None:
         where = f"facts/{self.number}/{record.offset}"
         self._last_offset = record.offset
@@ -231,7 +236,7 @@ class PartitionAudit:
     def finish(self) -> None:
         """What has no answer now has none at all."""
         for fact in self.facts:
-            self.findings.add("decisions lost", f"facts/{self.number}/{fact.offset} has no decision")
+            self._lost(fact)
         for record in self.log:
             self.findings.add("decisions out of order", f"points-log/{self.number}/{record.offset} answers nothing")
 

@@ -5,21 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from engine.stream.outbox import Outbox
+from engine.stream.turn import Turn
 from engine.stream.writing import Writer
+
+PLAIN: dict[int, Any] = {}
 
 
 def plant() -> None:
     """Put the bug in."""
-    right = Writer._in_a_transaction
+    right_start, right_write, right_turn = Writer.start, Writer._in_a_transaction, Turn.__init__
+
+    async def start(self: Any) -> None:
+        await right_start(self)
+        plain = PLAIN[id(self.producer)] = self._tools.new_producer(None)
+        await plain.start()
+
+    def turn(self: Any, producer: Any) -> None:
+        right_turn(self, producer)
+        self.outbox = Outbox(PLAIN[id(producer)])
 
     async def write(self: Any, derived: Outbox, outbox: Outbox) -> None:
-        plain = self._tools.new_producer(None)
-        await plain.start()
-        try:
-            outbox._producer = plain
-            await outbox.send()
-        finally:
-            await plain.stop()
-        await right(self, derived, Outbox(self.producer))
+        await outbox.send()
+        await right_write(self, derived, Outbox(self.producer))
 
+    Writer.start = start  # type: ignore[method-assign]
     Writer._in_a_transaction = write  # type: ignore[method-assign]
+    Turn.__init__ = turn  # type: ignore[method-assign]
