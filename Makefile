@@ -4,6 +4,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.stammgast-installed
 LOCKING := $(VENV)-lock
+PEERS   := $(VENV)-peers
 PIP     := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
 
 # The first Python that is new enough; `make PYTHON=/path/to/python3.12 ...` overrides.
@@ -19,10 +20,10 @@ TEST_ARGS     ?=
 ONLINE_RETAIL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full chaos lint format types simulation bench docs lock
+.PHONY: help install demo test test-full chaos lint format types simulation bench bench-peers docs lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  DEMO_ARGS="--exit --db FILE"  TEST_ARGS="tests/unit -k refund"  BENCH_ARGS="--json"  CHAOS_ARGS="--minutes 10"  ONLINE_RETAIL=PATH'
 
@@ -58,6 +59,9 @@ simulation: $(STAMP) ## crash schedules on a simulated broker and clock; SIMULAT
 bench: $(STAMP) ## measure this machine, with bare Kafka and idiomatic Faust beside it
 	@$(BIN)/stammgast bench $(BENCH_ARGS)
 
+bench-peers: $(STAMP) $(PEERS)/quix/.installed $(PEERS)/bytewax/.installed ## the same core in Quix Streams and Bytewax, beside the worker
+	@$(BIN)/stammgast bench --only peers $(BENCH_ARGS)
+
 docs: $(STAMP) ## refresh the generated parts of README.md
 	@$(BIN)/stammgast docs README.md
 
@@ -65,7 +69,17 @@ lock: pyproject.toml ## renew requirements.lock: hashes, no index addresses
 	@$(PYTHON) -m venv $(LOCKING) && $(LOCKING)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@$(LOCKING)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --all-extras \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file requirements.lock
+	@for peer in quix bytewax; do $(LOCKING)/bin/uv pip compile peers/$$peer.in --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file peers/$$peer.lock || exit 1; done
 	@rm -rf $(LOCKING)
+
+$(PEERS)/%/.installed: peers/%.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: say make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "Setting up $(PEERS)/$* with $(PYTHON), once ..."
+	@test -x $(PEERS)/$*/bin/python || $(PYTHON) -m venv $(PEERS)/$* || { rm -rf $(PEERS)/$*; exit 2; }
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(PEERS)/$*/bin/python -m pip install --quiet \
+		--require-hashes --requirement $<
+	@touch $@
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none was found: install it, or say make PYTHON=/path/to/python3.11" >&2; exit 2; }

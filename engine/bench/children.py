@@ -7,8 +7,9 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 import orjson
@@ -24,6 +25,18 @@ STOP_S = 5.0
 START_S = 30.0
 #: One line of JSON may hold the moments of many thousand events.
 LINE_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How a measuring process is started: its arguments, and what its environment has on top of ours."""
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+#: Our own contenders.
+OURS = Command((sys.executable, "-m", "engine.bench.contender"))
 
 
 class MeasurementFailed(Exception):
@@ -85,18 +98,17 @@ async def _hand_over(pipe: asyncio.StreamWriter | None, job: Job) -> None:
 
 
 @asynccontextmanager
-async def child(job: Job, cluster: Cluster) -> AsyncIterator[Child]:
+async def child(job: Job, cluster: Cluster, command: Command = OURS) -> AsyncIterator[Child]:
     """A process that works on `job`; stopped by its id when the block ends."""
     environment = os.environ | as_environment({"bootstrap": cluster.bootstrap}) | cluster.security.environment()
+    environment |= command.environment
     with (
         # Its own temporary folder, removed here: a process that ends hard leaves things behind.
         tempfile.TemporaryDirectory(prefix="stammgast-bench-", ignore_cleanup_errors=True) as folder,
         tempfile.TemporaryFile(prefix="stammgast-bench-") as complaints,
     ):
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "engine.bench.contender",
+            *command.arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=complaints,
@@ -111,7 +123,7 @@ async def child(job: Job, cluster: Cluster) -> AsyncIterator[Child]:
             await running.stop()
 
 
-async def measured(job: Job, cluster: Cluster) -> Run:
+async def measured(job: Job, cluster: Cluster, command: Command = OURS) -> Run:
     """Run a job in a process of its own to its end. Errors: MeasurementFailed."""
-    async with child(job, cluster) as running:
+    async with child(job, cluster, command) as running:
         return await running.result()

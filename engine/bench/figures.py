@@ -105,8 +105,10 @@ CORE_BUDGET_US = 25.0
 REPLAY_GOAL = 25_000.0
 PROJECTOR_GOAL = 100_000.0
 
-Name = Literal["core", "rewards", "intake", "replay", "projector", "latency"]
-NAMES: tuple[Name, ...] = ("core", "rewards", "intake", "replay", "projector", "latency")
+Name = Literal["core", "rewards", "intake", "replay", "projector", "latency", "peers"]
+NAMES: tuple[Name, ...] = ("core", "rewards", "intake", "replay", "projector", "latency", "peers")
+#: Measured only when they are asked for: they want more than this installation.
+ONLY_NAMED: frozenset[Name] = frozenset({"peers"})
 
 
 def _core_goals(report: Report) -> list[Goal]:
@@ -140,4 +142,18 @@ def _table_goals(report: Report) -> list[Goal]:
     return goals
 
 
-_GOALS = (_core_goals, _rewards_goals, _intake_goals, _table_goals)
+def _peer_goals(report: Report) -> list[Goal]:
+    if "bytewax" not in report.runs:
+        return []
+    return [
+        Goal(
+            "rewards: worker over Quix Streams, exactly-once",
+            report.ratio("peers worker", "quix exactly-once"),
+            1.0,
+            "x",
+        ),
+        Goal("rewards: worker over Bytewax", report.ratio("peers worker", "bytewax"), 1.0, "x"),
+    ]
+
+
+_GOALS = (_core_goals, _rewards_goals, _intake_goals, _table_goals, _peer_goals)

@@ -81,7 +81,8 @@ async def _create(cluster: Cluster, layout: Layout, outputs: Iterable[str]) -> N
 async def _remove(cluster: Cluster, prefix: str) -> None:
     async with asyncio.timeout(30), cluster.admin() as admin:
         names = [topic["topic"] for topic in await admin.describe_topics()]
-        await admin.delete_topics([name for name in names if name.startswith(prefix)])
+        # Contenders' own topics (a changelog) have the prefix somewhere in their names.
+        await admin.delete_topics([name for name in names if prefix in name])
 
 
 async def fill_facts(cluster: Cluster, layout: Layout, filling: Filling) -> int:

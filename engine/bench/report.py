@@ -20,6 +20,11 @@ RATES = {
     "intake bare": ("events/s", "intake product"),
     "replay": ("facts/s", None),
     "projector": ("decisions/s", None),
+    "peers worker": ("facts/s", None),
+    "quix exactly-once": ("facts/s", "peers worker"),
+    "quix exactly-once, state kept": ("facts/s", "peers worker"),
+    "quix at-least-once": ("facts/s", "peers worker"),
+    "bytewax": ("facts/s", "peers worker"),
 }
 TITLES = {
     "rewards product": "rewards: worker",
@@ -29,6 +34,11 @@ TITLES = {
     "intake bare": "  bare aiokafka loop",
     "replay": "replay of a file",
     "projector": "projector",
+    "peers worker": "rewards: worker",
+    "quix exactly-once": "  Quix, exactly-once",
+    "quix exactly-once, state kept": "  ... and state kept",
+    "quix at-least-once": "  Quix, at-least-once",
+    "bytewax": "  Bytewax",
 }
 
 
@@ -121,6 +131,8 @@ def _remarks(report: Report) -> Iterator[str]:
         f"{conditions['facts']:,} purchases of invented members, seed {conditions['seed']}, programme "
         f"{conditions['programme']}, {conditions['partitions']} partitions."
     )
+    if "peers" in conditions:
+        yield ", ".join(f"{name} {number}" for name, number in conditions["peers"].items()) + "."
     if "broker" in conditions:
         yield f"On {conditions['broker']['says']}."
     yield (

@@ -11,16 +11,17 @@ from importlib.metadata import version
 from os import cpu_count
 from pathlib import Path
 
-from engine.bench import data, latency, logs
+from engine.bench import data, latency, logs, peers
 from engine.bench.brokers import Broker, broker
-from engine.bench.children import MeasurementFailed, measured
-from engine.bench.figures import NAMES, Report, Run
+from engine.bench.children import OURS, Command, MeasurementFailed, measured
+from engine.bench.figures import NAMES, ONLY_NAMED, Report, Run
 from engine.bench.jobs import PARTITIONS, Job
 from engine.bench.offline import write_events
 from engine.settings import KafkaSecurity
 from engine.stream.clients import Cluster
+from engine.stream.topics import POINTS_LOG
 
-ON_KAFKA = frozenset({"rewards", "intake", "latency"})
+ON_KAFKA = frozenset({"rewards", "intake", "latency", "peers"})
 #: One-at-a-time Faust is given a tenth as long a log, or it would be most of the waiting.
 IDIOMATIC_SHARE = 8
 #: An order of the gift shop has ten times the lines: fewer of them take as long.
@@ -68,7 +69,7 @@ async def run(
 
     Errors: MeasurementFailed, Unreachable, BrokerUnavailable.
     """
-    wanted = [name for name in NAMES if not only or name in only]
+    wanted = [name for name in NAMES if (name in only if only else name not in ONLY_NAMED)]
     report = Report(_conditions(sizes))
     offline = [name for name in wanted if name not in ON_KAFKA]
     # Without a broker beside them, which would take its share of two cores.
@@ -121,16 +122,17 @@ class _Suite:
             "replay": self._replay,
             "projector": self._projector,
             "latency": self._latency,
+            "peers": self._peers,
         }
         for name in names:
             for number in range(1, self._sizes.runs + 1):
                 self._say(f"{name}, run {number} of {self._sizes.runs}")
                 await rounds[name]()
-        if "rewards" in names:
+        if "rewards" in names or "peers" in names:
             await self._profile()
 
-    async def _add(self, name: str, job: Job) -> Run:
-        run = await measured(job, self._cluster)
+    async def _add(self, name: str, job: Job, command: Command = OURS) -> Run:
+        run = await measured(job, self._cluster, command)
         self._report.add(name, run)
         return run
 
@@ -189,6 +191,25 @@ class _Suite:
             self._cluster, transactions=self._transactions, rate=sizes.rate, seconds=sizes.seconds
         )
         self._report.add("latency", run)
+
+    async def _peers(self) -> None:
+        """Worker, Quix Streams and Bytewax over the very same `facts` log; all write the same bytes.
+
+        Every round begins with another one, so that none is always the first behind the filling.
+        """
+        self._report.conditions["peers"] = peers.versions()
+        contenders = [("peers worker", "rewards product", POINTS_LOG, OURS)]
+        contenders += [(peer.name, peer.name, peers.topic_of(peer), peer.command()) for peer in peers.PEERS]
+        first = len(self._report.runs.get("peers worker", ())) % len(contenders)
+        async with logs.deployment(self._cluster, [topic for _, _, topic, _ in contenders[1:]]) as layout:
+            expected = await logs.fill_facts(self._cluster, layout, self._inputs().facts)
+            found: dict[tuple[str, float], str] = {}
+            for name, task, topic, command in contenders[first:] + contenders[:first]:
+                job = self._job(task, prefix=layout.prefix, expected=expected, output=layout.name(topic))
+                run = await self._add(name, job, command)
+                found.setdefault((await peers.written(self._cluster, layout.name(topic)), run.figures["points"]), name)
+        if len(found) > 1:
+            raise MeasurementFailed(f"the contenders disagree: {found}")
 
     async def _profile(self) -> None:
         """Where the worker's time goes: one more run, sampled, of which only the shares are used."""
