@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,8 @@ from tests.chaos.crew import Crew, Post
 REWIND = 200
 AHEAD = 5_000
 GROUP_S = 40.0
+#: DuckDB's three headers.
+HEAD_BYTES = 12_288
 
 
 @dataclass
@@ -220,12 +223,38 @@ async def projector_paused(world: World, dice: random.Random) -> None:
 
 async def tables_deleted(world: World, dice: random.Random) -> None:
     """SIGKILL to the projector; its file is gone when it starts again."""
-    await _while_projector_is_down(world, world.db, wal(world))
+
+    def delete() -> None:
+        world.db.unlink(missing_ok=True)
+        wal(world).unlink(missing_ok=True)
+
+    await _while_projector_is_down(world, delete)
 
 
 async def wal_deleted(world: World, dice: random.Random) -> None:
     """SIGKILL to the projector; what it had not yet put into the file itself is gone."""
-    await _while_projector_is_down(world, wal(world))
+    await _while_projector_is_down(world, lambda: wal(world).unlink(missing_ok=True))
+
+
+async def wal_torn(world: World, dice: random.Random) -> None:
+    """SIGKILL to the projector; the file's write-ahead log ends somewhere in the middle."""
+
+    def tear() -> None:
+        if wal(world).exists():
+            os.truncate(wal(world), int(wal(world).stat().st_size * dice.random()))
+
+    await _while_projector_is_down(world, tear)
+
+
+async def tables_damaged(world: World, dice: random.Random) -> None:
+    """SIGKILL to the projector; the head of its file is overwritten."""
+
+    def overwrite() -> None:
+        if world.db.exists():
+            with world.db.open("r+b") as file:
+                file.write(dice.randbytes(HEAD_BYTES))
+
+    await _while_projector_is_down(world, overwrite)
 
 
 def wal(world: World) -> Path:
@@ -233,14 +262,13 @@ def wal(world: World) -> Path:
     return world.db.with_name(world.db.name + ".wal")
 
 
-async def _while_projector_is_down(world: World, *lost: Path) -> None:
+async def _while_projector_is_down(world: World, do: Callable[[], None]) -> None:
     post = world.projector
     post.wanted = False
     post.kill()
     if post.process is not None:
         await asyncio.to_thread(post.process.wait, 10)
-    for path in lost:
-        path.unlink(missing_ok=True)
+    do()
     post.wanted = True
 
 
@@ -284,8 +312,12 @@ class _Nobody:
 
     async def __aenter__(self) -> None:
         world = self._world
-        await asyncio.gather(*(world.crew.stop(post) for post in world.workers))
-        await self._empty()
+        try:
+            await asyncio.gather(*(world.crew.stop(post) for post in world.workers))
+            await self._empty()
+        except BaseException:  # a broker is away at the same time: nobody may stay at home for it
+            await self.__aexit__()
+            raise
 
     async def _empty(self) -> None:
         """A worker that had to be killed is a member until its session ends."""
@@ -337,7 +369,9 @@ FAULTS: dict[Fault, float] = {
     projector_killed: 5,
     projector_paused: 3,
     tables_deleted: 2,
+    tables_damaged: 2,
     wal_deleted: 3,
+    wal_torn: 2,
     group_forgotten: 2,
     group_ahead: 2,
     snapshots_deleted: 2,

@@ -32,7 +32,7 @@ class Disturbance:
     """One fault, or several at once, on its way to recovery; times on the monotonic clock.
 
     Attributes:
-        mark: the newest acknowledgement at the moment of the fault.
+        mark: the newest acknowledgement when it (or the last of several) began.
         probes: marks of the probes sent after it.
     """
 

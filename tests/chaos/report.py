@@ -20,6 +20,7 @@ class Report:
         faults: how often each kind was done.
         recoveries: kind -> seconds until decided, seconds until shown in the tables.
         audit: the auditor's own report.
+        verify: exit code of `stammgast verify --db` over the same logs and tables.
         wrong: sentences about anything else that must not be.
     """
 
@@ -34,6 +35,7 @@ class Report:
     recoveries: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     endings: dict[str, int] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
+    verify: int | None = None
     wrong: list[str] = field(default_factory=list)
     logs: str | None = None
 
@@ -59,6 +61,7 @@ class Report:
             "recovery_seconds": times | {"all": _spread(every)},
             "endings": dict(sorted(self.endings.items())),
             "audit": self.audit,
+            "verify_exit_code": self.verify,
             "wrong": self.wrong,
             "logs": self.logs,
         }
@@ -101,6 +104,7 @@ class Report:
         )
         for kind in ZEROS:
             yield f"{kind:52}{audit['zeros'][kind]:>8}"
+        yield f"{'exit code of `stammgast verify --db`':52}{self.verify if self.verify is not None else '-':>8}"
         for kind, first in audit["shown"].items():
             yield from (f"WRONG: {kind}: {what}" for what in first)
 

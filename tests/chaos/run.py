@@ -34,6 +34,7 @@ PREFIX = "chaos-"
 START_S = 120.0
 LOOK_S = 0.2
 AUDIT_S = 300.0
+VERIFY_S = 240.0
 #: Rounds of a single fault; in the others up to three happen within SPREAD_S.
 ALONE = 0.6
 SPREAD_S = 5.0
@@ -149,6 +150,7 @@ class Run:
                 await self._disturb(world, publisher, follower, auditor)
                 settled = await self._settle(world, publisher, follower)
             publisher.close()
+            await self._verify(world)
             await self._stop_all(world)
         self.report.published, self.report.resent = publisher.published, publisher.resent
         for one in follower.disturbances:
@@ -198,7 +200,9 @@ class Run:
             asyncio.create_task(self._act(fault, name, place, dice.random(), world))
             for place, (fault, name) in enumerate(zip(chosen, names, strict=True))
         ]
-        await asyncio.sleep(0.05)  # the fault comes first, then the probes
+        # The faults come first, then the probes.
+        await asyncio.sleep(0.05 if len(names) == 1 else SPREAD_S)
+        hit.mark = publisher.acknowledged
         for one in probes:
             publisher.put(one)
         await asyncio.gather(*acting)
@@ -242,6 +246,21 @@ class Run:
         well = well and await self._until("the tables show every answer", lambda: follower.lag == 0, left())
         self.report.settled_s = time.monotonic() - began
         return well
+
+    async def _verify(self, world: World) -> None:
+        """The product's own proof, while everything still runs."""
+        where = ["--bootstrap", world.kafka.bootstrap, "--topic-prefix", PREFIX, "--db", str(world.db), "--json"]
+        result = self.folder / "verify.json"
+        with result.open("wb") as said, (self.folder / "verify.log").open("wb") as told:
+            command = [str(Path(sys.executable).with_name("stammgast")), "verify", *where]
+            process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=said, stderr=told)
+            try:
+                self.report.verify = await asyncio.wait_for(process.wait(), VERIFY_S)
+            except TimeoutError:
+                process.kill()
+                self.wrong(f"`stammgast verify` was not ready within {VERIFY_S:.0f} s")
+        if self.report.verify:
+            self.wrong(f"`stammgast verify` ended with {self.report.verify}: verify.json, verify.log")
 
     async def _stop_all(self, world: World) -> None:
         await asyncio.gather(*(world.crew.stop(post) for post in world.crew.posts))
