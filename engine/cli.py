@@ -30,6 +30,7 @@ VERBS: dict[str, Verb] = {
     "dump": Verb("engine.commands.dump:dump", "Write the facts log to a file, for replay."),
     "query": Verb("engine.commands.query:query", "Ask the tables in SQL, also while a projector holds the file."),
     "verify": Verb("engine.commands.verify:verify", "Prove that not one point was lost or doubled, or show what was."),
+    "rejects": Verb("engine.commands.rejects:rejects", "List and show what was refused, and send it back."),
     "rules": Verb("engine.commands.rules:rules", "Check, show and publish reward programmes."),
     "tick": Verb("engine.commands.tick:tick", "Settle every member up to a moment."),
     "topics": Verb("engine.commands.topics:topics", "Create a deployment's topics, or check those that are there."),

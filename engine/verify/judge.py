@@ -6,7 +6,7 @@ follows from it. A quarantine is taken as given: why a fact could not be decided
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,7 +131,7 @@ class Judge:
         if found is None or not _numbered(group):
             return False
         if sampled:
-            found = of_members(found, self._scope)
+            found = of_members(found, self._scope.takes_member)
         return encode_decision(joined(decisions)) == encode_decision(found)
 
     def _accept_quarantine(self, fact: Fact, record: Any, group: Group, verdict: Verdict) -> None:
@@ -150,7 +150,7 @@ class Judge:
         if decision is None:
             raise FoldFailed("the decision cannot be read")
         if fact.type == facts.TICK:
-            decision = of_members(decision, self._scope)
+            decision = of_members(decision, self._scope.takes_member)
         try:
             self.ledger.recall(fact, decision)
         except UnknownProgramme:
@@ -191,9 +191,9 @@ class Judge:
         return about
 
 
-def of_members(decision: Decision, scope: Scope) -> Decision:
-    """A tick's decision, of the members that the scope takes."""
-    return replace(decision, tiers=[one for one in decision.tiers if scope.takes_member(one.member_id)])
+def of_members(decision: Decision, takes: Callable[[str], bool]) -> Decision:
+    """A tick's decision, of some members."""
+    return replace(decision, tiers=[one for one in decision.tiers if takes(one.member_id)])
 
 
 def _announced(group: Group) -> list[tuple[str, str, str | None]]:

@@ -55,6 +55,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.settings",
         "projections",
     ),
+    "engine.rejects": ("schemas", "rules", "engine.ledger", "engine.stream", "engine.verify"),
     "engine.imports": ("schemas", "engine.settings"),
     "engine.demo": ("schemas", "rules", "engine", "projections"),
     "engine.bench": ("schemas", "rules", "engine", "projections"),

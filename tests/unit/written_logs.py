@@ -130,8 +130,15 @@ class WrittenLogs:
         for value in values:
             self.write_decision(record.partition, record.key, value)
         if refused is not None:
-            headers = reject_headers(record, refused, "")
+            headers = reject_headers(record, refused, "" if fact is None else fact.recorded_at)
             self._append(REJECTS, record.partition, record.key, record.value or b"", headers)
+
+    def refuse(self, value: bytes, rejected: Rejected, topic: str = "shop-events", offset: int = 7) -> str:
+        """Append what intake refused to `rejects`; returns its place there."""
+        came = Record(self.prefix + topic, 0, offset, b"till-7", value, RECORDED_MS, [("trace", b"t1")])
+        headers = reject_headers(came, rejected, "2026-12-01T00:00:00.000000Z")
+        record = self._append(REJECTS, offset % self.partitions, came.key, value, headers)
+        return f"{record.partition}:{record.offset}"
 
     def write_decision(self, partition: int, key: bytes | None, value: bytes) -> None:
         """Append a record to the points log, with its link."""
