@@ -110,6 +110,14 @@ SETTINGS: tuple[Setting, ...] = (
         "max_event_bytes", "integer", "Largest event that intake takes, in bytes.", 900_000, low=1_000, high=10_000_000
     ),
     Setting("rejects_days", "integer", "Days for which rejected records are kept.", 30, low=1),
+    Setting(
+        "checkpoint_decisions",
+        "integer",
+        "Decisions of a partition after which a worker begins to write the next checkpoint: fewer make starts quicker and "
+        "write more snapshots.",
+        100_000,
+        low=1,
+    ),
     Setting("shutdown_seconds", "number", "Seconds a stopping process may take before it is cut off.", 15.0, low=1),
     Setting("datadir", "folder", "Where a worker keeps its working files; a fresh temporary folder when not given."),
     Setting(

@@ -38,6 +38,7 @@ _PHONE = re.compile(r"(?<![\w.:+-])(?:\+|00)[1-9]\d{6,14}(?![\w:]|\.\d)")
 #: Work that waits so long without any progress makes a process unready. Too small: a slow batch or a broker that starts
 #: again takes a healthy process out. Too large: nobody learns that it stands still.
 READY_SECONDS = 15.0
+_RECOVERY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _BATCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -180,6 +181,18 @@ class Metrics:
         self.rejects = counter("rejects_total", "Records put into rejects.", "reason")
         self.projector_rebuilds = counter("projector_rebuilds_total", "Files built anew from the logs.", "reason")
         self.projector_reopens = counter("projector_reopens_total", "Files opened again after trouble.", "reason")
+        self.snapshots = counter("snapshots_total", "Snapshots of members written.")
+        self.checkpoints = counter("checkpoints_total", "Checkpoints written, each after the snapshots it stands for.")
+        self.recovered_decisions = counter(
+            "recovered_decisions_total", "Decisions folded when partitions opened.", "source"
+        )
+        self.recovery_seconds = prometheus_client.Histogram(
+            "stammgast_recovery_seconds",
+            "Time to open a partition, from a snapshot or from the start of its logs.",
+            ["source"],
+            buckets=_RECOVERY_SECONDS,
+            registry=self.registry,
+        )
         self.batch_seconds = prometheus_client.Histogram(
             "stammgast_batch_seconds",
             "Time from taking a batch to its commit.",

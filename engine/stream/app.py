@@ -32,6 +32,7 @@ from engine.stream.intake import Intake, Pump, intake_agent, rules_of
 from engine.stream.programmes import load_published, publish_new
 from engine.stream.recovery import KafkaLogs
 from engine.stream.rewards import Keepers, rewards_agent
+from engine.stream.snapshots import CHECKPOINT_DECISIONS
 from engine.stream.tools import Logs, Tools
 from engine.stream.topics import FACTS, Inbound, Layout, default_inbound, ensure
 from engine.stream.watch import Gauge, Watch
@@ -64,6 +65,7 @@ class WorkerSettings:
         app: name of the deployment; consumer group and transactional ids begin with it (and with the topic prefix).
         programmes: versions to publish at start if they are new.
         datadir: Faust's working folder, one per worker; None makes a temporary one.
+        checkpoint_decisions: how many decisions after the last one a checkpoint is begun.
         shutdown_seconds: after a stop was asked for, the process is gone by then.
     """
 
@@ -75,6 +77,7 @@ class WorkerSettings:
     clock: ClockMode = "wall"
     max_clock_skew_us: int = MAX_CLOCK_SKEW_US
     max_event_bytes: int = MAX_EVENT_BYTES
+    checkpoint_decisions: int = CHECKPOINT_DECISIONS
     shutdown_seconds: float = 15.0
     datadir: Path | None = None
 
@@ -223,6 +226,7 @@ class Worker:
             fenced=self._fenced,
             changed=self._changed,
             transactional=self._transactional,
+            checkpoint_decisions=settings.checkpoint_decisions,
         )
 
     def _logs(self, partition: int) -> Logs:
@@ -329,7 +333,7 @@ class Worker:
             self._app.flow_control.suspend()
         if finish:
             await self._bounded(self._pump.drain(seconds * FINISH_SHARE), seconds)
-        await self._bounded(self.keepers.close(), seconds)
+        await self._bounded(self.keepers.close(finish=finish), seconds)
         await self._bounded(self._app.stop(), seconds)
         await self._bounded(self._producer.stop(), seconds)
         guard.cancel()

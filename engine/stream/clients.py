@@ -280,11 +280,13 @@ def _fits(
     return batch.append(key=key, value=value, timestamp=timestamp_ms, headers=list(headers)) is not None
 
 
-async def acknowledged(futures: Sequence[Any]) -> None:
-    """Wait for every future and raise the first error, so that none is left behind unread."""
-    for outcome in await asyncio.gather(*futures, return_exceptions=True):
+async def acknowledged(futures: Sequence[Any]) -> list[Any]:
+    """Wait for every future and raise the first error, so that none is left behind unread; returns their results."""
+    outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
+    return outcomes
 
 
 # -------------------------------------------------------------------------------------------------------------- reading
@@ -295,9 +297,10 @@ async def read_partition(
 ) -> AsyncGenerator[list[ConsumerRecord], None]:
     """Read one partition forward from `start` to its end as of now, committed records only, a list per fetch.
 
-    The end is where the reader's own position reaches the last stable offset that the first fetch reported. Nothing is
-    computed from offsets, because transactions leave holes; and `end_offsets` is not asked, because the embedded broker
-    answers it wrongly after a batch.
+    The end is where the reader's own position reaches the last stable offset that the brokers name. They are asked twice
+    and the larger answer counts: a fetch from a leader that was just elected may name an older end than readers have seen
+    before, which the list of offsets never does (KIP-207); and the embedded broker lists too small an end after a batch.
+    Nothing is computed from offsets, because transactions leave holes.
 
     Errors: LogEndsEarlier when the log ends before `start` or begins after it; KafkaTrouble when there is no such
     partition or nothing moves for STALLED_S; Unreachable.
@@ -308,9 +311,10 @@ async def read_partition(
     async with cluster.consumer(**more) as consumer:
         consumer.assign([tp])
         consumer.seek(tp, start)
+        listed = await _listed_end(consumer, tp)
         end = None
         while end is None or await consumer.position(tp) < end:
-            records, end = await _step(consumer, tp, end, max_records)
+            records, end = await _step(consumer, tp, listed, end, max_records)
             if records:
                 yield records
 
@@ -336,8 +340,33 @@ async def log_ends(cluster: Cluster, topic: str, partitions: int) -> dict[int, t
         return {place.partition: (int(begins[place]), _reported_end(consumer, place) or 0) for place in places}
 
 
+async def _listed_end(consumer: Any, tp: TopicPartition) -> int:
+    """The last stable offset that the partition's leader lists, once it is sure of it."""
+    try:
+        async with asyncio.timeout(STALLED_S):
+            while True:
+                with suppress(KafkaError):
+                    return int((await consumer.end_offsets([tp]))[tp])
+                await asyncio.sleep(END_OF_LOG_WAIT_MS / 1000)
+    except TimeoutError as error:
+        raise KafkaTrouble(
+            f"{tp.topic}/{tp.partition} names no end within {STALLED_S:.0f} s: is Kafka well?"
+        ) from error
+
+
+async def first_offset(cluster: Cluster, topic: str, partition: int) -> int:
+    """The offset at which a partition begins: 0, or later once records were deleted; compaction does not move it.
+
+    Errors: KafkaTrouble when there is no such partition; Unreachable.
+    """
+    tp = TopicPartition(topic, partition)
+    await _must_exist(cluster, tp)
+    async with cluster.consumer() as consumer:
+        return int((await consumer.beginning_offsets([tp]))[tp])
+
+
 async def _step(
-    consumer: Any, tp: TopicPartition, end: int | None, max_records: int
+    consumer: Any, tp: TopicPartition, listed: int, end: int | None, max_records: int
 ) -> tuple[list[ConsumerRecord], int | None]:
     """Move on by one fetch, records or none; learns the end from the first answer."""
     before = await consumer.position(tp)
@@ -347,12 +376,13 @@ async def _step(
                 got = await consumer.getmany(tp, timeout_ms=END_OF_LOG_WAIT_MS, max_records=max_records)
                 records = got.get(tp, [])
                 if end is None:
-                    end = _reported_end(consumer, tp)
+                    reported = _reported_end(consumer, tp)
+                    end = None if reported is None else max(reported, listed)
                 position = await consumer.position(tp)
                 highwater = consumer.highwater(tp)
-                if highwater is not None and before > highwater:
+                if highwater is not None and before > max(highwater, listed):
                     raise LogEndsEarlier(
-                        f"{tp.topic}/{tp.partition} ends at {highwater}, before {before}: records were lost"
+                        f"{tp.topic}/{tp.partition} ends at {max(highwater, listed)}, before {before}: records were lost"
                     )
                 # A fetch may move over holes alone: no record, and yet a step.
                 if records or position > before or (end is not None and position >= end):
@@ -388,6 +418,7 @@ __all__ = [
     "Unreachable",
     "acknowledged",
     "capabilities",
+    "first_offset",
     "log_ends",
     "partition_for",
     "read_partition",

@@ -11,15 +11,18 @@ batch of facts leads to (decisions, facts for other members, rejected records) b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import Literal
 
 import structlog
 
-from engine.ledger.partition import UnknownProgramme
+from engine.ledger.partition import FoldFailed, UnknownProgramme
+from engine.stream.outbox import Outbox
 from engine.stream.recovery import Recovered, recover
+from engine.stream.snapshots import IDLE_SECONDS, LEAVE_MOST, LEAVE_SECONDS, TURN_MOST, Snapshots, checkpoint_key
 from engine.stream.tools import Delivery, Ledger, MissingProgramme, Tools
-from engine.stream.topics import FACTS
+from engine.stream.topics import FACTS, MEMBER_SNAPSHOTS
 from engine.stream.turn import Decider, Turn
 from engine.stream.writing import CLEAN_UP_SECONDS, FENCED, Writer
 
@@ -56,6 +59,7 @@ class Keeper:
         self._writer = Writer(partition, tools)
         #: Set by opening.
         self._decider: Decider
+        self._snapshots: Snapshots
         self._queue: deque[Delivery] = deque()
         self._at_hand: list[Delivery] = []
         self._filled = asyncio.Event()
@@ -129,6 +133,22 @@ class Keeper:
             log.warning("turn not finished in time, aborted", place=self._where, seconds=seconds)
             await self.close()
 
+    async def leave(self) -> None:
+        """After `rest`, before a stop in order: write the snapshots that are left, if they are few. Never raises; bounded."""
+        if self.state != "open" or not self._free.is_set() or not self._tools.transactional:
+            return
+        snapshots = self._snapshots
+        if not (snapshots.under_way or snapshots.since) or self._begin_checkpoint() > LEAVE_MOST:
+            return
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                while snapshots.under_way:
+                    turn = Turn(self._writer.producer)
+                    snapshots.add_some(turn.outbox, TURN_MOST, self._tools.now_ms())
+                    await self._append(turn)
+        except Exception as error:  # noqa: BLE001  a checkpoint saves time and nothing else
+            log.info("left without a checkpoint", place=self._where, error=type(error).__name__)
+
     def carry_on(self) -> None:
         """After a rebalance in which the partition stayed: go on with the same producer."""
         self._resting = self._held = False
@@ -174,6 +194,8 @@ class Keeper:
             tools.fenced(self.partition)
         except Exception as error:  # noqa: BLE001  whatever it is, the process must not go on with half a state
             self.state = "closed"
+            if isinstance(error, FoldFailed):
+                await self._distrust_snapshots()
             tools.died(error)
         finally:
             self.state = "closed"
@@ -187,29 +209,56 @@ class Keeper:
         await self._writer.start()
         found = await self._recover()
         self._decider = Decider(self.partition, self._tools, found)
+        topic, every = self._tools.layout.name(MEMBER_SNAPSHOTS), self._tools.checkpoint_decisions
+        self._snapshots = Snapshots(self.partition, topic, found.ledger, found.facts, every)
         self.state = "open"
+        seconds = self._tools.seconds() - began
+        self._tools.watch.recovered(seconds, found.source, found.facts)
         log.info(
             "keeper open",
             place=self._where,
             next_offset=self.next_offset,
-            recovered=found.facts,
-            seconds=round(self._tools.seconds() - began, 3),
+            source=found.source,
+            snapshots=found.members,
+            folded=found.facts,
+            seconds=round(seconds, 3),
         )
 
+    async def _distrust_snapshots(self) -> None:
+        """The state could not take in its own decision. If a snapshot is to blame, the next start must not use it."""
+        if not self._tools.transactional:
+            return
+        place = (self._tools.layout.name(MEMBER_SNAPSHOTS), self.partition)
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
+                outbox = Outbox(self._writer.producer)
+                outbox.add(place, checkpoint_key(self.partition), None, self._tools.now_ms())
+                await self._writer.write(outbox)
+
     async def _recover(self) -> Recovered:
-        tools, partition = self._tools, self.partition
         try:
-            return await recover(lambda: tools.new_ledger(partition), tools.logs(partition), self._where)
+            return await self._recover_once()
         except UnknownProgramme:
             # Published since this worker read the programmes, by another one that decided under it.
-            await tools.reload_programmes()
+            await self._tools.reload_programmes()
         try:
-            return await recover(lambda: tools.new_ledger(partition), tools.logs(partition), self._where)
+            return await self._recover_once()
         except UnknownProgramme as still:
             raise MissingProgramme(
                 f"{self._where} was decided under programme version {still.hash}, but the programmes topic does not hold "
                 "it: publish that version again with `stammgast rules publish`, then start again"
             ) from still
+
+    async def _recover_once(self) -> Recovered:
+        tools, partition = self._tools, self.partition
+        # Without transactions none are written: a checkpoint could stand there without its snapshots.
+        return await recover(
+            lambda: tools.new_ledger(partition),
+            tools.logs(partition),
+            self._where,
+            partition,
+            snapshots=tools.transactional,
+        )
 
     def _drop_queue(self) -> None:
         self._queue.clear()
@@ -219,33 +268,52 @@ class Keeper:
     # ---------------------------------------------------------------------------------------------------------- turn
 
     async def _turn(self) -> None:
-        """Decide what waits, write it, acknowledge it."""
+        """Decide what waits, write it, acknowledge it; without anything that waits, write snapshots."""
         deliveries = await self._take()
         try:
             began = self._tools.seconds()
             turn = Turn(self._writer.producer)
             for delivery in deliveries:
                 await self._decider.decide(delivery.records, turn)
-            if turn.outbox.records:
-                await self._append(turn)
-                self.proven = True
-            self._tools.watch.decided(turn.tally, self._tools.seconds() - began)
+            await self._commit(turn)
+            if deliveries:
+                self._tools.watch.decided(turn.tally, self._tools.seconds() - began)
+                self.idle_since = self._tools.seconds()
             for delivery in deliveries:
                 delivery.acknowledge()
         finally:
             self._at_hand = []
-            self.idle_since = self._tools.seconds()
             self._free.set()
         self._tell_waiting()
         self._let_flow()
 
+    async def _commit(self, turn: Turn) -> None:
+        """Write what the turn led to, some snapshots with it, and begin the next checkpoint when it is time."""
+        snapshots = self._snapshots
+        snapshots.add_some(turn.outbox, turn.facts, self._tools.now_ms())
+        if not turn.outbox.records:
+            return
+        await self._append(turn)
+        self.proven = True
+        snapshots.since += turn.facts
+        self._tools.watch.snapshots(*snapshots.counted())
+        if snapshots.due:
+            self._begin_checkpoint()
+
     async def _append(self, turn: Turn) -> None:
-        await self._writer.write(turn.derived, turn.outbox)
+        self._decider.committed(await self._writer.write(turn.outbox, turn.derived))
+
+    def _begin_checkpoint(self) -> int:
+        """From here on, write every member that changed; returns how many those are."""
+        checkpoint = self._decider.checkpoint() if self._tools.transactional else None
+        return 0 if checkpoint is None else self._snapshots.begin(checkpoint)
 
     async def _take(self) -> list[Delivery]:
+        """What waits; nothing when there is time for snapshots."""
         while not self._queue:
             self._filled.clear()
-            await self._filled.wait()
+            if await self._time_for_snapshots():
+                break
         # From here to the end of the turn this keeper is at work: nothing may come in between, so nothing is awaited.
         self._free.clear()
         self._at_hand, records = [], 0
@@ -253,6 +321,23 @@ class Keeper:
             self._at_hand.append(self._queue.popleft())
             records += len(self._at_hand[-1].records)
         return self._at_hand
+
+    async def _time_for_snapshots(self) -> bool:
+        """Wait for facts; True when none came for a while and snapshots can be written instead."""
+        snapshots = self._snapshots
+        if not self._tools.transactional or not snapshots.idle_work:
+            await self._filled.wait()
+            return False
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._filled.wait()
+        except TimeoutError:
+            if self._queue or self._resting:
+                return False
+            if not snapshots.under_way:
+                self._begin_checkpoint()
+            return snapshots.under_way
+        return False
 
     def _let_flow(self) -> None:
         """Start the partition again when it was held and what waited is worked off."""

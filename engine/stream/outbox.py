@@ -80,13 +80,25 @@ class Outbox:
             futures.append(await self._producer.send_batch(batch, topic, partition=partition))
         return futures
 
-    async def send(self) -> None:
+    async def send(self) -> dict[Place, int | None]:
         """Send everything and wait until the brokers acknowledged all of it.
+
+        Returns:
+            The offset after the last record, per place; None where the brokers did not say it.
 
         Errors: the first KafkaError of any batch.
         """
-        if self._batches:
-            await acknowledged(await self.hand_over())
+        if not self._batches:
+            return {}
+        answers = iter(await acknowledged(await self.hand_over()))
+        ends: dict[Place, int | None] = {}
+        for place, batches in self._batches.items():
+            for batch in batches:
+                answer = next(answers)
+                # A batch that was sent twice may be acknowledged without saying where it went.
+                said = answer is not None and answer.offset >= 0
+                ends[place] = answer.offset + batch.record_count() if said else None
+        return ends
 
     async def send_one_by_one(self) -> None:
         """As `send`, but a batch goes when the one before it in its place is acknowledged: after an error nothing follows.

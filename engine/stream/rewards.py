@@ -116,9 +116,11 @@ class Keepers:
         change, self._change = self._change, asyncio.Event()
         change.set()
 
-    async def close(self) -> None:
-        """Finish turns, close every keeper. Bounded."""
+    async def close(self, *, finish: bool = True) -> None:
+        """Finish turns, close every keeper. Bounded; `finish` leaves a checkpoint where that is quickly done."""
         await self.revoked()
+        if finish:
+            await asyncio.gather(*(keeper.leave() for keeper in self.by_partition.values()))
         await asyncio.gather(*(keeper.close() for keeper in self.by_partition.values()))
         for chore in self._chores:
             chore.cancel()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.stream.clients import KafkaTrouble
+from engine.stream.snapshots import CHECKPOINT_DECISIONS
 from engine.stream.topics import Layout
 from engine.telemetry import Tally
 from schemas.decisions import Decision
@@ -40,6 +41,26 @@ class Ledger(Protocol):
         """The answer to a fact that nobody could decide."""
         ...
 
+    def changed(self) -> list[str]:
+        """Keys of the members changed since the last call; forgets them."""
+        ...
+
+    def snapshot(self, key: str) -> tuple[int, bytes]:
+        """Offset of the member's newest fact, and his state."""
+        ...
+
+    def restore(self, key: str, offset: int, packed: bytes) -> None:
+        """Take a member in as `snapshot` gave him; before any decision."""
+        ...
+
+    def outline(self) -> dict[str, Any]:
+        """Everything that is no member."""
+        ...
+
+    def restore_outline(self, outline: Mapping[str, Any]) -> None:
+        """Take in what `outline` gave; before any decision."""
+        ...
+
 
 class Logs(Protocol):
     """The logs of one partition, as a reader of committed records sees them, each read to its end as of the call.
@@ -53,6 +74,14 @@ class Logs(Protocol):
 
     def facts(self, start: int) -> Batches:
         """Records of `facts` from this offset on."""
+        ...
+
+    def snapshots(self) -> Batches:
+        """Records of `member-snapshots` from its beginning on."""
+        ...
+
+    async def snapshots_begin(self) -> int:
+        """The first offset of `member-snapshots` that is still there; compaction does not move it."""
         ...
 
 
@@ -81,6 +110,14 @@ class Watch(Protocol):
 
     def waiting(self, partition: int, records: int, oldest_ms: int | None) -> None:
         """So many facts are in memory and have no decision yet; when the oldest of them was recorded."""
+        ...
+
+    def recovered(self, seconds: float, source: str, decisions: int) -> None:
+        """A partition was opened from a `snapshot` or from the `start` of its logs, and so many decisions were folded."""
+        ...
+
+    def snapshots(self, members: int, checkpoints: int) -> None:
+        """So many were written and committed."""
         ...
 
     def gone(self, partition: int) -> None:
@@ -134,7 +171,8 @@ class Tools:
         changed: told when a keeper may have become able to take deliveries.
         transactional: False on the embedded broker, which knows no transactions.
         seconds: a clock that only moves forward, for what takes how long.
-        now_ms: the wall clock, milliseconds since 1970: stamps records in `rejects`, decides nothing.
+        now_ms: the wall clock, milliseconds since 1970: stamps records in `rejects` and snapshots, decides nothing.
+        checkpoint_decisions: how many decisions after the last one a checkpoint is begun.
     """
 
     app: str
@@ -152,6 +190,7 @@ class Tools:
     transactional: bool = True
     seconds: Callable[[], float] = loop_time
     now_ms: Callable[[], int] = wall_ms
+    checkpoint_decisions: int = CHECKPOINT_DECISIONS
 
 
 __all__ = [

@@ -39,6 +39,8 @@ class Topic:
     cleanup: Cleanup = "delete"
     partitions: int | None = None
     max_message_bytes: int = 2 * MEBIBYTE
+    #: Only whole segments are compacted, never the one that is being written. None: the broker's default, a gigabyte.
+    segment_bytes: int | None = None
 
     def settings(self, rejects_days: int | None = None) -> dict[str, str]:
         """Topic settings as Kafka spells them; `rejects_days` replaces the retention of `rejects`."""
@@ -54,7 +56,7 @@ class Topic:
             # A copy that lags must never become the leader: what it lacks was acknowledged and would be gone.
             "unclean.leader.election.enable": "false",
             "max.message.bytes": str(self.max_message_bytes),
-        }
+        } | ({} if self.segment_bytes is None else {"segment.bytes": str(self.segment_bytes)})
 
 
 SHOP_EVENTS, POS_EVENTS, APP_EVENTS, STAFF_EVENTS = "shop-events", "pos-events", "app-events", "staff-events"
@@ -74,7 +76,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic(REJECTS, "records refused, unchanged, with the reason in headers", "as it came", 30 * DAY_MS),
     Topic(PROGRAMMES, "every version of the reward programme", "content hash", FOR_EVER, "compact", partitions=1),
     Topic(MEMBER_SNAPSHOTS, "internal: shortens recovery, may be deleted", "member", FOR_EVER, "compact",
-          max_message_bytes=4 * MEBIBYTE),
+          max_message_bytes=4 * MEBIBYTE, segment_bytes=64 * MEBIBYTE),
     Topic(INCENTIVES, "notices for the systems that talk to members", "member", 14 * DAY_MS),
     Topic(DEPLOYMENT, "internal: the id of these logs", "name", FOR_EVER, "compact", partitions=1),
 )  # fmt: skip

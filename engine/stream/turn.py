@@ -6,7 +6,7 @@ Nothing here is sent or awaited but the programmes; a turn that is not committed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -14,9 +14,10 @@ import structlog
 from engine.ledger.partition import FoldFailed, UnknownProgramme
 from engine.stream.chain import CHAIN_HEADER, link
 from engine.stream.clients import BATCH_BYTES
-from engine.stream.outbox import Outbox, reject_headers
+from engine.stream.outbox import Outbox, Place, reject_headers
 from engine.stream.parts import records_of
 from engine.stream.recovery import Recovered, readable
+from engine.stream.snapshots import Checkpoint
 from engine.stream.tools import MissingProgramme, Tools
 from engine.stream.topics import FACTS, POINTS_LOG, REJECTS
 from engine.telemetry import Tally, raised_at
@@ -41,16 +42,18 @@ class Turn:
     """What one turn leads to.
 
     Attributes:
-        outbox: decisions, in order.
+        outbox: decisions, in order, and snapshots.
         derived: facts for other members, and rejects: without transactions both are written before the decisions.
+        facts: how many were decided.
         tally: what is counted once it is committed.
     """
 
-    __slots__ = ("decided", "derived", "outbox", "tally")
+    __slots__ = ("decided", "derived", "facts", "outbox", "tally")
 
     def __init__(self, producer: Any) -> None:
         self.outbox = Outbox(producer)
         self.derived = Outbox(producer)
+        self.facts = 0
         self.tally = Tally()
         self.decided: list[tuple[Any, Sequence[Decision]]] = []
 
@@ -62,6 +65,7 @@ class Decider:
         ledger: the state that the decisions so far made.
         next_offset: of the first fact without a decision.
         last_tick_us: time of the newest tick that was decided.
+        log_end: offset after the last committed decision's record; None when the brokers did not say it.
         link: of the last decision's record.
     """
 
@@ -70,6 +74,8 @@ class Decider:
         self.next_offset = found.next_offset
         self.last_tick_us = found.last_tick_us
         self.link = found.link
+        self.log_end: int | None = found.log_end
+        self._begins = found.begins
         self._skip_parts = found.parts_written
         self._partition = partition
         self._tools = tools
@@ -77,6 +83,18 @@ class Decider:
         self._where = f"{self._facts_topic}[{partition}]"
         self._log_place = (tools.layout.name(POINTS_LOG), partition)
         self._rejects_place = (tools.layout.name(REJECTS), partition)
+
+    def committed(self, ends: Mapping[Place, int | None]) -> None:
+        """What was decided stands in the log; `ends` says where it ends now, see `Writer.write`."""
+        self.log_end = ends.get(self._log_place, self.log_end)
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Where this partition is, when all that was decided is committed; None when nobody knows the place in the log."""
+        if not self.log_end:
+            return None
+        return Checkpoint(
+            self.next_offset, self.log_end, self.link, self.last_tick_us, self._begins, self.ledger.outline()
+        )
 
     async def decide(self, records: Sequence[Any], turn: Turn) -> None:
         """Decide fetched records of `facts`; those that are decided already are passed over.
@@ -87,6 +105,7 @@ class Decider:
             # Read again after a rebalance, some may be decided already.
             chunk = [record for record in records[start : start + BREATH_RECORDS] if record.offset >= self.next_offset]
             facts = [readable(record.value) for record in chunk]
+            turn.facts += len(chunk)
             for record, fact in zip(chunk, facts, strict=True):
                 try:
                     self._decide_one(record, fact, turn)

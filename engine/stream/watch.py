@@ -24,6 +24,16 @@ class Watch:
         self._metrics.count_decisions(tally)
         self._metrics.batch_seconds.labels("rewards").observe(seconds)
 
+    def recovered(self, seconds: float, source: str, decisions: int) -> None:
+        """A partition was opened."""
+        self._metrics.recovery_seconds.labels(source).observe(seconds)
+        self._metrics.recovered_decisions.labels(source).inc(decisions)
+
+    def snapshots(self, members: int, checkpoints: int) -> None:
+        """Snapshots and checkpoints were committed."""
+        self._metrics.snapshots.inc(members)
+        self._metrics.checkpoints.inc(checkpoints)
+
     def waiting(self, partition: int, records: int, oldest_ms: int | None) -> None:
         """Facts wait in a keeper's queue."""
         self._metrics.set_oldest_undecided(partition, oldest_ms)

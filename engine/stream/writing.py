@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
 from engine.stream.clients import KafkaTrouble
-from engine.stream.outbox import Outbox
+from engine.stream.outbox import Outbox, Place
 from engine.stream.tools import Tools
 from engine.stream.topics import POINTS_LOG
 
@@ -40,39 +40,45 @@ class Writer:
         async with asyncio.timeout(APPEND_SECONDS):
             await self.producer.start()
 
-    async def write(self, derived: Outbox, outbox: Outbox) -> None:
+    async def write(self, outbox: Outbox, derived: Outbox | None = None) -> dict[Place, int | None]:
         """Write both: all of it, or nothing of it becomes visible.
+
+        Returns:
+            The offset after the last record of `outbox`, per place; None where the brokers did not say it.
 
         Errors: FENCED when another process has the partition; KafkaTrouble when it takes too long; other KafkaErrors.
         """
         try:
             async with asyncio.timeout(APPEND_SECONDS):
                 if self._tools.transactional:
-                    await self._in_a_transaction(derived, outbox)
-                else:
-                    await self._one_after_the_other(derived, outbox)
+                    return await self._in_a_transaction(outbox, derived)
+                return await self._one_after_the_other(outbox, derived)
         except TimeoutError as error:
             raise KafkaTrouble(
                 f"{self._place} took no decisions within {APPEND_SECONDS:.0f} s: is Kafka well?"
             ) from error
 
-    async def _in_a_transaction(self, derived: Outbox, outbox: Outbox) -> None:
+    async def _in_a_transaction(self, outbox: Outbox, derived: Outbox | None) -> dict[Place, int | None]:
         await self.producer.begin_transaction()
         try:
-            await asyncio.gather(derived.send(), outbox.send())
+            sending = [consignment.send() for consignment in (outbox, derived) if consignment is not None]
+            ends, *_ = await asyncio.gather(*sending)
             await self.producer.commit_transaction()
+            return ends
         except FENCED:
             raise
         except BaseException:
             await self._abort()
             raise
 
-    async def _one_after_the_other(self, derived: Outbox, outbox: Outbox) -> None:
+    async def _one_after_the_other(self, outbox: Outbox, derived: Outbox | None) -> dict[Place, int | None]:
         """Without transactions a death may come in between. A derived fact that is written twice is a duplicate; one that
         was never written, though its decision stands, would be lost; so would a rejected record. And a decision that is
         written although the one before it failed would leave a fact without one for ever."""
-        await derived.send()
+        if derived is not None:
+            await derived.send()
         await outbox.send_one_by_one()
+        return {}
 
     async def _abort(self) -> None:
         """Best effort: an open transaction holds readers back until it times out or the next owner fences it."""

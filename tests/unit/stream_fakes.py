@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka.errors import ProducerFenced
 
+from engine.stream.clients import LogEndsEarlier
 from engine.stream.keeper import Keeper
 from engine.stream.rewards import Keepers
 from engine.stream.tools import Tools
@@ -51,11 +52,59 @@ class FakeBatch:
         """No more records."""
         self.closed = True
 
+    def record_count(self) -> int:
+        """How many it holds."""
+        return len(self.records)
+
+
+@dataclass(slots=True)
+class Acknowledged:
+    """What brokers say about a batch: the offset of its first record."""
+
+    offset: int
+
+
+class FakeBroker:
+    """What was committed, per (topic, partition); a transaction leaves a hole behind itself, as its marker does."""
+
+    def __init__(self) -> None:
+        self.logs: dict[tuple[str, int], list[Record]] = {}
+        self.ends: dict[tuple[str, int], int] = {}
+        self.begins: dict[tuple[str, int], int] = {}
+
+    def hold(self, records: Iterable[Record]) -> None:
+        """Take records that stand there from the beginning."""
+        for record in records:
+            place = record.topic, record.partition
+            self.logs.setdefault(place, []).append(record)
+            self.ends[place] = record.offset + 1
+
+    def commit(self, sent: Sequence[tuple[str, int, dict[str, Any]]], hole: int) -> None:
+        """Append what a producer sent."""
+        for topic, partition, record in sent:
+            place = topic, partition
+            offset = self.ends.get(place, 0)
+            self.logs.setdefault(place, []).append(
+                Record(*place, offset, record["key"], record["value"], record["timestamp"], record["headers"])
+            )
+            self.ends[place] = offset + 1
+        for place in {(topic, partition) for topic, partition, _ in sent}:
+            self.ends[place] += hole
+
+    def read(self, topic: str, partition: int, start: int) -> AsyncGenerator[Sequence[Record], None]:
+        """As a reader of committed records."""
+        place = topic, partition
+        if start > self.ends.get(place, 0) or start < self.begins.get(place, 0):
+            raise LogEndsEarlier(f"{topic}/{partition} does not hold offset {start}")
+        return batches([record for record in self.logs.get(place, ()) if record.offset >= start])
+
 
 class FakeProducer:
     """Keeps what was sent, per (topic, partition); a transaction shows only when it is committed."""
 
-    def __init__(self, transactional_id: str | None = None, room: int = 1_000) -> None:
+    def __init__(
+        self, transactional_id: str | None = None, room: int = 1_000, broker: FakeBroker | None = None
+    ) -> None:
         self.transactional_id = transactional_id
         self.log: list[tuple[str, int, dict[str, Any]]] = []
         self.calls: list[str] = []
@@ -64,6 +113,7 @@ class FakeProducer:
         self.gate = asyncio.Event()
         self.gate.set()
         self._room = room
+        self._broker = broker or FakeBroker()
         self._pending: list[tuple[str, int, dict[str, Any]]] = []
 
     async def start(self) -> None:
@@ -78,17 +128,25 @@ class FakeProducer:
         """An empty batch."""
         return FakeBatch(self._room)
 
-    async def send_batch(self, batch: FakeBatch, topic: str, *, partition: int) -> asyncio.Future[None]:
+    async def send_batch(self, batch: FakeBatch, topic: str, *, partition: int) -> asyncio.Future[Any]:
         """Take a batch; the future is done at once, or fails if it was told to."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         await self.gate.wait()
         if self.error is not None:
             future.set_exception(self.error)
-        else:
-            target = self.log if self.transactional_id is None else self._pending
-            target.extend((topic, partition, record) for record in batch.records)
-            future.set_result(None)
+            return future
+        place = topic, partition
+        under_way = sum((name, number) == place for name, number, _ in self._pending)
+        future.set_result(Acknowledged(self._broker.ends.get(place, 0) + under_way))
+        self._pending.extend((topic, partition, record) for record in batch.records)
+        if self.transactional_id is None:
+            self._show(hole=0)
         return future
+
+    def _show(self, hole: int) -> None:
+        self._broker.commit(self._pending, hole)
+        self.log += self._pending
+        self._pending = []
 
     async def begin_transaction(self) -> None:
         """Open one."""
@@ -99,8 +157,7 @@ class FakeProducer:
         if self.fenced:
             raise ProducerFenced()
         self.calls.append("commit")
-        self.log += self._pending
-        self._pending = []
+        self._show(hole=1)
 
     async def abort_transaction(self) -> None:
         """Forget what was sent."""
@@ -144,6 +201,24 @@ class FakeLedger:
     def recall(self, fact: Fact, decision: Decision) -> None:
         """Remember who was taken in."""
         self.taken.append((fact.id, decision.offset))
+
+    def changed(self) -> list[str]:
+        """Nobody is worth a snapshot."""
+        return []
+
+    def snapshot(self, key: str) -> tuple[int, bytes]:
+        """There is none."""
+        raise KeyError(key)
+
+    def restore(self, key: str, offset: int, packed: bytes) -> None:
+        """Ignore."""
+
+    def outline(self) -> dict[str, Any]:
+        """Nothing."""
+        return {"members": 0}
+
+    def restore_outline(self, outline: Mapping[str, Any]) -> None:
+        """Ignore."""
 
     def quarantine(self, fact: Fact, offset: int, error: str) -> FakeAnswer:
         """A quarantined decision with a reject."""
@@ -206,6 +281,8 @@ class FakeWatch:
     def __init__(self) -> None:
         self.tallies: list[Tally] = []
         self.undecided: list[tuple[int, int | None]] = []
+        self.recoveries: list[tuple[str, int]] = []
+        self.members = self.checkpoints = 0
 
     def decided(self, tally: Tally, seconds: float) -> None:
         """Keep."""
@@ -214,6 +291,15 @@ class FakeWatch:
     def waiting(self, partition: int, records: int, oldest_ms: int | None) -> None:
         """Keep."""
         self.undecided.append((records, oldest_ms))
+
+    def recovered(self, seconds: float, source: str, decisions: int) -> None:
+        """Keep."""
+        self.recoveries.append((source, decisions))
+
+    def snapshots(self, members: int, checkpoints: int) -> None:
+        """Count."""
+        self.members += members
+        self.checkpoints += checkpoints
 
     def gone(self, partition: int) -> None:
         """Ignore."""
@@ -226,26 +312,54 @@ async def batches(records: Sequence[Record], size: int = 3) -> AsyncGenerator[Se
 
 
 class FakeLogs:
-    """Both logs of a partition, as lists."""
+    """The logs of a partition on a fake broker."""
 
-    def __init__(self, facts: Sequence[Record], log: Sequence[Record], size: int = 3) -> None:
-        self._facts, self._log, self._size = facts, log, size
+    def __init__(self, broker: FakeBroker, partition: int = 0) -> None:
+        self._broker, self._partition = broker, partition
 
     def decisions(self, start: int) -> AsyncGenerator[Sequence[Record], None]:
         """Those from `start` on."""
-        return batches([record for record in self._log if record.offset >= start], self._size)
+        return self._broker.read("points-log", self._partition, start)
 
     def facts(self, start: int) -> AsyncGenerator[Sequence[Record], None]:
         """Those from `start` on."""
-        return batches([record for record in self._facts if record.offset >= start], self._size)
+        return self._broker.read("facts", self._partition, start)
+
+    def snapshots(self) -> AsyncGenerator[Sequence[Record], None]:
+        """All that are there."""
+        place = "member-snapshots", self._partition
+        return self._broker.read(*place, self._broker.begins.get(place, 0))
+
+    async def snapshots_begin(self) -> int:
+        """The first that is there."""
+        return self._broker.begins.get(("member-snapshots", self._partition), 0)
+
+
+def logs_of(*records: Record) -> FakeLogs:
+    """Logs that hold these."""
+    broker = FakeBroker()
+    broker.hold(records)
+    return FakeLogs(broker)
 
 
 class Bench:
     """A keeper with everything around it faked, and the two logs it recovers from."""
 
-    def __init__(self, *, transactional: bool = True, facts: Sequence[Record] = (), log: Sequence[Record] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        transactional: bool = True,
+        facts: Sequence[Record] = (),
+        log: Sequence[Record] = (),
+        broker: FakeBroker | None = None,
+        new_ledger: Callable[[int], Any] | None = None,
+        **tools: Any,
+    ) -> None:
+        self.broker = broker or FakeBroker()
+        self.broker.hold([*facts, *log])
+        self._new_ledger = new_ledger or (lambda _: FakeLedger())
         self.producers: list[FakeProducer] = []
-        self.ledgers: list[FakeLedger] = []
+        self.ledgers: list[Any] = []
         self.flow, self.watch = FakeFlow(), FakeWatch()
         self.deaths: list[BaseException] = []
         self.fenced: list[int] = []
@@ -253,12 +367,11 @@ class Bench:
         self.acknowledged: list[int] = []
         self.opened = asyncio.Event()
         self.keepers: Keepers | None = None
-        self._facts, self._log = facts, log
         self.tools = Tools(
             app="shop",
             layout=Layout(partitions=4),
             new_producer=self._producer,
-            logs=lambda _partition: FakeLogs(self._facts, self._log),
+            logs=lambda partition: FakeLogs(self.broker, partition),
             new_ledger=self._ledger,
             reload_programmes=self._reload,
             partition_of=lambda key: len(key) % 4,
@@ -268,14 +381,15 @@ class Bench:
             fenced=self.fenced.append,
             changed=self._changed,
             transactional=transactional,
+            **tools,
         )
 
     def _producer(self, transactional_id: str | None) -> FakeProducer:
-        self.producers.append(FakeProducer(transactional_id))
+        self.producers.append(FakeProducer(transactional_id, broker=self.broker))
         return self.producers[-1]
 
-    def _ledger(self, partition: int) -> FakeLedger:
-        self.ledgers.append(FakeLedger())
+    def _ledger(self, partition: int) -> Any:
+        self.ledgers.append(self._new_ledger(partition))
         return self.ledgers[-1]
 
     async def _reload(self) -> None:

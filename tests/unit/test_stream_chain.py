@@ -11,7 +11,7 @@ from engine.stream.chain import CHAIN_HEADER, GENESIS, link, link_of
 from engine.stream.recovery import recover
 from engine.stream.tools import Delivery
 from schemas.decisions import encode_decision
-from tests.unit.stream_fakes import Bench, FakeLedger, FakeLogs, Record, decision_on, fact_of, fact_record
+from tests.unit.stream_fakes import Bench, FakeLedger, Record, decision_on, fact_of, fact_record, logs_of
 
 
 def chained(values: list[bytes], previous: bytes = GENESIS) -> list[bytes]:
@@ -75,6 +75,6 @@ async def test_a_log_from_before_the_chain_begins_it_now() -> None:
     """Given decisions without links, when they are recovered, then the chain begins with the next record."""
     old = [Record("points-log", 0, 0, b"m1", encode_decision(decision_on(fact_of("f0"), 0)))]
 
-    found = await recover(FakeLedger, FakeLogs([fact_record(0)], old), "facts[0]")
+    found = await recover(FakeLedger, logs_of(*old, fact_record(0)), "facts[0]")
 
     assert found.link == GENESIS

@@ -97,9 +97,9 @@ async def test_acknowledged_only_after_the_brokers_have_it() -> None:
     """Given brokers that take their time, when consignments are pushed, then none is acknowledged before, and few wait."""
     producer, acknowledged, deaths = FakeProducer(), list[int](), list[BaseException]()
     pump = Pump(deaths.append, lambda *_: None)
-    held: list[asyncio.Future[None]] = []
+    held: list[asyncio.Future[Any]] = []
 
-    async def later(batch: Any, topic: str, *, partition: int) -> asyncio.Future[None]:
+    async def later(batch: Any, topic: str, *, partition: int) -> asyncio.Future[Any]:
         held.append(asyncio.get_running_loop().create_future())
         return held[-1]
 

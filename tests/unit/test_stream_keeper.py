@@ -22,12 +22,12 @@ from tests.unit.stream_fakes import (
     Bench,
     FakeBatch,
     FakeLedger,
-    FakeLogs,
     FakeProducer,
     Record,
     decision_on,
     fact_of,
     fact_record,
+    logs_of,
 )
 
 
@@ -315,7 +315,7 @@ async def test_a_programme_that_is_not_at_hand_is_looked_up_once() -> None:
     def unknown(fact: Fact, offset: int) -> None:
         raise UnknownProgramme("abc")
 
-    bench.ledgers[0].answer = unknown  # type: ignore[assignment, method-assign]
+    bench.ledgers[0].answer = unknown
     keeper.offer(delivery(bench, fact_record(0)))
     await until(lambda: bench.deaths)
 
@@ -384,7 +384,7 @@ async def test_recovery_refuses_logs_that_do_not_belong_together() -> None:
     log = [log_record(0, decision_on(fact_of("f7"), 7))]
 
     with pytest.raises(LogsDisagree, match="offset 7"):
-        await recover(FakeLedger, FakeLogs([fact_record(5), fact_record(9)], log), "facts[0]")
+        await recover(FakeLedger, logs_of(*log, fact_record(5), fact_record(9)), "facts[0]")
 
 
 async def test_recovery_walks_over_holes() -> None:
@@ -393,7 +393,7 @@ async def test_recovery_walks_over_holes() -> None:
     log = [log_record(3 * n, decision_on(fact_of(f"f{offset}"), offset)) for n, offset in enumerate(offsets)]
     ledger = FakeLedger()
 
-    logs = FakeLogs([fact_record(offset) for offset in [*offsets, 1_011]], log)
+    logs = logs_of(*log, *(fact_record(offset) for offset in [*offsets, 1_011]))
     found = await recover(lambda: ledger, logs, "")
 
     assert ledger.taken == [(f"f{offset}", offset) for offset in offsets]
