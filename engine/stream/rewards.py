@@ -34,6 +34,7 @@ class Keepers:
         self._assigned: set[int] = set()
         self._chores: set[asyncio.Task[None]] = set()
         self._assignments = 0
+        self._closing = False
         self._change = asyncio.Event()
 
     def __iter__(self) -> Any:
@@ -65,6 +66,8 @@ class Keepers:
 
     def assign(self, partitions: Iterable[int]) -> None:
         """A rebalance ended: open what is new, go on with what stayed, close the others. Returns at once."""
+        if self._closing:
+            return
         self._assignments += 1
         self._assigned = set(partitions)
         for partition in list(self.by_partition):
@@ -118,6 +121,7 @@ class Keepers:
 
     async def close(self, *, finish: bool = True) -> None:
         """Finish turns, close every keeper. Bounded; `finish` leaves a checkpoint where that is quickly done."""
+        self._closing = True
         await self.revoked()
         if finish:
             await asyncio.gather(*(keeper.leave() for keeper in self.by_partition.values()))

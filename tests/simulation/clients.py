@@ -34,6 +34,8 @@ class Batch:
         self._room, self._bytes = room, room_bytes
         self.contents: list[Any] = []
         self.applied = False
+        #: Of its first record, once it is applied.
+        self.offset = -1
         self.closed = False
 
     def append(self, *, timestamp: int | None, key: Any, value: Any, headers: Any = ()) -> object | None:
@@ -137,13 +139,14 @@ class Producer:
         error: Exception | None = None
         try:
             if not batch.applied:
+                batch.offset = self._broker.logs[place].end
                 self._apply(place, batch)
                 batch.applied = True
         except KafkaError as refused:
             error = refused
         if fate == "error_after":
             error = RequestTimedOutError()
-        self._net.loop.call_later(self._net.delay(), self._heard, place, future, error, context=self._home)
+        self._net.loop.call_later(self._net.delay(), self._heard, place, batch, future, error, context=self._home)
 
     def _apply(self, place: Place, batch: Batch) -> None:
         if self.name is None:
@@ -151,13 +154,13 @@ class Producer:
         else:
             self._broker.write(self.name, self.epoch, place, batch.contents)
 
-    def _heard(self, place: Place, future: asyncio.Future[Any], error: Exception | None) -> None:
+    def _heard(self, place: Place, batch: Batch, future: asyncio.Future[Any], error: Exception | None) -> None:
         if isinstance(error, ConcurrentTransactions):
             asyncio.get_running_loop().call_later(0.02 + self._net.delay(), self._try, place, "well")
             return
         if not future.done():
             if error is None:
-                future.set_result(None)
+                future.set_result(batch)  # of what aiokafka answers, the product looks at the offset
             else:
                 future.set_exception(error)
         self._next(place)
@@ -247,6 +250,16 @@ class Reader:
     async def position(self, _: TopicPartition) -> int:
         """The next offset to read."""
         return self._position
+
+    async def end_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """The last stable offset of each. Errors: KafkaError."""
+        if self._net.fate("read") in {"error_before", "error_after"}:
+            raise KafkaError("cannot list offsets")
+        return await self._net.ask(lambda: {place: self._broker.logs[tuple(place)].stable for place in places})
+
+    async def beginning_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """The first offset of each that was not deleted."""
+        return await self._net.ask(lambda: dict.fromkeys(places, 0))
 
     def highwater(self, _: TopicPartition) -> int | None:
         """The end as of the last fetch."""

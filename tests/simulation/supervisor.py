@@ -108,9 +108,9 @@ class Supervisor:
     def audit(self) -> None:
         """At the end every keeper holds what the fold holds."""
         for keeper in self.keepers():
-            if keeper.state != "open":
-                continue  # one that was fenced elsewhere
             books = self._history.auditor.books[keeper.partition]
+            if keeper.state != "open" or keeper.next_offset < books.fold.next_offset:
+                continue  # one that was fenced elsewhere, or will be once it writes
             self._history.auditor.same(f"keeper {keeper.partition} at the end", keeper.ledger, books.fold)
 
     def bury(self) -> None:
