@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.stream.outbox import Outbox
+from engine.stream.outbox import Outbox, Place
 from engine.stream.turn import Turn
 from engine.stream.writing import Writer
 
@@ -24,9 +24,10 @@ def plant() -> None:
         right_turn(self, producer)
         self.outbox = Outbox(PLAIN[id(producer)])
 
-    async def write(self: Any, derived: Outbox, outbox: Outbox) -> None:
-        await outbox.send()
-        await right_write(self, derived, Outbox(self.producer))
+    async def write(self: Any, outbox: Outbox, derived: Outbox | None) -> dict[Place, int | None]:
+        ends = await outbox.send()
+        await right_write(self, Outbox(self.producer), derived)
+        return ends
 
     Writer.start = start  # type: ignore[method-assign]
     Writer._in_a_transaction = write  # type: ignore[method-assign]
