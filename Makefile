@@ -20,7 +20,7 @@ TEST_ARGS     ?=
 ONLINE_RETAIL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full chaos lint format types simulation bench bench-peers docs lock
+.PHONY: help install compile demo test test-full chaos lint format types simulation bench bench-peers docs lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ help: ## list the targets
 
 install: $(STAMP) ## set up .venv with everything, hashes checked
 	@echo "Ready: $(BIN)/stammgast --help"
+
+compile: $(STAMP) ## compile the core with a C compiler, once per change: same results, faster; nothing needs it
+	@$(BIN)/stammgast compile
 
 demo: $(STAMP) ## run both demo shops through an embedded Kafka broker into DuckDB
 	@$(BIN)/stammgast demo $(DEMO_ARGS)
@@ -56,7 +59,8 @@ types: $(STAMP) ## mypy, strict
 simulation: $(STAMP) ## crash schedules on a simulated broker and clock; SIMULATION_ARGS="--schedules 10000 --seed 1"
 	@$(BIN)/python -m tests.simulation $(SIMULATION_ARGS)
 
-bench: $(STAMP) ## measure this machine, with bare Kafka and idiomatic Faust beside it
+bench: $(STAMP) ## measure this machine, core compiled where possible, with bare Kafka and idiomatic Faust beside it
+	@$(BIN)/stammgast compile >&2 || true
 	@$(BIN)/stammgast bench $(BENCH_ARGS)
 
 bench-peers: $(STAMP) $(PEERS)/quix/.installed $(PEERS)/bytewax/.installed ## the same core in Quix Streams and Bytewax, beside the worker

@@ -6,6 +6,8 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
+from engine.compiled import core
+
 REQUIRE_KAFKA = os.environ.get("STAMMGAST_TEST_REQUIRE_KAFKA") == "1"
 FULL = os.environ.get("STAMMGAST_TEST_FULL") == "1"
 KAFKA_FOLDERS = ("tests/kafka/", "tests/chaos/")
@@ -19,7 +21,7 @@ hypothesis.settings.load_profile("stammgast")
 def pytest_report_header() -> str:
     """Say at the top how this run was asked for."""
     kafka = "required" if REQUIRE_KAFKA else "where Java and Maven are found"
-    return f"stammgast: real Kafka {kafka}; long tests {'included' if FULL else 'left out (make test-full)'}"
+    return f"stammgast: core {core()}; real Kafka {kafka}; long tests {'included' if FULL else 'left out (make test-full)'}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -102,6 +102,8 @@ async def child(job: Job, cluster: Cluster, command: Command = OURS) -> AsyncIte
     """A process that works on `job`; stopped by its id when the block ends."""
     environment = os.environ | as_environment({"bootstrap": cluster.bootstrap}) | cluster.security.environment()
     environment |= command.environment
+    if not job.compiled:
+        environment |= {"STAMMGAST_COMPILED": "0"}
     with (
         # Its own temporary folder, removed here: a process that ends hard leaves things behind.
         tempfile.TemporaryDirectory(prefix="stammgast-bench-", ignore_cleanup_errors=True) as folder,

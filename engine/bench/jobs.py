@@ -28,6 +28,7 @@ class Job:
         limit_s: after this many seconds the process ends itself, whatever happened to its parent.
         sampled: take a profile as well (the rate is then not used).
         file: what a task reads, or where it writes.
+        compiled: may it use the compiled core, where there is one?
     """
 
     task: str
@@ -40,6 +41,7 @@ class Job:
     limit_s: float = 120.0
     sampled: bool = False
     file: str = ""
+    compiled: bool = True
 
     @property
     def session_s(self) -> float:

@@ -14,11 +14,13 @@ STEPS = ("whole", "whole_cpu", "json", "parse", "decide", "evolve", "encode", "n
 #: measurement -> (what its records are, the measurement it is compared with)
 RATES = {
     "rewards product": ("facts/s", None),
+    "rewards product, interpreted": ("facts/s", "rewards product"),
     "rewards bare": ("facts/s", "rewards product"),
     "rewards idiomatic": ("facts/s", "rewards product"),
     "intake product": ("events/s", None),
     "intake bare": ("events/s", "intake product"),
     "replay": ("facts/s", None),
+    "replay, interpreted": ("facts/s", "replay"),
     "projector": ("decisions/s", None),
     "peers worker": ("facts/s", None),
     "quix exactly-once": ("facts/s", "peers worker"),
@@ -28,11 +30,13 @@ RATES = {
 }
 TITLES = {
     "rewards product": "rewards: worker",
+    "rewards product, interpreted": "  with the core interpreted",
     "rewards bare": "  bare aiokafka loop",
     "rewards idiomatic": "  idiomatic Faust",
     "intake product": "intake: worker",
     "intake bare": "  bare aiokafka loop",
     "replay": "replay of a file",
+    "replay, interpreted": "  with the core interpreted",
     "projector": "projector",
     "peers worker": "rewards: worker",
     "quix exactly-once": "  Quix, exactly-once",
@@ -74,8 +78,9 @@ def _table(title: str, first: str, *others: str) -> Table:
 def _core(report: Report) -> Table:
     table = _table("Core, microseconds per fact", "purchases", *STEPS)
     for name, title in (("core", "two lines"), ("core, gift shop", "gift shop, 20 lines")):
-        if name in report.runs:
-            table.add_row(title, *(f"{report.figure(name, step):.1f}" for step in STEPS))
+        for run, how in ((name, report.conditions.get("core")), (f"{name}, interpreted", "interpreted")):
+            if run in report.runs:
+                table.add_row(f"{title}, {how}", *(f"{report.figure(run, step):.1f}" for step in STEPS))
     return table
 
 
@@ -125,7 +130,7 @@ def _remarks(report: Report) -> Iterator[str]:
     packages = ", ".join(f"{name} {number}" for name, number in conditions["packages"].items())
     yield (
         f"{conditions['runs']} runs each on {conditions['cores']} cores ({conditions['machine']}), Python "
-        f"{conditions['python']}, {packages}."
+        f"{conditions['python']}, core {conditions['core']}, {packages}."
     )
     yield (
         f"{conditions['facts']:,} purchases of invented members, seed {conditions['seed']}, programme "

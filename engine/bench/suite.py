@@ -17,6 +17,7 @@ from engine.bench.children import OURS, Command, MeasurementFailed, measured
 from engine.bench.figures import NAMES, ONLY_NAMED, Report, Run
 from engine.bench.jobs import PARTITIONS, Job
 from engine.bench.offline import write_events
+from engine.compiled import core
 from engine.settings import KafkaSecurity
 from engine.stream.clients import Cluster
 from engine.stream.topics import POINTS_LOG
@@ -89,6 +90,7 @@ def _conditions(sizes: Sizes) -> dict[str, object]:
         "cores": cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
+        "core": core(),
         "packages": {name: version(name) for name in ("faust-streaming", "aiokafka", "duckdb", "orjson")},
         "facts": sizes.facts,
         "runs": sizes.runs,
@@ -136,6 +138,13 @@ class _Suite:
         self._report.add(name, run)
         return run
 
+    async def _add_both(self, name: str, job: Job) -> Run:
+        """With the core as it is here, and where that is compiled, interpreted right after it."""
+        run = await self._add(name, job)
+        if core() == "compiled":
+            await self._add(f"{name}, interpreted", replace(job, compiled=False))
+        return run
+
     def _job(self, task: str, **more: object) -> Job:
         job = Job(task, expected=self._sizes.facts, transactions=self._transactions, limit_s=self._sizes.limit_s)
         return replace(job, **more)  # type: ignore[arg-type]  # checked by Job when it is made
@@ -148,15 +157,15 @@ class _Suite:
     # ------------------------------------------------------------------------------------------------ without Kafka
 
     async def _core(self) -> None:
-        await self._add("core", self._job("core", shape=data.TWO_LINES.name))
+        await self._add_both("core", self._job("core", shape=data.TWO_LINES.name))
         shop = self._job("core", shape=data.GIFT_SHOP.name, expected=self._sizes.gift_shop)
-        await self._add("core, gift shop", shop)
+        await self._add_both("core, gift shop", shop)
 
     async def _replay(self) -> None:
         with tempfile.TemporaryDirectory(prefix="stammgast-bench-") as folder:
             file = Path(folder, "events.jsonl")
             write_events(file, data.TWO_LINES, self._sizes.facts)
-            await self._add("replay", self._job("replay", file=str(file)))
+            await self._add_both("replay", self._job("replay", file=str(file)))
 
     async def _projector(self) -> None:
         await self._add("projector", self._job("projector"))
@@ -169,7 +178,7 @@ class _Suite:
         async with logs.deployment(self._cluster, outputs) as layout:
             expected = await logs.fill_facts(self._cluster, layout, self._inputs().facts)
             place = {"prefix": layout.prefix, "expected": expected}
-            product = await self._add("rewards product", self._job("rewards product", **place))
+            product = await self._add_both("rewards product", self._job("rewards product", **place))
             bare = self._job("rewards bare", **place, output=layout.name("bare-log"))
             same = await self._add("rewards bare", bare)
             if product.figures["points"] != same.figures["points"]:
@@ -212,10 +221,14 @@ class _Suite:
             raise MeasurementFailed(f"the contenders disagree: {found}")
 
     async def _profile(self) -> None:
-        """Where the worker's time goes: one more run, sampled, of which only the shares are used."""
+        """Where the worker's time goes: one more run, sampled, of which only the shares are used.
+
+        With the core interpreted: compiled functions have no frames that a sample could name.
+        """
         self._say("rewards, once more for the profile")
         async with logs.deployment(self._cluster) as layout:
             expected = await logs.fill_facts(self._cluster, layout, self._inputs().facts)
             job = self._job("rewards product", prefix=layout.prefix, expected=expected, sampled=True)
+            job = replace(job, compiled=False)
             run = await measured(job, self._cluster)
         self._report.conditions["profile"] = run.profile

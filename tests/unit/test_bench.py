@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from engine import compiled
 from engine.bench import brokers, core, data, latency, offline
 from engine.bench.children import MeasurementFailed, measured
 from engine.bench.figures import Goal, Report, Run
@@ -160,7 +161,7 @@ def _say_nothing(_what: dict[str, Any]) -> None:
 def report_of(**rates: list[float]) -> Report:
     """A report of runs with these rates; underscores stand for blanks."""
     report = Report({"packages": {}, "runs": 1, "cores": 2, "machine": "m", "python": "3", "facts": 1, "seed": 1})
-    report.conditions |= {"programme": "p", "partitions": 4}
+    report.conditions |= {"programme": "p", "partitions": 4, "core": "interpreted"}
     for name, values in rates.items():
         for rate in values:
             report.add(name.replace("_", " "), Run(round(rate * 10), 10.0, {"cpu_us": 1.0}))
@@ -232,7 +233,9 @@ def test_the_tables_show_everything_that_was_measured() -> None:
     report.add("projector", Run(50, 10.0, {"with_facts": 4.0}))
     report.add("core", core.measure(data.TWO_LINES, 20))
     report.add("latency", Run(1_000, 1.0, latency.percentiles({"a": 0.0}, {"a": (0.01, 0.1, 0.15)})))
+    report.add("core, interpreted", core.measure(data.TWO_LINES, 20))
     report.conditions |= {"profile": {"decide": 0.5, "waiting": 0.5}, "broker": {"says": "a broker of some kind"}}
+    report.conditions["core"] = "compiled"
     console = Console(width=120, record=True, file=io.StringIO())
 
     # when
@@ -240,7 +243,8 @@ def test_the_tables_show_everything_that_was_measured() -> None:
 
     # then
     text = console.export_text()
-    for word in ("8,000 facts/s", "0.80", "8.00", "150", "50.0%", "missed", "reached", "a broker of some kind"):
+    wanted = ("8,000 facts/s", "0.80", "8.00", "150", "50.0%", "missed", "reached", "a broker of some kind")
+    for word in (*wanted, "two lines, compiled", "two lines, interpreted"):
         assert word in text, word
 
 
@@ -386,7 +390,10 @@ def test_the_command_prints_json_for_scripts() -> None:
     # then
     assert result.exit_code == 0, result.output
     told = orjson.loads(result.stdout)
-    assert {name: len(runs) for name, runs in told["runs"].items()} == {"core": 2, "core, gift shop": 2}
+    how = [""] if compiled.core() == "interpreted" else ["", ", interpreted"]
+    kinds = [f"{kind}{suffix}" for kind in ("core", "core, gift shop") for suffix in how]
+    assert {name: len(runs) for name, runs in told["runs"].items()} == dict.fromkeys(kinds, 2)
+    assert told["conditions"]["core"] == compiled.core()
     assert told["conditions"]["facts"] == 100
     assert "broker" not in told["conditions"]
     assert "core, run 2 of 2" in result.stderr
