@@ -44,7 +44,7 @@ from rules.values import (
     refuse_reversed,
     shown,
 )
-from schemas.money import Rounding
+from schemas.rounding import Rounding
 
 LANGUAGE = 1  # in canonical JSON; raised when a value that is not said comes to mean something else
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from rules.language import ProgrammeFile
 from rules.local_time import local_day, window_label
 from schemas.envelope import Fact
-from schemas.money import Rounding
+from schemas.rounding import Rounding
 
 # The total order of rules begins with the phase; "limit" clips what the others gave and comes last.
 PHASES = ("base", "bonus", "multiply", "limit")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Context, Decimal, Inexact
-from enum import StrEnum
+
+from schemas.rounding import Rounding
 
 # ISO 4217 active currencies whose minor unit is not two digits; all other codes listed below have two.
 _OTHER_DIGITS = {
@@ -23,15 +24,6 @@ _TWO_DIGITS = (
 _EXACT = Context(prec=64, traps=[Inexact])
 _MAX_EXPONENT = 15
 CURRENCY_DIGITS: dict[str, int] = {**dict.fromkeys(_TWO_DIGITS, 2), **_OTHER_DIGITS}
-
-
-class Rounding(StrEnum):
-    """How a ratio becomes an integer; negative ratios mirror positive ones."""
-
-    FLOOR = "floor"
-    HALF_UP = "half_up"
-    HALF_EVEN = "half_even"
-    CEIL = "ceil"
 
 
 class TooManyDecimals(ValueError):

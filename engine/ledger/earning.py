@@ -16,7 +16,8 @@ from schemas import facts
 from schemas.decisions import Decision, Entry, Note
 from schemas.envelope import Fact
 from schemas.ids import Ids
-from schemas.money import Rounding, allot, round_ratio
+from schemas.money import allot, round_ratio
+from schemas.rounding import Rounding
 
 Applicable = tuple[Rule, tuple[int, ...]]
 

@@ -77,10 +77,20 @@ class Order:
     def unpack(cls, packed: bytes) -> Order:
         """Return the order that was packed."""
         at_us, currency, total_minor, lines, progress, grants, returned, taken = orjson.loads(packed)
-        order = cls(at_us, currency, total_minor, lines, progress, grants)
+        order = cls(
+            at_us,
+            currency,
+            total_minor,
+            [(sku, quantity, amount) for sku, quantity, amount in lines],
+            None if progress is None else (progress[0], progress[1]),
+            [
+                (entry_id, rule_id, version, [(line, points) for line, points in granted])
+                for entry_id, rule_id, version, granted in grants
+            ],
+        )
         if returned is not None:
             milli, minor, points = returned
-            order.returned = Returned(dict(milli), dict(minor), {tuple(place): n for place, n in points}, taken)
+            order.returned = Returned(dict(milli), dict(minor), {(place[0], place[1]): n for place, n in points}, taken)
         return order
 
 

@@ -9,7 +9,8 @@ from math import ceil, floor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.money import Rounding, allot, half_up, minor_digits, round_ratio, to_minor
+from schemas.money import allot, half_up, minor_digits, round_ratio, to_minor
+from schemas.rounding import Rounding
 from tests.properties.naive_earning import rounded, share
 from tests.properties.profiles import examples
 

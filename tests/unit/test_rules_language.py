@@ -26,7 +26,7 @@ from rules.errors import ProgrammeErrors
 from rules.language import ProgrammeFile
 from rules.schema import programme_schema, schema_text
 from rules.values import Money, factor_text, parse_factor
-from schemas.money import Rounding
+from schemas.rounding import Rounding
 from tests.unit.rules_help import compiled, problems
 
 ROOT = Path(__file__).parents[2]
