@@ -178,13 +178,22 @@ class _Suite:
         async with logs.deployment(self._cluster, outputs) as layout:
             expected = await logs.fill_facts(self._cluster, layout, self._inputs().facts)
             place = {"prefix": layout.prefix, "expected": expected}
-            product = await self._add_both("rewards product", self._job("rewards product", **place))
+            product = await self._add("rewards product", self._job("rewards product", **place))
             bare = self._job("rewards bare", **place, output=layout.name("bare-log"))
             same = await self._add("rewards bare", bare)
             if product.figures["points"] != same.figures["points"]:
                 raise MeasurementFailed(f"worker and bare loop disagree: {product.figures} and {same.figures}")
             faust = self._job("rewards idiomatic", prefix=layout.prefix, output=layout.name("idiomatic-log"))
             await self._add("rewards idiomatic", replace(faust, expected=self._sizes.idiomatic))
+        if core() == "compiled":
+            await self._rewards_interpreted()
+
+    async def _rewards_interpreted(self) -> None:
+        """On logs of its own: a worker goes on where the last one ended."""
+        async with logs.deployment(self._cluster) as layout:
+            expected = await logs.fill_facts(self._cluster, layout, self._inputs().facts)
+            job = self._job("rewards product", prefix=layout.prefix, expected=expected, compiled=False)
+            await self._add("rewards product, interpreted", job)
 
     async def _intake(self) -> None:
         """Product and bare loop over the very same `shop-events`."""
