@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import structlog
+from aiokafka.errors import KafkaError
 
 from engine import settings
 from engine.settings import KafkaSecurity, No, UsageError, sentence
@@ -90,6 +91,8 @@ def _told_plainly() -> Iterator[None]:
         yield
     except KafkaTrouble as error:
         raise No(sentence(error)) from error
+    except KafkaError as error:  # between two questions of a start; nothing is lost
+        raise No(f"Kafka stopped answering, start it again: {error or type(error).__name__}.") from error
 
 
 def _stopping() -> asyncio.Event:

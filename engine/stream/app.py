@@ -13,7 +13,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,15 +147,28 @@ class Worker:
 
         Errors: KafkaTrouble where the start is refused; WorkerDied where the running process cannot go on.
         """
-        await self._prepare()
+        with self._told_at_start():
+            await self._prepare()
         with self._data_folder() as folder:
-            await self._build(folder)
+            with self._told_at_start():
+                await self._build(folder)
             try:
                 await self._work()
             except BaseException:
                 await self._shut_down(DYING_SECONDS, finish=False)
                 raise
             await self._shut_down(self._settings.shutdown_seconds, finish=True)
+
+    @contextlib.contextmanager
+    def _told_at_start(self) -> Iterator[None]:
+        """A broker that goes away between two questions of a start ends it with a sentence, too."""
+        try:
+            yield
+        except KafkaError as error:
+            raise WorkerDied(
+                f"Kafka at {self._settings.cluster.bootstrap} stopped answering while the worker started, nothing is lost, "
+                f"start it again: {error or type(error).__name__}"
+            ) from error
 
     async def _prepare(self) -> None:
         """Topics are there, versions are published and known; what this broker can do is known."""

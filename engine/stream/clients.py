@@ -18,11 +18,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
+    IncompatibleBrokerVersion,
     KafkaConnectionError,
     KafkaError,
     OffsetOutOfRangeError,
     SaslAuthenticationFailed,
+    UnknownError,
     UnsupportedSaslMechanismError,
+    UnsupportedVersionError,
 )
 from aiokafka.partitioner import murmur2
 
@@ -60,6 +63,10 @@ Outgoing = tuple[bytes | None, bytes | None, int | None, Sequence[Header]]
 
 
 _LOGIN_REFUSED = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
+
+
+#: Tansu answers the request for a producer id with UnknownError, brokers that never heard of it with the others.
+CANNOT = (UnknownError, UnsupportedVersionError, IncompatibleBrokerVersion)
 
 
 class KafkaTrouble(Exception):
@@ -212,20 +219,18 @@ async def reach(cluster: Cluster) -> None:
 async def capabilities(cluster: Cluster) -> Capabilities:
     """Does this broker know transactions and idempotent producers? (The embedded one does not.)
 
-    Asks with one InitProducerId request, so it costs an id and nothing else, within CONNECT_TIMEOUT_S.
+    Asks with one InitProducerId request, so it costs an id and nothing else, within CONNECT_TIMEOUT_S. Only a broker that
+    answers no is one that cannot: whoever took a silent or troubled Kafka for one would write without a fence.
 
-    Errors: Unreachable.
+    Errors: Unreachable; KafkaError.
     """
     await reach(cluster)  # an unreachable broker is an error of its own, not a missing capability
     producer = cluster.new_producer(idempotent=True)
     try:
         with _unheard():
             await cluster.start(producer)
-    except KafkaError as error:  # Tansu answers UnknownError, brokers without the request UnsupportedVersionError
+    except CANNOT as error:
         return Capabilities(transactions=False, reason=type(error).__name__)
-    except Unreachable as error:
-        # It answered a moment ago: the request itself hangs.
-        return Capabilities(transactions=False, reason=type(error.__cause__).__name__)
     finally:
         await producer.stop()
     return Capabilities(transactions=True)

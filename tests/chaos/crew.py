@@ -149,7 +149,8 @@ class Crew:
         if post.asked and code == 0:
             return "stopped in order"
         tail = post.tail()
-        said = [line for line in tail.splitlines() if line.startswith("Error: ")]
+        # The last word of a process whose good-byes took too long is in its log.
+        said = [line for line in tail.splitlines() if line.startswith("Error: ") or "ended hard" in line]
         if code in (1, 2) and said:
             return f"exit {code} with a message"
         if post.asked == "stop" and code in (-signal.SIGTERM, 1):

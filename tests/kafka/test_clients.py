@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.errors import ProducerFenced
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import NodeNotReadyError, ProducerFenced
 
 from engine.broker import BrokerUnavailable, EmbeddedBroker, free_port
 from engine.settings import KafkaSecurity, Secret, UsageError
@@ -166,6 +167,23 @@ async def test_the_embedded_broker_knows_no_transactions(embedded_cluster: Clust
 
     assert not can.transactions
     assert can.reason == "UnknownError"
+
+
+@pytest.mark.parametrize("trouble", [NodeNotReadyError("node 1"), Unreachable("it hangs")])
+async def test_a_broker_in_trouble_is_not_one_without_transactions(
+    embedded_cluster: Cluster, trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a broker that answers and then fails or hangs, when it is asked, then that is an error: never a plain writer."""
+    right = Cluster.start
+
+    async def start(self: Cluster, client: Any) -> None:
+        if isinstance(client, AIOKafkaProducer):
+            raise trouble
+        await right(self, client)
+
+    monkeypatch.setattr(Cluster, "start", start)
+    with pytest.raises(type(trouble)):
+        await capabilities(embedded_cluster)
 
 
 # ----------------------------------------------------------------------------------------------------- writing, reading

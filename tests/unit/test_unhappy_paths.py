@@ -16,6 +16,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from aiokafka.errors import NodeNotReadyError
 from click.testing import CliRunner, Result
 
 from engine.cli import main
@@ -454,3 +455,22 @@ def test_the_command_to_copy_is_one_that_works(tmp_path: Path, monkeypatch: pyte
     assert command_name() == "stammgast"
     monkeypatch.setattr(sys, "argv", ["-c", "demo"])
     assert command_name() == "stammgast"
+
+
+@pytest.mark.parametrize(
+    ("verb", "where"),
+    [("worker", "engine.stream.app.capabilities"), ("projector", "engine.commands.projector.logs_id")],
+)
+def test_a_broker_that_goes_away_during_a_start(
+    verb: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a broker that answered once, when it is gone at the next question, then a sentence says so and code 1 is given."""
+
+    async def gone(*_: object) -> None:
+        raise NodeNotReadyError("node 2 is not ready")
+
+    monkeypatch.setattr(where, gone)
+    more = ["--db", str(tmp_path / "x.duckdb")] if verb == "projector" else []
+    result = CliRunner().invoke(main, [verb, "--bootstrap", NOBODY, *more])
+
+    assert_plain(result, 1, "stopped answering", "node 2 is not ready")
