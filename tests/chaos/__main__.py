@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from tests.chaos.faults import BY_NAME
@@ -31,6 +33,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _enough() -> threading.Event:
+    """Set by SIGTERM: the faults end now, and what was done is judged."""
+    enough = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: enough.set())
+    return enough
+
+
 def main() -> int:
     """Run, tell, judge."""
     told = arguments()
@@ -40,7 +49,7 @@ def main() -> int:
         told.plant, tuple(told.only),
     )  # fmt: skip
     try:
-        report = chaos(options, lambda line: print(line, flush=True), told.keep)
+        report = chaos(options, lambda line: print(line, flush=True), told.keep, _enough())
     except NoKafka as reason:
         print(f"no chaos without a real Kafka: {reason}", file=sys.stderr)
         return 2

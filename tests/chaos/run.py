@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -69,8 +70,8 @@ class Options:
 class Run:
     """One run of chaos; use it once."""
 
-    def __init__(self, options: Options, folder: Path, say: Callable[[str], None]) -> None:
-        self.options, self.folder, self._say = options, folder, say
+    def __init__(self, options: Options, folder: Path, say: Callable[[str], None], enough: threading.Event) -> None:
+        self.options, self.folder, self._say, self._enough = options, folder, say, enough
         self.report = Report(asdict(options), version=KAFKA_VERSION)
         self._probes = 0
         self._faults: Counter[str] = Counter()
@@ -178,7 +179,7 @@ class Run:
         """Round after round: one fault or several, then wait until they are over."""
         self._began = time.monotonic()
         end, number = self._began + self.options.minutes * 60, 0
-        while time.monotonic() < end:
+        while time.monotonic() < end and not self._enough.is_set():
             number += 1
             dice = random.Random(f"round {self.options.seed} {number}")
             await asyncio.sleep(dice.uniform(0.3, 2.0))
@@ -322,8 +323,16 @@ async def _background(*works: object) -> AsyncIterator[list[asyncio.Task[None]]]
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def chaos(options: Options, say: Callable[[str], None] = print, keep: Path | None = None) -> Report:
+def chaos(
+    options: Options,
+    say: Callable[[str], None] = print,
+    keep: Path | None = None,
+    enough: threading.Event | None = None,
+) -> Report:
     """Run and return the report; the logs of all processes stay only if something is wrong (or `keep` names a folder).
+
+    Args:
+        enough: once set, no new round begins and what was done is judged.
 
     Errors: NoKafka when no Kafka can run on this machine.
     """
@@ -333,7 +342,7 @@ def chaos(options: Options, say: Callable[[str], None] = print, keep: Path | Non
     say(f"seed {options.seed}: {options}")
     report = Report(asdict(options))
     with ChaosCluster(options.brokers) as kafka:
-        report = asyncio.run(Run(options, folder, say).all(kafka))
+        report = asyncio.run(Run(options, folder, say, enough or threading.Event()).all(kafka))
         if not report.good or keep is not None:
             report.logs = str(folder)
             for node in kafka.members:
