@@ -104,9 +104,10 @@ class Report:
 CORE_BUDGET_US = 25.0
 REPLAY_GOAL = 25_000.0
 PROJECTOR_GOAL = 100_000.0
+MEMBER_BUDGET_BYTES = 1_024.0
 
-Name = Literal["core", "rewards", "intake", "replay", "projector", "latency", "peers"]
-NAMES: tuple[Name, ...] = ("core", "rewards", "intake", "replay", "projector", "latency", "peers")
+Name = Literal["core", "rewards", "intake", "replay", "projector", "latency", "memory", "peers"]
+NAMES: tuple[Name, ...] = ("core", "rewards", "intake", "replay", "projector", "latency", "memory", "peers")
 #: Measured only when they are asked for: they want more than this installation.
 ONLY_NAMED: frozenset[Name] = frozenset({"peers"})
 
@@ -142,6 +143,12 @@ def _table_goals(report: Report) -> list[Goal]:
     return goals
 
 
+def _memory_goals(report: Report) -> list[Goal]:
+    if "memory" not in report.runs:
+        return []
+    return [Goal("memory", report.figure("memory", "bytes"), MEMBER_BUDGET_BYTES, "bytes per member", at_least=False)]
+
+
 def _peer_goals(report: Report) -> list[Goal]:
     if "bytewax" not in report.runs:
         return []
@@ -156,4 +163,4 @@ def _peer_goals(report: Report) -> list[Goal]:
     ]
 
 
-_GOALS = (_core_goals, _rewards_goals, _intake_goals, _table_goals, _peer_goals)
+_GOALS = (_core_goals, _rewards_goals, _intake_goals, _table_goals, _memory_goals, _peer_goals)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
+from engine.bench import data
 from engine.bench.figures import Goal, Report
 
 STEPS = ("whole", "whole_cpu", "json", "parse", "decide", "evolve", "encode", "normalise", "encode_fact")
@@ -61,6 +62,8 @@ def _tables(report: Report) -> Iterator[Table]:
         yield _rates(report)
     if "latency" in report.runs:
         yield _latency(report)
+    if "memory" in report.runs:
+        yield _memory(report)
     if profile := report.conditions.get("profile"):
         yield _profile(profile)
     if goals := report.goals():
@@ -105,6 +108,15 @@ def _latency(report: Report) -> Table:
     table = _table(title, "", "p50", "p99", "slowest", "p50 to intake", "to projector", "to DuckDB")
     names = ("p50_ms", "p99_ms", "max_ms", "until_taken_ms", "until_applied_ms", "until_shown_ms")
     table.add_row("milliseconds", *(f"{report.figure('latency', name):,.0f}" for name in names))
+    return table
+
+
+def _memory(report: Report) -> Table:
+    members = report.runs["memory"][0].records
+    title = f"Memory of {members:,} members with {data.FACTS_PER_MEMBER} facts each"
+    table = _table(title, "", "bytes a member", "packed state", "unpacked members", "taken in")
+    figures = [f"{report.figure('memory', name):,.0f}" for name in ("bytes", "packed", "live")]
+    table.add_row("growth of the process", *figures, f"{report.rate('memory'):,.0f}/s")
     return table
 
 

@@ -38,12 +38,14 @@ class Sizes:
     Attributes:
         facts: two-line purchases per run.
         runs: of each measurement; the report shows medians.
+        members: of whom memory is measured.
         rate, seconds: purchases per second while latency is measured, and for how long.
         limit_s: of one run of one measurement.
     """
 
     facts: int = 40_000
     runs: int = 5
+    members: int = 100_000
     rate: int = 1_000
     seconds: float = 8.0
     limit_s: float = 180.0
@@ -124,6 +126,7 @@ class _Suite:
             "replay": self._replay,
             "projector": self._projector,
             "latency": self._latency,
+            "memory": self._memory,
             "peers": self._peers,
         }
         for name in names:
@@ -169,6 +172,12 @@ class _Suite:
 
     async def _projector(self) -> None:
         await self._add("projector", self._job("projector"))
+
+    async def _memory(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="stammgast-bench-") as folder:
+            file = str(Path(folder, "states"))
+            await measured(self._job("memory models", file=file), self._cluster)
+            await self._add("memory", self._job("memory", file=file, expected=self._sizes.members))
 
     # --------------------------------------------------------------------------------------------------- over Kafka
 
