@@ -18,12 +18,13 @@ from engine.settings import KafkaSecurity, No, UsageError, kafka_security_option
 
 if TYPE_CHECKING:
     from engine.verify.audit import Progressed
-    from engine.verify.findings import Finding
+    from engine.verify.findings import Finding, Severity
     from engine.verify.kafka import KafkaLogs
     from engine.verify.report import Report
     from engine.verify.scope import Scope
     from engine.verify.tables import FileTables
 
+_SEVERITIES: tuple[Severity, ...] = ("error", "warning")
 Anchors = dict[int, tuple[int, str]]
 
 
@@ -126,11 +127,13 @@ def _run(
 
     from engine.stream.clients import Cluster, KafkaTrouble, LogEndsEarlier
     from engine.stream.programmes import UnreadableVersion
+    from engine.tuning import expect_a_large_calm_heap
     from engine.verify.audit import verify as audit
     from engine.verify.kafka import KafkaLogs
     from engine.verify.report import Report
 
     began = time.monotonic()
+    expect_a_large_calm_heap()
     try:
         with KafkaLogs(Cluster(bootstrap, security), prefix) as logs, _bar(logs.ends) as progressed:
             report = Report(logs.partitions)
@@ -246,8 +249,12 @@ def _checked(report: Report) -> str:
 
 
 def _answer(report: Report, strict: bool) -> str:
-    errors, warnings = report.findings.count("error"), report.findings.count("warning")
+    errors, warnings = (_count(report.findings.count(kind), kind) for kind in _SEVERITIES)
     took = f"in {report.seconds:.1f} s"
-    if report.proven(strict=strict):
-        return f"Proven {took}." if not warnings else f"Proven {took}, with {warnings:,} warnings to look at."
-    return f"Not proven: {errors:,} errors, {warnings:,} warnings, {took}."
+    if not report.proven(strict=strict):
+        return f"Not proven: {errors}, {warnings}, {took}."
+    return f"Proven {took}, with {warnings} to look at." if report.findings.counts else f"Proven {took}."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from engine.stream.clients import partition_for
@@ -230,7 +231,7 @@ class _Pass:
 
     def _place(self, record: Any, fact: Fact) -> None:
         key = None if fact.key is None else fact.key.encode()
-        home = self._partition if key is None else partition_for(key, self._audit.logs.partitions)
+        home = self._partition if key is None else _home(key, self._audit.logs.partitions)
         if record.key != key or home != self._partition:
             self._findings.add(
                 "fact_misplaced",
@@ -281,6 +282,10 @@ class _Pass:
                     expected=f"balance {member.balance}, {lots} points in lots",
                     found=f"the entries in the log sum to {points}",
                 )
+
+
+#: Members come back, and hashing a key costs as much as parsing a fact.
+_home = lru_cache(maxsize=1 << 16)(partition_for)
 
 
 def _bytes_of(body_hash: str | None) -> bytes:

@@ -6,8 +6,9 @@ follows from it. A quarantine is taken as given: why a fact could not be decided
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, zip_longest
 from typing import Any
 
 from engine.ledger.partition import FoldFailed, Partition, UnknownProgramme
@@ -16,12 +17,15 @@ from engine.stream.parts import joined, records_of
 from engine.stream.turn import unreadable_decision
 from engine.verify.findings import Findings
 from engine.verify.logs import readable
-from engine.verify.pairing import Group
+from engine.verify.pairing import Group, raw_of
 from engine.verify.scope import Mode, Scope
 from rules.book import Programme
 from schemas import facts
 from schemas.decisions import Decision, encode_decision, parse_decision
 from schemas.envelope import Fact
+
+#: Fields of a decision that are named in a message; both decisions stand there in full anyhow.
+DIFFERENCES_TOLD = 5
 
 
 @dataclass(slots=True)
@@ -169,9 +173,13 @@ class Judge:
             self._follow(fact, group)
 
     def _differs(self, record: Any, fact: Fact | None, expected: Sequence[bytes], group: Group) -> None:
+        where = (
+            ", ".join(islice(differences([raw_of(value) for value in expected], group.raws), DIFFERENCES_TOLD))
+            or "its bytes"
+        )
         self._findings.add(
             "decision_differs",
-            f"the answer to the fact at {self._facts_topic}[{self._partition}] offset {record.offset} differs",
+            f"the answer to the fact at {self._facts_topic}[{self._partition}] offset {record.offset} differs in {where}",
             **self._about(record, fact, group),
             expected="\n".join(value.decode("utf-8", "backslashreplace") for value in expected),
         )
@@ -194,6 +202,33 @@ class Judge:
 def of_members(decision: Decision, takes: Callable[[str], bool]) -> Decision:
     """A tick's decision, of some members."""
     return replace(decision, tiers=[one for one in decision.tiers if takes(one.member_id)])
+
+
+def differences(expected: Any, found: Any, path: str = "") -> Iterator[str]:
+    """Yield where two JSON values differ, as dotted paths with both values; the one part of a decision is not named."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        pairs = [(name, expected.get(name, _ABSENT), found.get(name, _ABSENT)) for name in {**expected, **found}]
+    elif isinstance(expected, list) and isinstance(found, list):
+        if not path and len(expected) == len(found) == 1:
+            yield from differences(expected[0], found[0])
+            return
+        pairs = [(str(index), *both) for index, both in enumerate(zip_longest(expected, found, fillvalue=_ABSENT))]
+    else:
+        if expected != found or type(expected) is not type(found):
+            yield f"{path} (expected {expected!r}, found {found!r})"
+        return
+    for name, one, other in pairs:
+        yield from differences(one, other, f"{path}.{name}" if path else name)
+
+
+class _Absent:
+    """Stands for what is not there."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_ABSENT = _Absent()
 
 
 def _announced(group: Group) -> list[tuple[str, str, str | None]]:

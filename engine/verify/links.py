@@ -52,12 +52,12 @@ class Links:
         before = "the beginning" if self.head is None else f"offset {self.head[0]}"
         self._findings.add(
             "chain_broken",
-            f"the link does not follow from the one at {before} and this record's value: {text_of(record.value)}",
+            f"the link does not follow from the one at {before} and this record's value",
             topic=self._topic,
             partition=self._partition,
             offset=record.offset,
-            expected=expected.hex(),
-            found=None if found is None else found.hex(),
+            expected=f"link {expected.hex()}",
+            found=f"{'no link' if found is None else f'link {found.hex()}'} on {text_of(record.value)}",
         )
 
     def _tell_anchor(self, offset: int, anchor: str, found: str | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.stream.outbox import OUR_HEADERS
 from engine.verify.findings import Findings
-from engine.verify.logs import text_of
+from engine.verify.logs import readable, text_of
 
 
 class Refusals:
@@ -75,12 +75,14 @@ class Refusals:
         if self._forgets:
             self.expired += 1
             return
+        told = readable(fact.value)
         self._findings.add(
             "reject_missing",
             f"refused for {reason}, but {self._topic}[{self._partition}] does not hold it",
             topic=self._facts_topic,
             partition=self._partition,
             offset=fact.offset,
+            fact=None if told is None else f"{told.source} {told.id}",
             expected=text_of(fact.value),
         )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 from click.testing import CliRunner, Result
 
 from engine.cli import main
@@ -144,6 +146,30 @@ async def test_a_changed_row_of_a_real_file_is_found(cluster: Cluster, prefix: s
     assert (row["member"], row["topic"]) == ("emma", f"{db} points_entries")
     assert other.exit_code == 2
     assert "other logs" in other.output
+
+
+@pytest.mark.kafka
+async def test_deleted_records_are_told_apart(cluster: Cluster, prefix: str) -> None:
+    """Given that retention deleted refused records, then that is no finding; given that somebody deleted facts, then the
+    answer is no, with the place."""
+    # given
+    logs = history(prefix=prefix)
+    await pour(cluster, logs)
+    refused = TopicPartition(f"{prefix}rejects", next(n for n, log in enumerate(logs.topics["rejects"]) if log))
+    lost = TopicPartition(f"{prefix}facts", 0)
+
+    # when
+    async with cluster.admin() as admin:
+        await admin.delete_records({refused: RecordsToDelete(before_offset=1)})
+        forgotten, report = await verified(cluster, prefix)
+        await admin.delete_records({lost: RecordsToDelete(before_offset=2)})
+        broken, _ = await verified(cluster, prefix)
+
+    # then
+    assert forgotten.exit_code == 0, forgotten.output
+    assert (report["refused"], report["refused_expired"]) == (3, 1)
+    assert broken.exit_code == 1
+    assert f"{lost.topic}/{lost.partition} does not hold offset 0: records were lost" in broken.output
 
 
 async def test_no_logs_and_no_report_are_wrong_usage(embedded_cluster: Cluster, prefix: str, tmp_path: Path) -> None:

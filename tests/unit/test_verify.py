@@ -305,6 +305,7 @@ def test_a_changed_decision_shows_what_was_expected_and_what_stands_there() -> N
     (one,) = found(logs).findings.first
 
     assert (one.expected, one.found) == (before.decode(), logs.values(partition)[index].decode())
+    assert one.says.endswith("differs in entries.0.points (expected 23, found 33)"), one.says
     assert (one.fact, one.member) == ("urn:test p3-emma", "emma")
     assert (one.topic, one.partition, one.offset) == (POINTS_LOG, partition, index)
 
