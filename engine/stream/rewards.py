@@ -35,6 +35,7 @@ class Keepers:
         self._chores: set[asyncio.Task[None]] = set()
         self._assignments = 0
         self._closing = False
+        self._rebalancing = False
         self._change = asyncio.Event()
 
     def __iter__(self) -> Any:
@@ -62,6 +63,7 @@ class Keepers:
 
     async def revoked(self) -> None:
         """A rebalance begins: every keeper finishes or aborts its turn and rests."""
+        self._rebalancing = True
         await asyncio.gather(*(keeper.rest(REST_SECONDS) for keeper in self.by_partition.values()))
 
     def assign(self, partitions: Iterable[int]) -> None:
@@ -69,6 +71,7 @@ class Keepers:
         if self._closing:
             return
         self._assignments += 1
+        self._rebalancing = False
         self._assigned = set(partitions)
         for partition in list(self.by_partition):
             if partition not in self._assigned:
@@ -97,6 +100,10 @@ class Keepers:
 
     async def _reopen(self, partition: int, fenced: Keeper, delay: float, assignments: int) -> None:
         await asyncio.sleep(delay)
+        # A rebalance under way decides whose it is: a keeper opened meanwhile would fence the next owner, and its position,
+        # once told, would be forgotten by the assignment that follows: the partition would stand still.
+        if self._rebalancing:
+            return
         if self._assignments == assignments and self.by_partition.get(partition) is fenced:
             log.warning("the fenced partition is still ours: opened again", partition=partition)
             self._open(partition)

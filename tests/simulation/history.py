@@ -160,16 +160,18 @@ def set_to(values: dict[str, Any]) -> Iterator[None]:
     """Give module constants other values for a while; those that do not exist are left out."""
     before = []
     for name, value in values.items():
-        module_name, _, constant = name.rpartition(".")
-        module = importlib.import_module(module_name)
-        if hasattr(module, constant):
-            before.append((module, constant, getattr(module, constant)))
-            setattr(module, constant, value)
+        *path, constant = name.split(".")
+        holder = importlib.import_module(".".join(part for part in path if part.islower()))
+        for part in path:
+            holder = holder if part.islower() else getattr(holder, part)
+        if hasattr(holder, constant):
+            before.append((holder, constant, getattr(holder, constant)))
+            setattr(holder, constant, value)
     try:
         yield
     finally:
-        for module, constant, value in before:
-            setattr(module, constant, value)
+        for holder, constant, value in before:
+            setattr(holder, constant, value)
 
 
 #: Modules that look at a clock or write a log.

@@ -68,6 +68,7 @@ def draw(seed: int, facts: int = 100) -> Options:
     rng = Random(f"options {seed}")
     transactional = rng.random() < 0.93
     some = rng.random() < 0.8
+    latency_s = rng.choice((0.001, 0.005, 0.02, 0.1))
     return Options(
         seed=seed,
         facts=max(3, int(facts * rng.uniform(0.5, 1.5))),
@@ -77,7 +78,7 @@ def draw(seed: int, facts: int = 100) -> Options:
         intake=rng.random() < 0.25,
         seconds=rng.choice((5.0, 15.0, 30.0, 60.0)),
         reorder=rng.choice((0.0, 0.0, 0.1, 0.5)),
-        latency_s=rng.choice((0.001, 0.005, 0.02, 0.1)),
+        latency_s=latency_s,
         slow_markers=rng.choice((0.0, 0.02, 0.2)),
         trouble={what: most * rng.random() * rng.choice((0, 1, 1)) for what, most in TROUBLE.items()} if some else {},
         fates=tuple(rng.sample(FATES, rng.randint(2, len(FATES)))) if transactional else ("slow", "error_before"),
@@ -87,7 +88,8 @@ def draw(seed: int, facts: int = 100) -> Options:
         meddling=tuple(rng.choice(MEDDLING) for _ in range(rng.choice((0, 1, 3)))),
         strange=rng.choice((0.0, 0.01, 0.05)),
         seek_first=rng.random() < 0.5,
-        batch_records=rng.choice((1, 3, 20, 200)),
+        # A turn has to fit into a transaction's ten seconds, at one batch after the other.
+        batch_records=rng.choice((1, 3, 20, 200) if latency_s < 0.1 else (20, 200)),
         knobs=_knobs(rng),
     )
 

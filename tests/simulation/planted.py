@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.stream.batches import Progress
+from engine.stream.outbox import Outbox
 from engine.stream.rewards import Keepers
 from engine.stream.tools import Delivery
 from engine.stream.topics import FACTS, POINTS_LOG
+from tests.simulation.logs import Broker, Transactions
 from tests.simulation.worker import SimWorker
 
 
@@ -111,10 +113,21 @@ class StartsFromGroup(Variant):
         return start
 
 
+def _let_in(broker: Broker, name: str, epoch: int) -> Transactions:
+    """The coordinator forgets to look at epochs."""
+    return broker.transactions[name]
+
+
 SOUND = Variant()
 PLANTED: tuple[Variant, ...] = (
     AckBeforeCommit("ack before commit"),
     DecisionOutside("decision outside the transaction", fixed={"transactional": True}),
     Variant("gap inside the batch only", {"engine.stream.batches.Progress": _GapInside}),
     StartsFromGroup("keeper starts from the group's offset"),
+    Variant(
+        "batches side by side without transactions",
+        {"engine.stream.outbox.Outbox.send_one_by_one": Outbox.send},
+        {"transactional": False, "workers": 1, "fates": ("slow", "error_before"), "batch_records": 3},
+    ),
+    Variant("a broker that fences nobody", {"tests.simulation.logs.Broker._check": _let_in}),
 )

@@ -103,6 +103,10 @@ class Supervisor:
         opened = sorted(keeper.partition for keeper in keepers if keeper.state == "open")
         if opened != list(range(self._options.partitions)):
             return f"open keepers: {opened}"
+        group = self._history.group
+        standing = [worker.membership.generation for worker in self._workers.values()]
+        if standing != [group.generation] * self._options.workers or len(group.members) != self._options.workers:
+            return f"workers stand at generations {standing} of {group.generation}"
         return ""
 
     def audit(self) -> None:

@@ -364,6 +364,31 @@ async def test_a_fenced_partition_that_stays_ours_is_opened_again() -> None:
     await keepers.close()
 
 
+async def test_a_fenced_partition_is_not_opened_again_while_the_group_rebalances() -> None:
+    """Given a keeper that was fenced, when a rebalance begins before it reopens, then only the new assignment opens it."""
+    bench = Bench()
+    keepers = bench.keepers = Keepers(bench.tools, reopen_seconds=0.0)
+    keepers.assign([0])
+    await keepers.position(0)
+    bench.producers[0].fenced = True
+    keepers.offer(delivery(bench, fact_record(0)))
+    await until(lambda: bench.fenced)
+
+    keepers.fenced(0)
+    await keepers.revoked()
+    asking = asyncio.ensure_future(keepers.position(0))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(bench.producers) == 1
+    assert not asking.done()
+    keepers.assign([0])
+    await asyncio.wait_for(asking, 1)
+
+    keepers.offer(delivery(bench, fact_record(0)))
+    await until(lambda: decided(bench) == [(0, "decided")])
+    await keepers.close()
+
+
 async def test_rest_aborts_a_turn_that_takes_too_long() -> None:
     """Given brokers that hang, when a rebalance begins, then the turn is aborted in time and the keeper closed."""
     bench = Bench()
