@@ -13,8 +13,11 @@ from engine.stream.chain import GENESIS, link, link_of
 from engine.stream.parts import records_of
 from engine.stream.recovery import readable
 from engine.stream.turn import unreadable_decision
-from schemas.decisions import Decision
+from schemas.decisions import Decision, parse_decision
 from schemas.envelope import REFERRAL_SOURCE
+from tests.chaos.plans import PLANS
+from tests.properties.naive import Model
+from tests.properties.writing import compiled
 from tests.simulation import stories
 from tests.simulation.logs import Broker, Log, Place, Record
 
@@ -189,6 +192,24 @@ class Auditor:
                     offset, reason = int(headers["stammgast-offset"]), headers["stammgast-reason"].decode()
                     told[int(headers["stammgast-partition"]), offset, reason] += 1
         self._compare("rejects", self._rejects, told)
+
+    def ask_the_model(self) -> None:
+        """The naive model, which knows nothing of the engine, folds each log of facts: every balance must be the same."""
+        for books in self.books:
+            mine: Counter[str] = Counter()
+            model = Model({compiled(plan).hash: plan for plan in PLANS})
+            for record in books.facts.committed():
+                fact = readable(record.value)
+                if fact is not None and fact.type != stories.UNHEARD:
+                    for move in model.answer(orjson.loads(record.value or b"")).moves:
+                        mine[move.member] += move.points
+            theirs: Counter[str] = Counter()
+            for record in self._broker.logs["points-log", books.facts.partition].committed():
+                for entry in parse_decision(record.value or b"").entries:
+                    theirs[entry.member_id] += entry.points
+            for member in mine.keys() | theirs.keys():
+                if mine[member] != theirs[member]:
+                    self.report(f"{member}: the log says {theirs[member]} points, the naive model {mine[member]}")
 
     def _compare(self, what: str, wanted: Counter[Any], seen: Counter[Any]) -> None:
         if missing := wanted - seen:

@@ -311,6 +311,9 @@ class SimCluster(Cluster):
         object.__setattr__(self, "sim", (net, broker, options))
         super().__init__("simulated:9092")
 
+    async def _why_not(self) -> str:
+        return "the simulated Kafka does not answer"
+
     def new_producer(self, *, transactional_id: str | None = None, idempotent: bool = False, **more: Any) -> Any:
         """A simulated producer."""
         net, broker, options = self.sim  # type: ignore[attr-defined]

@@ -117,6 +117,10 @@ class SimLoop(asyncio.BaseEventLoop):
         """There is one thread."""
         return self.call_soon(callback, *args, context=context)
 
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        """A thread would bring its own time with it."""
+        raise NotImplementedError(f"{func} in a thread")
+
     def put_back(self, handles: list[asyncio.Handle]) -> None:
         """Make callbacks ready again."""
         self._queue.extend(handles)

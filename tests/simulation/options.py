@@ -22,6 +22,7 @@ class Options:
         latency_s: the longest normal way between a client and a broker.
         lives: how many processes a worker may lose.
         kinds: how processes end or stop, one is drawn per life.
+        model: ask the naive model in the end; it is slow.
         knobs: constants of the product, set to other values.
     """
 
@@ -44,6 +45,7 @@ class Options:
     strange: float
     seek_first: bool
     batch_records: int
+    model: bool
     knobs: dict[str, Any] = field(default_factory=dict)
 
     def told(self) -> dict[str, Any]:
@@ -68,7 +70,9 @@ def draw(seed: int, facts: int = 100) -> Options:
     rng = Random(f"options {seed}")
     transactional = rng.random() < 0.93
     some = rng.random() < 0.8
-    latency_s = rng.choice((0.001, 0.005, 0.02, 0.1))
+    # Without fencing a write that is under way longer than a worker needs to start again doubles what the next one decides;
+    # the embedded broker stands on the worker's own machine, and answers or does not.
+    latency_s = rng.choice((0.001, 0.005, 0.02, 0.1) if transactional else (0.001, 0.005))
     return Options(
         seed=seed,
         facts=max(3, int(facts * rng.uniform(0.5, 1.5))),
@@ -81,15 +85,16 @@ def draw(seed: int, facts: int = 100) -> Options:
         latency_s=latency_s,
         slow_markers=rng.choice((0.0, 0.02, 0.2)),
         trouble={what: most * rng.random() * rng.choice((0, 1, 1)) for what, most in TROUBLE.items()} if some else {},
-        fates=tuple(rng.sample(FATES, rng.randint(2, len(FATES)))) if transactional else ("slow", "error_before"),
+        fates=tuple(rng.sample(FATES, rng.randint(2, len(FATES)))) if transactional else ("error_before",),
         lives=rng.choice((0, 1, 2, 4, 8)),
         kinds=tuple(rng.sample(KINDS, rng.randint(1, 4))),
-        outages=rng.choice((0, 0, 0, 1, 2)),
+        outages=rng.choice((0, 0, 0, 1, 2)) if transactional else 0,
         meddling=tuple(rng.choice(MEDDLING) for _ in range(rng.choice((0, 1, 3)))),
         strange=rng.choice((0.0, 0.01, 0.05)),
         seek_first=rng.random() < 0.5,
         # A turn has to fit into a transaction's ten seconds, at one batch after the other.
         batch_records=rng.choice((1, 3, 20, 200) if latency_s < 0.1 else (20, 200)),
+        model=seed % 10 == 0,
         knobs=_knobs(rng),
     )
 

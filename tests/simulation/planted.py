@@ -121,13 +121,13 @@ def _let_in(broker: Broker, name: str, epoch: int) -> Transactions:
 SOUND = Variant()
 PLANTED: tuple[Variant, ...] = (
     AckBeforeCommit("ack before commit"),
-    DecisionOutside("decision outside the transaction", fixed={"transactional": True}),
+    DecisionOutside("decision outside the transaction", fixed={"transactional": True, "kinds": ("kill",), "lives": 8}),
     Variant("gap inside the batch only", {"engine.stream.batches.Progress": _GapInside}),
-    StartsFromGroup("keeper starts from the group's offset"),
+    StartsFromGroup("keeper starts from the group's offset", fixed={"meddling": ("offsets_deleted", "offsets_ahead")}),
     Variant(
         "batches side by side without transactions",
         {"engine.stream.outbox.Outbox.send_one_by_one": Outbox.send},
-        {"transactional": False, "workers": 1, "fates": ("slow", "error_before"), "batch_records": 3},
+        {"transactional": False, "workers": 1, "fates": ("error_before",), "batch_records": 3},
     ),
     Variant("a broker that fences nobody", {"tests.simulation.logs.Broker._check": _let_in}),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -13,13 +12,14 @@ import orjson
 
 from engine.ledger.engine_facts import programme_fact, tick_fact
 from engine.stream.clients import partition_for
-from rules.book import Programme, load_directory
+from rules.book import Programme
 from schemas import facts
 from schemas.envelope import Fact, encode_fact, make_fact
 from schemas.normalise import normalise
 from schemas.times import DAY_US, to_text, to_us
+from tests.chaos.plans import PLANS
+from tests.properties.writing import compiled
 
-ROOT = Path(__file__).parents[2]
 RECORDED = "2026-06-01T00:00:00.000000Z"
 RECORDED_MS = to_us(RECORDED) // 1000
 BEGIN_US = to_us("2026-02-01T08:00:00.000000Z")
@@ -40,8 +40,8 @@ class Event:
 
 @cache
 def programmes() -> tuple[Programme, ...]:
-    """The coffee bar's versions, compiled."""
-    return tuple(load_directory(ROOT / "rules/programmes/coffee-bar"))
+    """The coffee bar's versions, compiled from the plans that the naive model reads."""
+    return tuple(compiled(plan) for plan in PLANS)
 
 
 @cache

@@ -110,12 +110,15 @@ class Supervisor:
         return ""
 
     def audit(self) -> None:
-        """At the end every keeper holds what the fold holds."""
+        """At the end every keeper holds what the fold holds; but for one that was overtaken and has not written since."""
         for keeper in self.keepers():
-            books = self._history.auditor.books[keeper.partition]
-            if keeper.state != "open" or keeper.next_offset < books.fold.next_offset:
-                continue  # one that was fenced elsewhere, or will be once it writes
-            self._history.auditor.same(f"keeper {keeper.partition} at the end", keeper.ledger, books.fold)
+            if keeper.state == "open" and not self._overtaken(keeper):
+                books = self._history.auditor.books[keeper.partition]
+                self._history.auditor.same(f"keeper {keeper.partition} at the end", keeper.ledger, books.fold)
+
+    def _overtaken(self, keeper: Any) -> bool:
+        producer = keeper._writer.producer
+        return producer.name is not None and producer.epoch != self._history.broker.transactions[producer.name].epoch
 
     def bury(self) -> None:
         """Everybody is dead now: what is closed at the end runs no further."""
