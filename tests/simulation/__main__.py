@@ -19,6 +19,7 @@ def main() -> int:
     faults: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
     deaths: Counter[str] = Counter()
+    recoveries: Counter[str] = Counter()
     failed: list[int] = []
     began, cpu = time.perf_counter(), time.process_time()
     for number in range(asked.schedules):
@@ -27,6 +28,7 @@ def main() -> int:
         faults.update(outcome.faults)
         outcomes.update(outcome.outcomes)
         deaths.update(outcome.deaths)
+        recoveries.update(outcome.recoveries)
         if outcome.violations:
             failed.append(outcome.options.seed)
             tell(outcome)
@@ -41,7 +43,7 @@ def main() -> int:
         f"faults {sum(faults.values()):,}: "
         + ", ".join(f"{name} {count:,}" for name, count in sorted(faults.items()))
         + "\n"
-        f"outcomes {dict(outcomes)}\nworkers died of {dict(deaths)}\n"
+        f"outcomes {dict(outcomes)}\nkeepers opened {dict(recoveries)}; workers died of {dict(deaths)}\n"
         f"{totals['virtual_s'] / 3600:,.0f} hours of simulated time in {seconds:,.1f} s ({cpu:,.1f} s of CPU): "
         f"{done / cpu * 60:,.0f} schedules and {totals['facts'] / cpu:,.0f} facts a minute and second of CPU, "
         f"{totals['callbacks'] / done:,.0f} callbacks a schedule"

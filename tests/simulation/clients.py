@@ -259,7 +259,7 @@ class Reader:
 
     async def beginning_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
         """The first offset of each that was not deleted."""
-        return await self._net.ask(lambda: dict.fromkeys(places, 0))
+        return await self._net.ask(lambda: {place: self._broker.logs[tuple(place)].begin for place in places})
 
     def highwater(self, _: TopicPartition) -> int | None:
         """The end as of the last fetch."""
@@ -275,7 +275,7 @@ class Reader:
         fate = self._net.fate("read")
         if fate in {"error_before", "error_after"}:
             raise KafkaError("cannot read")
-        if self._position > log.end:
+        if not log.begin <= self._position <= log.end:
             raise OffsetOutOfRangeError({})
         limit = max_records or 500
 

@@ -56,6 +56,7 @@ class Outcome:
     callbacks: int = 0
     digest: str = ""
     deaths: Counter[str] = field(default_factory=Counter)
+    recoveries: Counter[str] = field(default_factory=Counter)
 
 
 class History:
@@ -78,6 +79,7 @@ class History:
         self.cluster = SimCluster(self.net, self.broker, options)
         self.shelf: dict[str, Any] = {}
         self.deaths: Counter[str] = Counter()
+        self.recoveries: Counter[str] = Counter()
         self.last_death: BaseException | None = None
         self._seen: list[Any] = []
         self.publisher = Publisher(self)
@@ -187,7 +189,15 @@ MODULES = tuple(f"engine.stream.{module.name}" for module in pkgutil.iter_module
 
 
 class _Mute:
-    """A log that nobody reads."""
+    """A log that nobody reads; but how keepers were opened is counted."""
+
+    def __init__(self, recoveries: Counter[str]) -> None:
+        self._recoveries = recoveries
+
+    def info(self, event: str, **named: Any) -> None:
+        """Count recoveries by what they began with."""
+        if event == "keeper open":
+            self._recoveries[named["source"]] += 1
 
     def __getattr__(self, _: str) -> Any:
         return _nothing
@@ -197,7 +207,7 @@ def _nothing(*_: Any, **__: Any) -> None:
     return None
 
 
-def virtual(loop: SimLoop) -> dict[str, Any]:
+def virtual(loop: SimLoop, recoveries: Counter[str]) -> dict[str, Any]:
     """The modules' `time` and `log`, for `set_to`."""
     clock = SimpleNamespace(
         monotonic=loop.time,
@@ -206,7 +216,7 @@ def virtual(loop: SimLoop) -> dict[str, Any]:
         perf_counter=time.perf_counter,
         process_time=time.process_time,
     )
-    return {f"{name}.time": clock for name in MODULES} | {f"{name}.log": _Mute() for name in MODULES}
+    return {f"{name}.time": clock for name in MODULES} | {f"{name}.log": _Mute(recoveries) for name in MODULES}
 
 
 def run(seed: int, facts: int = 100, variant: Variant = SOUND, **fixed: Any) -> Outcome:
@@ -225,7 +235,7 @@ def run(seed: int, facts: int = 100, variant: Variant = SOUND, **fixed: Any) -> 
     history = History(options, variant)
     try:
         asyncio.set_event_loop(None)
-        with set_to(options.knobs | PATIENCE | virtual(history.loop) | variant.patches):
+        with set_to(options.knobs | PATIENCE | virtual(history.loop, history.recoveries) | variant.patches):
             _play(history)
             outcome = _told(history)
             _bury(history)
@@ -275,4 +285,5 @@ def _told(history: History) -> Outcome:
         callbacks=history.loop.steps,
         digest=history.digest(),
         deaths=Counter(history.deaths),
+        recoveries=Counter(history.recoveries),
     )

@@ -41,6 +41,7 @@ class Log:
     def __init__(self, topic: str, partition: int) -> None:
         self.topic, self.partition = topic, partition
         self.records: list[Record] = []
+        self.begin = 0
         self.open: dict[str, list[Record]] = {}
         self.waiting: list[Any] = []
 
@@ -100,6 +101,12 @@ class Log:
         return [
             record for record in self.records[: self.stable if below is None else below] if record.state == "committed"
         ]
+
+    def cut(self, offset: int) -> None:
+        """Delete what stands below an offset; readers begin there."""
+        self.begin = max(self.begin, offset)
+        for record in self.records[:offset]:
+            record.state = "removed"
 
     def compact(self) -> int:
         """Keep the newest record of each key and drop tombstones; returns how many went."""

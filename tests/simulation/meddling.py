@@ -45,11 +45,10 @@ class Meddler:
         return (log for (topic, _), log in history.broker.logs.items() if topic == "member-snapshots")
 
     def _snapshots_deleted(self, history: Any) -> None:
-        share = self._rng.choice((0.3, 1.0))
+        """From the beginning up to somewhere, as a broker deletes."""
+        share = self._rng.choice((0.3, 0.7, 1.0))
         for log in self._snapshots(history):
-            for record in log.committed():
-                if self._rng.random() < share:
-                    record.state = "removed"
+            log.cut(int(log.stable * share))
 
     def _snapshots_foreign(self, history: Any) -> None:
         """Snapshots of another format: headers and checkpoints say so."""

@@ -22,6 +22,7 @@ class Options:
         latency_s: the longest normal way between a client and a broker.
         lives: how many processes a worker may lose.
         kinds: how processes end or stop, one is drawn per life.
+        checkpoint: decisions between two checkpoints.
         model: ask the naive model in the end; it is slow.
         knobs: constants of the product, set to other values.
     """
@@ -46,6 +47,7 @@ class Options:
     seek_first: bool
     batch_records: int
     model: bool
+    checkpoint: int
     knobs: dict[str, Any] = field(default_factory=dict)
 
     def told(self) -> dict[str, Any]:
@@ -94,6 +96,7 @@ def draw(seed: int, facts: int = 100) -> Options:
         seek_first=rng.random() < 0.5,
         # A turn has to fit into a transaction's ten seconds, at one batch after the other.
         batch_records=rng.choice((1, 3, 20, 200) if latency_s < 0.1 else (20, 200)),
+        checkpoint=rng.choice((1, 5, 20, 20, 60, 100_000)),
         model=seed % 10 == 0,
         knobs=_knobs(rng),
     )
@@ -104,6 +107,12 @@ def _knobs(rng: Random) -> dict[str, Any]:
         "engine.stream.keeper.TURN_RECORDS": rng.choice((1, 5, 20, 4000)),
         "engine.stream.turn.BREATH_RECORDS": rng.choice((1, 3, 10, 250)),
         "engine.stream.turn.BATCH_BYTES": rng.choice((1200, 3000, 900_000)),
+        "engine.stream.snapshots.TURN_LEAST": rng.choice((1, 2, 100)),
+        "engine.stream.snapshots.TURN_MOST": rng.choice((1, 3, 2_000)),
+        "engine.stream.snapshots.TURN_BYTES": rng.choice((500, 1 << 20)),
+        "engine.stream.snapshots.BATCH_BYTES": rng.choice((100, 900_000)),
+        "engine.stream.snapshots.IDLE_DECISIONS": rng.choice((1, 10, 1_000)),
+        "engine.stream.keeper.LEAVE_MOST": rng.choice((0, 5, 20_000)),
         "engine.ledger.partition.TICK_PART_MEMBERS": rng.choice((1, 2, 500)),
         "engine.stream.batches.FETCH_RECORDS": rng.choice((2, 10, 5_000)),
         "engine.stream.batches.BUDGET_BYTES": rng.choice((3_000, 30_000, 1 << 27)),

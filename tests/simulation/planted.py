@@ -8,6 +8,7 @@ from typing import Any
 from engine.stream.batches import Progress
 from engine.stream.outbox import Outbox
 from engine.stream.rewards import Keepers
+from engine.stream.snapshots import Snapshots, checkpoint_key
 from engine.stream.tools import Delivery
 from engine.stream.topics import FACTS, POINTS_LOG
 from tests.simulation.logs import Broker, Transactions
@@ -118,10 +119,23 @@ def _let_in(broker: Broker, name: str, epoch: int) -> Transactions:
     return broker.transactions[name]
 
 
+class _Early(Snapshots):
+    """Writes the checkpoint first and its snapshots when there is time."""
+
+    def add_some(self, outbox: Any, facts: int, now_ms: int) -> int:
+        if self._checkpoint is not None:
+            outbox.add(self._place, checkpoint_key(self._partition), self._checkpoint.encode(), now_ms)
+        return super().add_some(outbox, facts, now_ms)
+
+
+#: A checkpoint every few decisions, written one member at a time, by workers that are killed again and again.
+OFTEN: dict[str, Any] = {"transactional": True, "checkpoint": 5, "lives": 8, "kinds": ("kill",), "meddling": ()}
+SLOWLY: dict[str, Any] = {f"engine.stream.snapshots.{name}": 1 for name in ("TURN_LEAST", "TURN_MOST")}
 SOUND = Variant()
 PLANTED: tuple[Variant, ...] = (
     AckBeforeCommit("ack before commit"),
     DecisionOutside("decision outside the transaction", fixed={"transactional": True, "kinds": ("kill",), "lives": 8}),
+    Variant("checkpoint before its snapshots", {"engine.stream.keeper.Snapshots": _Early} | SLOWLY, OFTEN),
     Variant("gap inside the batch only", {"engine.stream.batches.Progress": _GapInside}),
     StartsFromGroup("keeper starts from the group's offset", fixed={"meddling": ("offsets_deleted", "offsets_ahead")}),
     Variant(

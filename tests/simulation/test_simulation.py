@@ -14,7 +14,7 @@ from tests.simulation.planted import PLANTED, Variant
 from tests.simulation.seeds import FOUND
 
 ROOT = Path(__file__).parents[2]
-SCHEDULES = 200
+SCHEDULES = 150
 #: A planted bug must show within so many seeds.
 SEEDS_TO_FIND = 60
 

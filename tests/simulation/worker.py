@@ -35,9 +35,10 @@ class SimWorker(Worker):
         options = world.options
         layout = Layout(partitions=options.partitions)
         inbound = {SHOP_EVENTS: default_inbound()[SHOP_EVENTS]}
-        super().__init__(
-            WorkerSettings(world.cluster, "sim", layout, inbound, clock="off"), metrics=Told(), health=Told()  # type: ignore[arg-type]
-        )  # fmt: skip
+        settings = WorkerSettings(
+            world.cluster, "sim", layout, inbound, clock="off", checkpoint_decisions=options.checkpoint
+        )
+        super().__init__(settings, metrics=Told(), health=Told())  # type: ignore[arg-type]
         self.world, self.name = world, name
         self._watch = Told()  # type: ignore[assignment]
         self._calm = True
