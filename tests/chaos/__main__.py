@@ -26,6 +26,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=300, help="events a second")
     parser.add_argument("--patience", type=float, default=120.0, help="seconds after which a disturbance is a finding")
     parser.add_argument("--session", type=float, default=None, help="seconds of the workers' session; default: 10")
+    parser.add_argument("--checkpoint", type=int, default=500, help="decisions of a partition between two checkpoints")
     parser.add_argument("--plant", default="", help="a bug to plant (tests/chaos/planted): the run must then fail")
     parser.add_argument("--only", nargs="*", default=(), choices=sorted(BY_NAME), help="kinds of faults")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
@@ -46,7 +47,7 @@ def main() -> int:
     seed = told.seed if told.seed is not None else random.randrange(1_000_000)
     options = Options(
         seed, told.minutes, told.brokers, told.workers, told.partitions, told.rate, told.patience, told.session,
-        told.plant, tuple(told.only),
+        told.plant, tuple(told.only), told.checkpoint,
     )  # fmt: skip
     try:
         report = chaos(options, lambda line: print(line, flush=True), told.keep, _enough())

@@ -53,6 +53,7 @@ class Options:
         session_s: the workers' session; None leaves what the product has.
         plant: name of a bug to plant, see tests/chaos/planted.
         only: kinds of faults to choose from; empty: all.
+        checkpoint: decisions of a partition between two checkpoints; the product's own are further apart.
     """
 
     seed: int
@@ -65,6 +66,7 @@ class Options:
     session_s: float | None = None
     plant: str = ""
     only: tuple[str, ...] = ()
+    checkpoint: int = 500
 
 
 class Run:
@@ -122,7 +124,7 @@ class Run:
         where = ["--bootstrap", kafka.through_proxy, "--topic-prefix", PREFIX]
         programme = write_programme(self.folder / "programme")
         told = [*where, "--programme", str(programme), "--partitions", str(options.partitions), "--clock", "log"]
-        told += ["--replication-factor", str(options.brokers)]
+        told += ["--replication-factor", str(options.brokers), "--checkpoint-decisions", str(options.checkpoint)]
         workers = [crew.hire(f"worker-{number}", "worker", told) for number in range(1, options.workers + 1)]
         projector = crew.hire("projector", "projector", [*where, "--db", str(db)])
         session_s = options.session_s or SESSION_S
