@@ -108,7 +108,7 @@ class Server:
         """
         with explained(db):
             _fill_lists(connection)
-        return cls._serve(connection, db, port, token)
+        return cls._serve(connection.cursor(), db, port, token)
 
     @classmethod
     def reading(cls, name: Path, db: str | Path, *, token: str | None = None) -> Self:
@@ -118,18 +118,22 @@ class Server:
             No: it cannot be read, or no server ever said in it what readers may ask.
         """
         with explained(db):
-            connection = duckdb.connect(str(name), read_only=True)
+            own = duckdb.connect(str(name), read_only=True)
             try:
-                connection.execute(sql.statements("staging/session")["utc"])
-                if connection.execute(sql.statements(STATEMENTS)["lists_filled"]).fetchone() is None:
-                    raise No(f"{db} was never served, so it does not say what readers may ask.")
-                return cls._serve(connection, db, 0, token)
-            finally:
-                connection.close()  # the server has a connection of its own
+                own.execute(sql.statements("staging/session")["utc"])
+                filled = own.execute(sql.statements(STATEMENTS)["lists_filled"]).fetchone() is not None
+            except BaseException:
+                own.close()
+                raise
+            if not filled:
+                own.close()
+                raise No(f"{db} was never served, so it does not say what readers may ask.")
+            return cls._serve(own, db, 0, token)
 
     @classmethod
-    def _serve(cls, connection: duckdb.DuckDBPyConnection, db: str | Path, port: int, token: str | None) -> Self:
-        path, own = Path(db).absolute(), connection.cursor()
+    def _serve(cls, own: duckdb.DuckDBPyConnection, db: str | Path, port: int, token: str | None) -> Self:
+        """Serve from a connection that is the server's own from here on."""
+        path = Path(db).absolute()
         try:
             load_extensions(own)
             for name in ("authoriser", "no_python_objects", "no_external_access", "lock"):

@@ -20,16 +20,21 @@ from engine.settings import No, sentence
 from engine.stream.clients import Cluster, Unreachable
 from engine.telemetry import METRICS, Hearing, Metrics, Progress
 from projections.files import draft_of, outgoing_of, put_in_place, remove, second_name
+from projections.look_through import LookThrough
 from projections.projector import Interrupted, Projector, logs_id
 from projections.server import Server, announce, token_path, withdraw
 from projections.trouble import FileTrouble, Kind, OtherLogs, OtherVersion
-from projections.warehouse import Warehouse, log_id_of
+from projections.warehouse import Warehouse, log_id_of, other_logs
 
 # The first wait for something to pass, doubled up to the longest. Too short: a full disk is written to all the time. Too
 # long: the tables stand still although there is room again.
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
-# The server of the old file answers so much longer than the new one's start: questions under way are finished.
-GRACE_S = 5.0
+# The server of the old file answers so much longer than the new one's start. Too short: questions under way break off. Too
+# long: two databases are held in memory.
+GRACE_S = 30.0
+# At the start, a file may be held for so long by a reader who asks it just then. Too short: a question ends the projector. Too
+# long: whoever starts a second one waits for the message.
+QUESTION_S, QUESTION_LOOK_S = 3.0, 0.1
 # A new file that DuckDB gives up again and again is no cure.
 DRAFT_ATTEMPTS = 3
 
@@ -58,10 +63,16 @@ class RebuildNeeded(Exception):
 
 
 class _Live(NamedTuple):
-    """The file that is written, and its server."""
+    """The file that is written, its server, and who looks for damage in it."""
 
     warehouse: Warehouse
     server: Server
+    look: LookThrough
+
+    def close(self, *, moving: bool) -> None:
+        """Stop reading and serving; `moving`: another server follows."""
+        self.look.close()
+        self.server.close(moving=moving)
 
 
 class _Wait(NamedTuple):
@@ -100,7 +111,7 @@ class Upkeep:
         self._live: _Live | None = None
         self._outgoing: Server | None = None
         self._token: str | None = None
-        self._begun = False
+        self._begun, self._began_s = False, 0.0
         self._state: tuple[bool, str] = (False, "not begun")
         self._waits: _Wait | None = None
         self._backoff_s = FIRST_WAIT_S
@@ -119,6 +130,7 @@ class Upkeep:
             KafkaTrouble: no logs, or logs that lost records.
         """
         self._log_id = await logs_id(self._cluster, self._prefix, stop)
+        self._began_s = time.monotonic()
         try:
             while not stop.is_set():
                 try:
@@ -136,9 +148,12 @@ class Upkeep:
                 self._serves()
             await self._project(self._live.warehouse, stop)
         except FileTrouble as trouble:
-            if not self._begun and trouble.kind in FINAL_AT_FIRST:
+            if self._begun or trouble.kind not in FINAL_AT_FIRST:
+                await self._mend(trouble, stop)
+            elif trouble.kind is Kind.HELD and time.monotonic() < self._began_s + QUESTION_S:
+                await asyncio.sleep(QUESTION_LOOK_S)
+            else:
                 raise
-            await self._mend(trouble, stop)
         except (Unreachable, Interrupted) as trouble:
             await self._wait("kafka", sentence(trouble), stop)
 
@@ -152,9 +167,7 @@ class Upkeep:
         except OtherVersion as error:
             known = log_id_of(self._db)
             if known not in (None, self._log_id):
-                raise OtherLogs(
-                    f"{self._db} was built from other logs (id {known}), and by another version."
-                ) from error
+                raise OtherLogs(other_logs(self._db, known, self._log_id)) from error
             raise RebuildNeeded("version") from error
         except FileTrouble as trouble:
             # A projector that was killed leaves its token: what it wrote was its own file.
@@ -168,7 +181,7 @@ class Upkeep:
             warehouse.abandon()
             raise
         remove(draft)  # of a rebuild that is no longer needed
-        return _Live(warehouse, server)
+        return _Live(warehouse, server, LookThrough(warehouse))
 
     def _serves(self) -> None:
         """The file is open and served: say so, and let the old one go when the questions it still answers are over."""
@@ -188,6 +201,8 @@ class Upkeep:
 
         def applied(projector: Projector) -> None:
             self._recovered(wrote=projector.applied_records > 0)
+            if self._live is not None and self._live.look.trouble is not None and not until_caught_up:
+                raise self._live.look.trouble
             if until_caught_up and (projector.caught_up or stop.is_set()):
                 leg.set()
 
@@ -347,13 +362,13 @@ class Upkeep:
         """Let go of the file as it is."""
         live, self._live = self._live, None
         if live is not None:
-            live.server.close(moving=True)
+            live.close(moving=True)
             live.warehouse.abandon()
 
     def _close(self) -> None:
         live, self._live = self._live, None
         if live is not None:
-            live.server.close()
+            live.close(moving=False)
             live.warehouse.close()
         if self._outgoing is not None:
             self._outgoing.close()

@@ -177,10 +177,7 @@ class Warehouse:
             with explained(self.path):
                 self.connection.execute(sql.statements("staging/session")["bind"], [log_id])
         elif known != log_id:
-            raise OtherLogs(
-                f"{self.path} was built from other logs (id {known}, these are {log_id}): their rows would be mixed. "
-                "Name another file with --db, or say --fresh to set this one aside and build it anew."
-            )
+            raise OtherLogs(other_logs(self.path, str(known), log_id))
 
     @property
     def log_id(self) -> str | None:
@@ -377,6 +374,14 @@ def _connect(path: str | Path, memory_limit: str, threads: int | None) -> duckdb
         for name in ("utc", "writes"):
             connection.execute(sql.statements("staging/session")[name])
     return connection
+
+
+def other_logs(path: str | Path, known: str, log_id: str) -> str:
+    """What to tell whoever named a file that was built from other logs."""
+    return (
+        f"{path} was built from other logs (id {known}, these are {log_id}): their rows would be mixed. "
+        "Name another file with --db, or say --fresh to set this one aside and build it anew."
+    )
 
 
 def log_id_of(path: str | Path) -> str | None:

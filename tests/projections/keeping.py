@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,12 +19,13 @@ import duckdb
 from engine.broker import free_port
 from engine.settings import No, UsageError
 from projections import sql
-from projections.reading import ask_file
+from projections.reading import Answer, ask_file, ask_server
+from projections.server import read_endpoint
 from projections.warehouse import Warehouse
 from tests.kafka.deployment import Samples, samples_of
 from tests.projections import given
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 LOOK_S = 0.02
 #: Changes something in the child before the command starts; it must be importable, since it is sent by its name.
 Tweak = Callable[[], None]
@@ -49,6 +51,7 @@ class Projecting:
     def __init__(self, bootstrap: str, prefix: str, db: Path, *tweaks: Tweak, log: Path | None = None) -> None:
         self.db, self.port = db, free_port()
         self.log = log or db.with_name(f"{db.name}.log")
+        self._log_starts = self.log.stat().st_size if self.log.exists() else 0
         arguments = ["projector", "--bootstrap", bootstrap, "--topic-prefix", prefix, "--db", str(db)]
         arguments += ["--log-format", "json", "--metrics-port", str(self.port)]
         self.process = _FORKS.Process(target=_run, args=(arguments, self.log, tweaks), daemon=True)
@@ -56,7 +59,7 @@ class Projecting:
 
     def said(self, *words: str) -> list[dict[str, Any]]:
         """Its log lines that hold all of these words."""
-        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        text = self.log.read_bytes()[self._log_starts :].decode() if self.log.exists() else ""
         lines = [line for line in text.splitlines() if all(word in line for word in words)]
         return [json.loads(line) for line in lines if line.startswith("{")]
 
@@ -114,6 +117,46 @@ class Projecting:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+class Reader:
+    """A process that asks again and again while everything happens, as an analyst's tool would.
+
+    `remote`: of the server that the endpoint names at that moment, and never once more; else as `stammgast query` does.
+    """
+
+    def __init__(self, db: Path, statement: str, *, remote: bool = False) -> None:
+        self._ours, theirs = _FORKS.Pipe()
+        self._process = _FORKS.Process(target=_read, args=(db, statement, remote, theirs), daemon=True)
+        self._process.start()
+        assert self._ours.recv() == "asked once"
+
+    def answers(self) -> list[Any]:
+        """What it was told until now, one answer or error after the other; it stops asking."""
+        self._ours.send("stop")
+        told: list[Any] = self._ours.recv()
+        self._process.join()
+        return told
+
+
+def _read(db: Path, statement: str, remote: bool, pipe: Connection) -> None:
+    told: list[Any] = []
+    while not pipe.poll(LOOK_S):
+        try:
+            told.append(next(iter(_answer(db, statement, remote).all_rows())))
+        except (No, UsageError, duckdb.Error) as error:
+            told.append(str(error))
+        if len(told) == 1:
+            pipe.send("asked once")
+    pipe.send(told)
+
+
+def _answer(db: Path, statement: str, remote: bool) -> Answer:
+    if not remote:
+        return ask_file(db, statement)
+    endpoint = read_endpoint(db)
+    assert endpoint is not None
+    return ask_server(endpoint.uri, Path(endpoint.token_file), statement)
 
 
 def asked(db: Path, statement: str) -> list[tuple[Any, ...]] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import resource
 import shutil
 import time
@@ -17,11 +18,12 @@ import pytest
 
 from engine.stream.clients import Cluster
 from engine.stream.topics import Layout, ensure
-from projections import projector, upkeep, warehouse
-from projections.files import draft_of, outgoing_of, wal_of
+from engine.telemetry import Metrics
+from projections import files, look_through, projector, reading, sql, upkeep, warehouse
+from projections.files import draft_of, outgoing_of, put_in_place, wal_of
 from projections.warehouse import DECISIONS, FACTS, Warehouse
 from tests.projections import given
-from tests.projections.keeping import Projecting, asked, everything, holds
+from tests.projections.keeping import Projecting, Reader, asked, everything, holds
 from tests.projections.test_projector import send
 from tests.projections.test_warehouse import small_disk
 
@@ -270,6 +272,159 @@ def test_a_file_of_another_version_is_built_anew_beside_it(
     assert not outgoing_of(db).exists()
 
 
+COUNT_FACTS = "select count(*) from facts"
+
+
+def test_readers_read_on_while_an_older_file_is_built_anew(logs: tuple[str, str], left: Path, db: Path) -> None:
+    """Given one that asks the server and one that runs `query`, when tables are replaced, then neither is refused or set back."""
+    put(left, db)
+    make_older(db)
+    with Projecting(*logs, db, small_batches) as running:
+        running.until("the old one is served", lambda: running.said("building the file anew"))
+        readers = [Reader(db, COUNT_FACTS, remote=True), Reader(db, COUNT_FACTS)]
+        assert not running.said("the new file is complete")
+        settle(running)
+        answers = [reader.answers() for reader in readers]
+        finish(running)
+
+    for told in answers:
+        assert len(told) > 3
+        assert set(told) == {(COUNT + 1,)}
+
+
+def test_readers_read_on_while_a_deleted_file_is_built_anew(logs: tuple[str, str], left: Path, db: Path) -> None:
+    """Given somebody who runs `query` all the time, when the file is deleted and built anew, then every one is answered."""
+    put(left, db)
+    with Projecting(*logs, db, small_batches) as running:
+        settle(running)
+        reader = Reader(db, COUNT_FACTS)
+        db.unlink()
+        running.until("it is built anew", lambda: running.said("the new file is complete"))
+        settle(running)
+        told = reader.answers()
+        finish(running)
+
+    assert len(told) > 3
+    assert set(told) == {(COUNT + 1,)}
+
+
+def test_damage_that_nobody_has_met_is_found(
+    logs: tuple[str, str], left_in_file: Path, db: Path, expected: Expected
+) -> None:
+    """Given rows that changed on the disk, when a projector starts, then it reads every row and builds the file anew."""
+    put(left_in_file, db)
+    data = bytearray(db.read_bytes())
+    at = data.rfind(b"urn:shop")  # in a block of rows, and not in what DuckDB reads when it opens a file
+    data[at] ^= 1
+    db.write_bytes(data)
+    with Projecting(*logs, db) as running:
+        running.until("it is built anew", lambda: running.said("the new file is complete"))
+        running.until("every row was read", lambda: running.said("every row was read"))
+        finish(running)
+        (told,) = running.said("building the file anew")
+
+    assert (told["reason"], told["readers"]) == ("damaged", "served from the old file")
+    assert holds(db) == expected
+
+
+def give_up_once() -> None:
+    """The first checkpoint ends in a real FatalException of DuckDB's own: it has a setting for this."""
+    opened = Warehouse.open.__func__  # type: ignore[attr-defined]
+    armed = [True]
+
+    def open_armed(cls: type[Warehouse], *arguments: Any, **options: Any) -> Warehouse:
+        found: Warehouse = opened(cls, *arguments, **options)
+        if armed:
+            armed.clear()
+            found.connection.execute("set debug_checkpoint_abort = 'before_header'")
+        return found
+
+    Warehouse.open = classmethod(open_armed)  # type: ignore[method-assign,assignment]
+
+
+def test_a_database_that_duckdb_gave_up_is_opened_again(logs: tuple[str, str], db: Path, expected: Expected) -> None:
+    """Given a FatalException in a checkpoint, then the file is opened again and nothing is built anew."""
+    with Projecting(*logs, db, small_batches, early_checkpoints, give_up_once) as running:
+        finish(running)
+        (again,) = running.said("opening the file again")
+        assert running.said("building the file anew") == []
+
+    assert again["reason"] == "fatal"
+    assert "Checkpoint aborted before header write" in again["because"]
+    assert holds(db) == expected
+
+
+def give_up_here() -> None:
+    """At one place of this one file, DuckDB gives up whenever it comes there. Raised at the seam, not by DuckDB itself."""
+    applied = Warehouse.apply
+
+    def apply(self: Warehouse, *records: Any) -> None:
+        if (
+            Path(self.path).suffix == ".duckdb"
+            and self.positions(FACTS).get(0, 0) > 500
+            and not old_ones(Path(self.path))
+        ):
+            raise duckdb.FatalException("FATAL Error: Failed to delete all rows from index")
+        applied(self, *records)
+
+    Warehouse.apply = apply  # type: ignore[method-assign,assignment]
+
+
+def test_a_file_on_which_duckdb_gives_up_twice_is_built_anew(
+    logs: tuple[str, str], db: Path, expected: Expected
+) -> None:
+    """Given a FatalException again at the same place, then opening was no cure and the file is built anew."""
+    with Projecting(*logs, db, small_batches, give_up_here) as running:
+        finish(running)
+        again, anew = running.said("opening the file again"), running.said("building the file anew")
+
+    assert ([line["reason"] for line in again], [line["reason"] for line in anew]) == (["fatal"], ["fatal"])
+    assert holds(db) == expected
+    assert old_ones(db) == ["fatal"]
+
+
+def test_a_file_of_other_logs_and_another_version_is_refused(logs: tuple[str, str], db: Path) -> None:
+    """Given a file that is not of these logs, then its tables' version is no reason to build it anew: exit code 2, untouched."""
+    Warehouse.open(db, log_id="of other logs").close()
+    make_older(db)
+    with Projecting(*logs, db) as running:
+        running.process.join(20)
+        code, text = running.process.exitcode, running.log.read_text()
+
+    assert code == 2
+    assert "was built from other logs" in text
+    assert "--fresh" in text
+    assert not draft_of(db).exists()
+    assert old_ones(db) == []
+
+
+def test_every_table_is_looked_through() -> None:
+    """A table that is added is read, too."""
+    with Warehouse.open(":memory:") as empty:
+        found = empty.connection.execute(
+            "select table_name from information_schema.tables where table_type = 'BASE TABLE'"
+        ).fetchall()
+    assert set(sql.statements("staging/look_through")) == {name for (name,) in found}
+
+
+def test_only_the_newest_files_that_were_set_aside_are_kept(tmp_path: Path) -> None:
+    """What --fresh set aside, and what belongs to another file, is left alone."""
+    db = tmp_path / "a.duckdb"
+    others = [tmp_path / "a.duckdb.20200101T000000.old", tmp_path / "a.duckdb.b.duckdb.20200101T000000.damaged.old"]
+    for path in others:
+        path.write_bytes(b"x")
+    for number in range(4):
+        db.write_bytes(b"old")
+        os.utime(db, (number, number))
+        draft_of(db).write_bytes(b"new")
+        put_in_place(db, "damaged")
+
+    kept = [path.name for path in sorted(tmp_path.iterdir())]
+    assert kept == sorted(
+        ["a.duckdb", *(one.name for one in others), *(f"a.duckdb.1970010{1}T00000{n}.damaged.old" for n in (2, 3))]
+    )
+
+
 def test_an_interrupted_rebuild_goes_on(logs: tuple[str, str], left: Path, db: Path, expected: Expected) -> None:
     """Given a rebuild that is killed in the middle, then the next start goes on with it, or with what there is."""
     put(left, db)
@@ -384,3 +539,28 @@ def test_killed_at_random_moments_and_harmed(
 
     assert holds(db) == expected
     assert len(old_ones(db)) <= 2
+
+
+def test_the_documentation_lists_what_is_counted() -> None:
+    """Every reason and cause stands in docs/projector.md, and no other; the metrics bear the names they have."""
+    text = (Path(__file__).parents[2] / "docs" / "projector.md").read_text(encoding="utf-8")
+    table = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")][1:]
+
+    def named(word: str) -> set[str]:
+        cells = [counted for _, _, counted in table if counted.strip().startswith(word)]
+        return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+    assert named("rebuild") == set(upkeep.REASONS)
+    assert named("waiting") == {*upkeep.PASSING, "kafka"}
+    assert named("reopen") == {*upkeep.PASSING, "fatal", "replaced"}
+    told = Metrics(with_process=False)
+    for counter in (told.projector_rebuilds, told.projector_reopens):
+        (described,) = counter.describe()
+        assert f"`{described.name}_total{{reason}}`" in text
+    (described,) = told.projector_waiting.describe()
+    assert f"`{described.name}{{cause}}`" in text
+    assert f"the newest {files.KEPT_AFTER_REBUILDS} of these" in text
+    assert f"answers for {upkeep.GRACE_S:.0f} s more" in text
+    assert f"after {upkeep.FIRST_WAIT_S} s, then less often, at most {upkeep.LONGEST_WAIT_S:.0f} s" in text
+    assert f"every {look_through.AGAIN_S / 3600:.0f} hours" in text
+    assert f"asks again for {reading.HANDOVER_S:.0f} s" in text
