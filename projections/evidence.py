@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
+from engine.settings import No
 from projections import sql
 from projections.reading import ask_file
+from projections.trouble import explanation
 
 STATEMENTS = "serving/evidence"
 #: Tables that are compared row by row with the logs, and the columns that order their rows.
@@ -38,5 +42,7 @@ def _ask(db: Path, name: str, numbers: dict[str, int]) -> Iterator[dict[str, Any
         names = answer.names()
         for row in answer.all_rows():
             yield dict(zip(names, row, strict=True))
+    except duckdb.Error as error:
+        raise No(explanation(db, error, to_reader=True)) from error
     finally:
         answer.connection.close()

@@ -137,6 +137,11 @@ TABLE: list[tuple[tuple[str, ...], int, tuple[str, ...]]] = [
     (("worker", *NO_KAFKA, "--sasl-username", "me"), 2, ("--security-protocol", "SASL_SSL")),
     (("tick", *NO_KAFKA, "--at", "2026-03-01T00:00:00"), 2, ("--at", "2026-03-01T00:00:00+01:00")),
     (("tick", *NO_KAFKA, "--at", "tomorrow"), 2, ("--at", "2026-03-01T00:00:00+01:00")),
+    (("verify", *NO_KAFKA, "--sample", "5%%"), 2, ("--sample", "5%")),
+    (("verify", *NO_KAFKA, "--since", "yesterday"), 2, ("--since", "2026-03-01T00:00:00+01:00")),
+    (("verify", *NO_KAFKA, "--anchor", "{f}/good.jsonl"), 2, ("--anchor", "verify --json")),
+    (("rejects", "list", *NO_KAFKA, "--reason", "luck"), 2, ("luck", "id_reused")),
+    (("rejects", "redrive", *NO_KAFKA), 2, ("say which records", "--all")),
     (("projector", *NO_KAFKA, "--db", "{f}/x.duckdb", "--lake", "s3://x"), 2, ("--lake", "not yet supported")),
     (("import", "{f}/good.jsonl", "--preset", "till", "--out", "{f}/x.jsonl"), 2, ("'till'", "online-retail")),
     (("import", "{f}/good.jsonl", "--preset", "cdnow", "--out", "{f}/x.jsonl"), 2, ("not yet supported", "online-retail")),
@@ -287,6 +292,10 @@ UNREACHABLE_QUICK = [
     ("dump", *NO_KAFKA, "--out", "{f}/x.jsonl"),
     ("topics", "create", *NO_KAFKA),
     ("rules", "publish", COFFEE, *NO_KAFKA),
+    ("verify", *NO_KAFKA),
+    ("rejects", "list", *NO_KAFKA),
+    ("rejects", "show", "0:0", *NO_KAFKA),
+    ("rejects", "redrive", "0:0", *NO_KAFKA),
 ]
 
 
