@@ -30,6 +30,8 @@ TASKS = {
     "rewards bare": "rewards_bare:run",
     "intake product": "intake_product:run",
     "intake bare": "intake_bare:run",
+    "rewards unchained": "unchained:run",
+    "recovery": "recovery:run",
     "memory models": "memory:fold",
     "memory": "memory:hold",
     "worker": "road:work",

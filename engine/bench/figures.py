@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 
 @dataclass(slots=True)
@@ -106,8 +106,8 @@ REPLAY_GOAL = 25_000.0
 PROJECTOR_GOAL = 100_000.0
 MEMBER_BUDGET_BYTES = 1_024.0
 
-Name = Literal["core", "rewards", "intake", "replay", "projector", "latency", "memory", "peers"]
-NAMES: tuple[Name, ...] = ("core", "rewards", "intake", "replay", "projector", "latency", "memory", "peers")
+Name = Literal["core", "rewards", "intake", "replay", "projector", "latency", "memory", "cost", "recovery", "peers"]
+NAMES: tuple[Name, ...] = get_args(Name)
 #: Measured only when they are asked for: they want more than this installation.
 ONLY_NAMED: frozenset[Name] = frozenset({"peers"})
 

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from engine.stream.batches import EMBEDDED_SESSION_S, SESSION_S
+from engine.stream.snapshots import CHECKPOINT_DECISIONS
 
 #: Partitions of the topics that are measured: enough for keepers to overlap, few enough for two cores.
 PARTITIONS = 4
@@ -27,6 +28,7 @@ class Job:
         transactions: can the broker?
         limit_s: after this many seconds the process ends itself, whatever happened to its parent.
         sampled: take a profile as well (the rate is then not used).
+        checkpoint: decisions of a partition after which the worker begins a checkpoint.
         file: what a task reads, or where it writes.
         compiled: may it use the compiled core, where there is one?
     """
@@ -40,6 +42,7 @@ class Job:
     transactions: bool = True
     limit_s: float = 120.0
     sampled: bool = False
+    checkpoint: int = CHECKPOINT_DECISIONS
     file: str = ""
     compiled: bool = True
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from engine.bench import data
 from engine.bench.figures import Goal, Report
+from engine.bench.jobs import PARTITIONS
 
 STEPS = ("whole", "whole_cpu", "json", "parse", "decide", "evolve", "encode", "normalise", "encode_fact")
 #: measurement -> (what its records are, the measurement it is compared with)
@@ -23,6 +24,9 @@ RATES = {
     "replay": ("facts/s", None),
     "replay, interpreted": ("facts/s", "replay"),
     "projector": ("decisions/s", None),
+    "cost none": ("facts/s", None),
+    "cost chain": ("facts/s", "cost none"),
+    "cost all": ("facts/s", "cost none"),
     "peers worker": ("facts/s", None),
     "quix exactly-once": ("facts/s", "peers worker"),
     "quix exactly-once, state kept": ("facts/s", "peers worker"),
@@ -39,6 +43,9 @@ TITLES = {
     "replay": "replay of a file",
     "replay, interpreted": "  with the core interpreted",
     "projector": "projector",
+    "cost none": "no chain, no snapshots",
+    "cost chain": "  with the chain",
+    "cost all": "  and with snapshots",
     "peers worker": "rewards: worker",
     "quix exactly-once": "  Quix, exactly-once",
     "quix exactly-once, state kept": "  ... and state kept",
@@ -64,6 +71,8 @@ def _tables(report: Report) -> Iterator[Table]:
         yield _latency(report)
     if "memory" in report.runs:
         yield _memory(report)
+    if "recovery" in report.runs:
+        yield _recovery(report)
     if profile := report.conditions.get("profile"):
         yield _profile(profile)
     if goals := report.goals():
@@ -120,6 +129,18 @@ def _memory(report: Report) -> Table:
     return table
 
 
+def _recovery(report: Report) -> Table:
+    decisions = report.runs["recovery"][0].records
+    table = _table(
+        f"A worker opens {PARTITIONS} partitions of {decisions:,} decisions", "", "seconds", "slowest", "folded"
+    )
+    for name, title in (("recovery", "from checkpoints"), ("recovery from the start", "from the logs alone")):
+        seconds = [run.seconds for run in report.runs[name]]
+        folded = f"{report.figure(name, 'folded'):,.0f}"
+        table.add_row(title, f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}", folded)
+    return table
+
+
 def _profile(profile: dict[str, float]) -> Table:
     table = _table("Where the worker's main thread is during the rewards hop", "step", "share")
     for step, share in sorted(profile.items(), key=lambda pair: -pair[1]):
@@ -148,11 +169,14 @@ def _remarks(report: Report) -> Iterator[str]:
         f"{conditions['facts']:,} purchases of invented members, seed {conditions['seed']}, programme "
         f"{conditions['programme']}, {conditions['partitions']} partitions."
     )
+    if "cost all" in report.runs:
+        written = report.figure("cost all", "snapshots") / report.runs["cost all"][0].records
+        yield f"While cost was measured, {written:.2f} snapshots were written per decision."
     if "peers" in conditions:
         yield ", ".join(f"{name} {number}" for name, number in conditions["peers"].items()) + "."
     if "broker" in conditions:
         yield f"On {conditions['broker']['says']}."
     yield (
-        "A ratio is the worker's rate over this one's: the median of the runs' own ratios, because what is compared ran right "
-        "after one another. CPU is the measured process's own, all its threads; replay includes DuckDB."
+        "A ratio is the first line's rate over this one's: the median of the runs' own ratios, because what is compared ran "
+        "right after one another. CPU is the measured process's own, all its threads; replay includes DuckDB."
     )

@@ -48,7 +48,8 @@ async def run(cluster: Cluster, job: Job, _tell: Tell) -> Run:
     """Decide everything that `facts` holds; the run ends with the commit of the last expected decision."""
     watch = Stopwatch(sampled=job.sampled)
     metrics = _Timed(job.expected, watch)
-    settings = WorkerSettings(cluster, layout=Layout(job.prefix, job.partitions), clock="off")
+    layout = Layout(job.prefix, job.partitions)
+    settings = WorkerSettings(cluster, layout=layout, clock="off", checkpoint_decisions=job.checkpoint)
     worker = Worker(settings, metrics, Health())
     working = asyncio.ensure_future(worker.run())
     done = asyncio.ensure_future(metrics.done.wait())
@@ -56,4 +57,5 @@ async def run(cluster: Cluster, job: Job, _tell: Tell) -> Run:
     if not watch.stopped:
         working.result()  # raises what ended the worker
     worker.stop()
-    return watch.run(metrics.decided, points=metrics.points_moved)
+    snapshots = metrics.registry.get_sample_value("stammgast_snapshots_total") or 0.0
+    return watch.run(metrics.decided, points=metrics.points_moved, snapshots=snapshots)

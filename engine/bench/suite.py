@@ -11,7 +11,7 @@ from importlib.metadata import version
 from os import cpu_count
 from pathlib import Path
 
-from engine.bench import data, latency, logs, peers
+from engine.bench import data, latency, logs, peers, recovery
 from engine.bench.brokers import Broker, broker
 from engine.bench.children import OURS, Command, MeasurementFailed, measured
 from engine.bench.figures import NAMES, ONLY_NAMED, Report, Run
@@ -20,13 +20,22 @@ from engine.bench.offline import write_events
 from engine.compiled import core
 from engine.settings import KafkaSecurity
 from engine.stream.clients import Cluster
+from engine.stream.snapshots import CHECKPOINT_DECISIONS
 from engine.stream.topics import POINTS_LOG
 
-ON_KAFKA = frozenset({"rewards", "intake", "latency", "peers"})
+ON_KAFKA = frozenset({"rewards", "intake", "latency", "cost", "recovery", "peers"})
 #: One-at-a-time Faust is given a tenth as long a log, or it would be most of the waiting.
 IDIOMATIC_SHARE = 8
 #: An order of the gift shop has ten times the lines: fewer of them take as long.
 GIFT_SHOP_SHARE = 8
+#: While cost is measured, a partition writes a checkpoint after so large a share of its facts: most members that a checkpoint
+#: holds have changed once or twice since the one before it, which is the dearest case.
+COST_CHECKPOINTS = 10
+#: While recovery is measured: the worker dies, and a part of its log is behind its last checkpoint.
+RECOVERY_CHECKPOINTS = 3
+NEVER = 10**9
+#: Facts per second; no measurement may be slower on a log that is longer than usual.
+SLOWEST_RATE = 1_000
 
 Say = Callable[[str], None]
 
@@ -127,6 +136,8 @@ class _Suite:
             "projector": self._projector,
             "latency": self._latency,
             "memory": self._memory,
+            "cost": self._cost,
+            "recovery": self._recovery,
             "peers": self._peers,
         }
         for name in names:
@@ -149,7 +160,8 @@ class _Suite:
         return run
 
     def _job(self, task: str, **more: object) -> Job:
-        job = Job(task, expected=self._sizes.facts, transactions=self._transactions, limit_s=self._sizes.limit_s)
+        limit_s = max(self._sizes.limit_s, self._sizes.facts / SLOWEST_RATE)
+        job = Job(task, expected=self._sizes.facts, transactions=self._transactions, limit_s=limit_s)
         return replace(job, **more)  # type: ignore[arg-type]  # checked by Job when it is made
 
     def _inputs(self) -> logs.Inputs:
@@ -211,6 +223,31 @@ class _Suite:
             place = {"prefix": layout.prefix, "expected": expected}
             await self._add("intake product", self._job("intake product", **place))
             await self._add("intake bare", self._job("intake bare", **place, output=layout.name("bare-facts")))
+
+    async def _cost(self) -> None:
+        """The worker without chain and snapshots, with the chain, with both: each on a deployment of its own, in turn."""
+        every = max(1, self._sizes.facts // PARTITIONS // COST_CHECKPOINTS)
+        variants = [
+            ("cost none", self._job("rewards unchained", checkpoint=NEVER)),
+            ("cost chain", self._job("rewards product", checkpoint=NEVER)),
+            ("cost all", self._job("rewards product", checkpoint=every)),
+        ]
+        first = len(self._report.runs.get("cost none", ())) % len(variants)
+        for name, job in variants[first:] + variants[:first]:
+            async with logs.deployment(self._cluster) as layout:
+                expected = await logs.fill_facts(self._cluster, layout, self._inputs().facts)
+                await self._add(name, replace(job, prefix=layout.prefix, expected=expected))
+
+    async def _recovery(self) -> None:
+        """A worker after one that died at its last decision: from checkpoints, then with `member-snapshots` deleted."""
+        every = min(CHECKPOINT_DECISIONS, max(1, self._sizes.facts // PARTITIONS // RECOVERY_CHECKPOINTS))
+        async with logs.deployment(self._cluster) as layout:
+            expected = await logs.fill_facts(self._cluster, layout, self._inputs().facts)
+            place = {"prefix": layout.prefix, "expected": expected}
+            await measured(self._job("rewards product", **place, checkpoint=every), self._cluster)
+            await self._add("recovery", self._job("recovery", **place))
+            await recovery.forget_snapshots(self._cluster, layout)
+            await self._add("recovery from the start", self._job("recovery", **place))
 
     async def _latency(self) -> None:
         sizes = self._sizes

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from engine import compiled
-from engine.bench import brokers, core, data, latency, offline
+from engine.bench import brokers, core, data, latency, memory, offline
 from engine.bench.children import MeasurementFailed, measured
 from engine.bench.figures import Goal, Report, Run
 from engine.bench.jobs import Job, read_job
@@ -119,6 +119,24 @@ def test_the_projector_is_measured_with_and_without_facts() -> None:
     # then
     assert run.records == 300
     assert run.figures["with_facts"] > 0
+
+
+def test_memory_is_measured_in_a_process_that_folded_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States of folded members are copied under keys of their own; what the process grew by is theirs."""
+    # given
+    monkeypatch.setattr(memory, "MODELS", 20)
+    job = Job("memory", expected=3_000, file=str(tmp_path / "states"))
+
+    # when
+    folded = memory.fold(NOWHERE, job, _say_nothing)
+    run = memory.hold(NOWHERE, job, _say_nothing)
+
+    # then
+    assert folded.records == 20 * data.FACTS_PER_MEMBER
+    assert run.records == 3_000
+    assert run.figures["packed"] > 0
+    assert run.figures["bytes"] > run.figures["packed"] / 2
+    assert 0 < run.figures["live"] <= 3_000
 
 
 async def test_a_measurement_runs_in_a_process_of_its_own() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.bench import brokers, logs
-from engine.bench.suite import ON_KAFKA, Sizes, run
+from engine.bench.suite import Sizes, run
 from engine.broker import EmbeddedBroker, free_port
 from engine.compiled import core
 from engine.settings import KafkaSecurity
@@ -28,7 +28,7 @@ async def measured_on(bootstrap: str, transactions: bool) -> None:
     said: list[str] = []
 
     # when
-    report = await run(bootstrap, KafkaSecurity(), TINY, ON_KAFKA, said.append)
+    report = await run(bootstrap, KafkaSecurity(), TINY, ["rewards", "intake", "latency"], said.append)
 
     # then
     assert report.conditions["broker"] == {
@@ -71,6 +71,26 @@ def kafka() -> str:
 async def test_everything_is_measured_on_a_real_kafka(kafka: str) -> None:
     """With a transaction per batch, product and baseline alike."""
     await measured_on(kafka, transactions=True)
+
+
+@pytest.mark.kafka
+async def test_cost_and_recovery_are_measured(kafka: str) -> None:
+    """With and without chain and snapshots the same points; a worker opens from checkpoints, and from the logs alone."""
+    # given
+    sizes = Sizes(facts=8_000, runs=1, limit_s=60.0)
+
+    # when
+    report = await run(kafka, KafkaSecurity(), sizes, ["cost", "recovery"], lambda _line: None)
+
+    # then
+    none, chain, snapshots = [report.runs[f"cost {name}"][0] for name in ("none", "chain", "all")]
+    assert none.records == chain.records == snapshots.records == sizes.facts + 4 * 2
+    assert none.figures["points"] == chain.figures["points"] == snapshots.figures["points"] > 0
+    assert none.figures["snapshots"] == chain.figures["snapshots"] == 0 < snapshots.figures["snapshots"]
+    recovered, anew = report.runs["recovery"][0], report.runs["recovery from the start"][0]
+    assert recovered.figures["from_snapshots"] > anew.figures["from_snapshots"] == 0
+    assert recovered.figures["folded"] < anew.figures["folded"] == anew.records
+    assert await topics_of(Cluster(kafka)) == set()
 
 
 async def test_without_a_real_kafka_the_embedded_broker_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
