@@ -181,6 +181,9 @@ class Metrics:
         self.rejects = counter("rejects_total", "Records put into rejects.", "reason")
         self.projector_rebuilds = counter("projector_rebuilds_total", "Files built anew from the logs.", "reason")
         self.projector_reopens = counter("projector_reopens_total", "Files opened again after trouble.", "reason")
+        self.attempts = counter(
+            "attempts_total", "Facts tried carefully after a worker died at them, or given up.", "kind"
+        )
         self.snapshots = counter("snapshots_total", "Snapshots of members written.")
         self.checkpoints = counter("checkpoints_total", "Checkpoints written, each after the snapshots it stands for.")
         self.recovered_decisions = counter(

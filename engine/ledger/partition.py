@@ -157,10 +157,11 @@ class Partition:
             raise FoldFailed(f"the decision on {fact.source} {fact.id} at offset {offset}: {error}") from error
         return answer
 
-    def quarantine(self, fact: Fact, offset: int, error: str) -> Answer:
-        """Answer a fact on which ``answer`` raised: it moves nothing, and its record goes to ``rejects``."""
+    def quarantine(self, fact: Fact, offset: int, error: str, reason: str = "quarantined") -> Answer:
+        """Answer a fact on which ``answer`` raised, or that nobody dares to try: it moves nothing, and its record goes to
+        ``rejects``."""
         decision = _new_decision(fact, offset, fact.subject, None)
-        decision.outcome, decision.reason = "quarantined", "quarantined"
+        decision.outcome, decision.reason = "quarantined", reason
         decision.notes = [Note("quarantined", None, error)]
         self.recall(fact, decision)
         return Answer([decision], reject=Rejected("quarantined", error))

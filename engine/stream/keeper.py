@@ -13,18 +13,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Sequence
 from typing import Literal
 
 import structlog
 
 from engine.ledger.partition import FoldFailed, UnknownProgramme
+from engine.stream.attempts import Attempts, Step
 from engine.stream.outbox import Outbox
 from engine.stream.recovery import Recovered, recover
-from engine.stream.snapshots import IDLE_SECONDS, LEAVE_MOST, LEAVE_SECONDS, TURN_MOST, Snapshots, checkpoint_key
+from engine.stream.snapshots import (
+    IDLE_SECONDS,
+    LEAVE_MOST,
+    LEAVE_SECONDS,
+    TURN_MOST,
+    Snapshots,
+    attempt_key,
+    checkpoint_key,
+)
 from engine.stream.tools import Delivery, Ledger, MissingProgramme, Tools
 from engine.stream.topics import FACTS, MEMBER_SNAPSHOTS
 from engine.stream.turn import Decider, Turn
-from engine.stream.writing import CLEAN_UP_SECONDS, FENCED, Writer
+from engine.stream.writing import CLEAN_UP_SECONDS, FENCED, Writer, blames_no_fact
 
 #: A turn takes what waits, up to this many facts: longer transactions cost less each, shorter ones show sooner.
 TURN_RECORDS = 4_000
@@ -57,9 +67,11 @@ class Keeper:
         self._tools = tools
         self._where = f"{tools.layout.name(FACTS)}[{partition}]"
         self._writer = Writer(partition, tools)
+        self._notes = (tools.layout.name(MEMBER_SNAPSHOTS), partition)
         #: Set by opening.
         self._decider: Decider
         self._snapshots: Snapshots
+        self._attempts = Attempts(None, 0, marks=False)
         self._queue: deque[Delivery] = deque()
         self._at_hand: list[Delivery] = []
         self._filled = asyncio.Event()
@@ -167,7 +179,7 @@ class Keeper:
         self._resting = True
         if self._task is not None and not self._task.done():
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=2 * CLEAN_UP_SECONDS)
+            await asyncio.wait([self._task], timeout=3 * CLEAN_UP_SECONDS)
         self.state = "closed"
         self._drop_queue()
 
@@ -187,6 +199,9 @@ class Keeper:
             tools.changed()
             while True:
                 await self._turn()
+        except asyncio.CancelledError:
+            await self._take_attempt_back()
+            raise
         except FENCED as error:
             log.warning("fenced: another worker owns the partition now", place=self._where, error=type(error).__name__)
             self.state = "closed"
@@ -195,7 +210,11 @@ class Keeper:
         except Exception as error:  # noqa: BLE001  whatever it is, the process must not go on with half a state
             self.state = "closed"
             if isinstance(error, FoldFailed):
-                await self._distrust_snapshots()
+                await self._note(
+                    checkpoint_key(self.partition), None
+                )  # if a snapshot is to blame, nobody reads it again
+            elif blames_no_fact(error):
+                await self._take_attempt_back()
             tools.died(error)
         finally:
             self.state = "closed"
@@ -209,8 +228,11 @@ class Keeper:
         await self._writer.start()
         found = await self._recover()
         self._decider = Decider(self.partition, self._tools, found)
-        topic, every = self._tools.layout.name(MEMBER_SNAPSHOTS), self._tools.checkpoint_decisions
-        self._snapshots = Snapshots(self.partition, topic, found.ledger, found.facts, every)
+        every = self._tools.checkpoint_decisions
+        self._snapshots = Snapshots(self.partition, self._notes[0], found.ledger, found.facts, every)
+        self._attempts = Attempts(found.attempt, found.next_offset, marks=self._tools.transactional)
+        if self._attempts.careful:
+            log.warning("a worker died here and nothing was decided since: going carefully", place=self._where)
         self.state = "open"
         seconds = self._tools.seconds() - began
         self._tools.watch.recovered(seconds, found.source, found.facts)
@@ -224,16 +246,36 @@ class Keeper:
             seconds=round(seconds, 3),
         )
 
-    async def _distrust_snapshots(self) -> None:
-        """The state could not take in its own decision. If a snapshot is to blame, the next start must not use it."""
-        if not self._tools.transactional:
+    async def _take_attempt_back(self) -> None:
+        """The end of this keeper is no fact's fault. Best effort, bounded.
+
+        By a plain producer: after a transaction that failed, batches may wait in its own, and would be committed with
+        whatever comes next. Written too late, by one that was fenced, it costs the heir a try that he does not count.
+        """
+        if self._attempts.outstanding is None:
             return
-        place = (self._tools.layout.name(MEMBER_SNAPSHOTS), self.partition)
+        plain = self._tools.new_producer(None)
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLEAN_UP_SECONDS):
-                outbox = Outbox(self._writer.producer)
-                outbox.add(place, checkpoint_key(self.partition), None, self._tools.now_ms())
-                await self._writer.write(outbox)
+                await plain.start()
+                outbox = Outbox(plain)
+                outbox.add(self._notes, attempt_key(self.partition), self._attempts.taken_back(), self._tools.now_ms())
+                await outbox.send()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
+                await plain.stop()
+
+    async def _distrust_snapshots(self) -> None:
+        """The state could not take in its own decision. If a snapshot is to blame, nobody shall read it again."""
+        if self._tools.transactional:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLEAN_UP_SECONDS):
+                    await self._note(checkpoint_key(self.partition), None)
+
+    async def _note(self, key: bytes, value: bytes | None) -> None:
+        outbox = Outbox(self._writer.producer)
+        outbox.add(self._notes, key, value, self._tools.now_ms())
+        await self._writer.write(outbox)
 
     async def _recover(self) -> Recovered:
         try:
@@ -271,21 +313,43 @@ class Keeper:
         """Decide what waits, write it, acknowledge it; without anything that waits, write snapshots."""
         deliveries = await self._take()
         try:
-            began = self._tools.seconds()
-            turn = Turn(self._writer.producer)
-            for delivery in deliveries:
-                await self._decider.decide(delivery.records, turn)
-            await self._commit(turn)
             if deliveries:
-                self._tools.watch.decided(turn.tally, self._tools.seconds() - began)
-                self.idle_since = self._tools.seconds()
-            for delivery in deliveries:
-                delivery.acknowledge()
+                await self._work_off(deliveries)
+            else:
+                await self._commit(Turn(self._writer.producer))
         finally:
             self._at_hand = []
             self._free.set()
         self._tell_waiting()
         self._let_flow()
+
+    async def _work_off(self, deliveries: Sequence[Delivery]) -> None:
+        # Read again after a rebalance, some may be decided already.
+        records = [record for one in deliveries for record in one.records if record.offset >= self.next_offset]
+        for step in self._attempts.steps(records):
+            if self._resting and step.careful:
+                return  # the rest is read again by whoever has the partition then
+            async with self._tools.one_at_a_time if step.careful else contextlib.nullcontext():
+                await self._take_step(step)
+        self.idle_since = self._tools.seconds()
+        for delivery in deliveries:
+            delivery.acknowledge()
+
+    async def _take_step(self, step: Step) -> None:
+        began = self._tools.seconds()
+        if step.attempt is not None:
+            await self._note(attempt_key(self.partition), step.attempt.encode())
+            self._attempts.marked(step.attempt)
+        if step.careful:
+            self._tools.watch.attempt("given_up" if step.attempt is None else step.attempt.kind)
+        turn = Turn(self._writer.producer)
+        if step.hopeless:
+            self._decider.give_up(step.records[0], turn)
+        else:
+            await self._decider.decide(step.records, turn)
+        await self._commit(turn)
+        self._attempts.progressed()
+        self._tools.watch.decided(turn.tally, self._tools.seconds() - began)
 
     async def _commit(self, turn: Turn) -> None:
         """Write what the turn led to, some snapshots with it, and begin the next checkpoint when it is time."""

@@ -17,6 +17,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from engine.ledger.partition import UnknownProgramme
+from engine.stream.attempts import Attempt
 from engine.stream.chain import GENESIS, link_of
 from engine.stream.clients import Cluster, KafkaTrouble, LogEndsEarlier, first_offset, read_partition
 from engine.stream.parts import joined
@@ -53,6 +54,7 @@ class Recovered:
         members: how many were taken from snapshots.
         source: what the fold began with.
         begins: where `member-snapshots` begins, see `Checkpoint`.
+        attempt: the marker of what a worker was at, see `engine.stream.attempts`.
     """
 
     ledger: Ledger
@@ -65,6 +67,7 @@ class Recovered:
     members: int = 0
     source: Literal["snapshot", "start"] = "start"
     begins: int = 0
+    attempt: Attempt | None = None
 
 
 def readable(value: bytes | None) -> Fact | None:
@@ -91,10 +94,9 @@ async def recover(
     Errors: LogsDisagree when a decision's fact is not in the facts log, or a log is shorter than it was at the checkpoint;
         UnknownProgramme; KafkaTrouble.
     """
-    begins = 0
+    shelf = Shelf(partition)
     if snapshots:
-        shelf = Shelf(partition, await logs.snapshots_begin())
-        begins = shelf.begins
+        shelf.begins = await logs.snapshots_begin()
         async with aclosing(logs.snapshots()) as written:
             async for records in written:
                 shelf.put(records)
@@ -102,7 +104,7 @@ async def recover(
             return await _from_snapshots(new_ledger, shelf, logs, where)
         except Unusable as why:
             _say_why(where, shelf, why)
-    found = Recovered(new_ledger(), begins=begins)
+    found = Recovered(new_ledger(), begins=shelf.begins, attempt=Attempt.parse(shelf.attempt))
     async with aclosing(logs.decisions(0)) as decisions, aclosing(logs.facts(0)) as facts:
         await _fold_all(decisions, _Cursor(facts, where), found)
     return found
@@ -133,6 +135,7 @@ async def _from_snapshots(new_ledger: Callable[[], Ledger], shelf: Shelf, logs: 
         members=len(shelf),
         source="snapshot",
         begins=shelf.begins,
+        attempt=Attempt.parse(shelf.attempt),
     )
     try:
         await _restore(found.ledger, checkpoint, shelf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.stream.clients import KafkaTrouble
@@ -37,7 +37,7 @@ class Ledger(Protocol):
         """Take a decision in that stands in the log."""
         ...
 
-    def quarantine(self, fact: Fact, offset: int, error: str) -> Any:
+    def quarantine(self, fact: Fact, offset: int, error: str, reason: str = "quarantined") -> Any:
         """The answer to a fact that nobody could decide."""
         ...
 
@@ -120,6 +120,10 @@ class Watch(Protocol):
         """So many were written and committed."""
         ...
 
+    def attempt(self, kind: str) -> None:
+        """After a death without progress `some` facts are tried, or `one`; or a fact is `given_up`."""
+        ...
+
     def gone(self, partition: int) -> None:
         """This worker has the partition no longer."""
         ...
@@ -173,6 +177,7 @@ class Tools:
         seconds: a clock that only moves forward, for what takes how long.
         now_ms: the wall clock, milliseconds since 1970: stamps records in `rejects` and snapshots, decides nothing.
         checkpoint_decisions: how many decisions after the last one a checkpoint is begun.
+        one_at_a_time: held while a fact is tried that may have killed a worker, so that a death says which one it was.
     """
 
     app: str
@@ -191,6 +196,7 @@ class Tools:
     seconds: Callable[[], float] = loop_time
     now_ms: Callable[[], int] = wall_ms
     checkpoint_decisions: int = CHECKPOINT_DECISIONS
+    one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 __all__ = [

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from engine.ledger.partition import FoldFailed, UnknownProgramme
+from engine.stream.attempts import TRIES
 from engine.stream.chain import CHAIN_HEADER, link
 from engine.stream.clients import BATCH_BYTES
 from engine.stream.outbox import Outbox, Place, reject_headers
@@ -32,6 +33,9 @@ from schemas.times import to_text
 #: the processor's caches. More than some hundred gain nothing and hold the loop.
 BREATH_RECORDS = 250
 
+#: Reason of a decision on a fact that nobody dares to try again.
+KILLER = "ended_its_worker"
+KILLER_TEXT = f"the worker ended while it decided this fact, {TRIES} times, with no other fact beside it"
 UNREADABLE = "stammgast.unreadable"
 UNREADABLE_SOURCE = "urn:stammgast:unreadable"
 
@@ -96,6 +100,18 @@ class Decider:
             self.next_offset, self.log_end, self.link, self.last_tick_us, self._begins, self.ledger.outline()
         )
 
+    def give_up(self, record: Any, turn: Turn) -> None:
+        """Quarantine a fact that ended its worker whenever it was tried."""
+        turn.facts += 1
+        fact = readable(record.value)
+        if fact is None:
+            self._write_unreadable(record, turn)
+        else:
+            log.error("fact given up: it ended its worker", place=self._where, offset=record.offset, fact_id=fact.id)
+            self._take(record, fact, self.ledger.quarantine(fact, record.offset, KILLER_TEXT, KILLER), turn)
+        self.next_offset = record.offset + 1
+        self._encode(turn)
+
     async def decide(self, records: Sequence[Any], turn: Turn) -> None:
         """Decide fetched records of `facts`; those that are decided already are passed over.
 
@@ -140,6 +156,9 @@ class Decider:
         except Exception as error:  # noqa: BLE001  whatever a pure function raised, this fact cannot be decided
             self._log_error("fact quarantined", record, fact, error)
             answer = self.ledger.quarantine(fact, record.offset, f"{type(error).__name__}: {error}")
+        self._take(record, fact, answer, turn)
+
+    def _take(self, record: Any, fact: Fact, answer: Any, turn: Turn) -> None:
         turn.decided.append((record, answer.decisions))
         for derived in answer.derived:
             self._write_derived(derived, record.timestamp, turn)

@@ -34,6 +34,10 @@ class Watch:
         self._metrics.snapshots.inc(members)
         self._metrics.checkpoints.inc(checkpoints)
 
+    def attempt(self, kind: str) -> None:
+        """Facts are tried carefully, or given up."""
+        self._metrics.attempts.labels(kind).inc()
+
     def waiting(self, partition: int, records: int, oldest_ms: int | None) -> None:
         """Facts wait in a keeper's queue."""
         self._metrics.set_oldest_undecided(partition, oldest_ms)

@@ -6,9 +6,16 @@ import asyncio
 import contextlib
 from typing import Any
 
-from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
+from aiokafka.errors import (
+    InvalidMessageError,
+    InvalidProducerEpoch,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    RecordListTooLargeError,
+)
 
-from engine.stream.clients import KafkaTrouble
+from engine.stream.clients import KafkaTrouble, RecordTooLarge
 from engine.stream.outbox import Outbox, Place
 from engine.stream.tools import Tools
 from engine.stream.topics import POINTS_LOG
@@ -18,6 +25,15 @@ APPEND_SECONDS = 30.0
 CLEAN_UP_SECONDS = 3.0
 
 FENCED = (ProducerFenced, InvalidProducerEpoch)
+
+
+#: Errors of Kafka that come of what is written, and will come again.
+_OF_RECORDS = (RecordTooLarge, MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError)
+
+
+def blames_no_fact(error: BaseException) -> bool:
+    """Is this an end that another fact would have met as well: Kafka, the network, a programme that is not there?"""
+    return isinstance(error, KafkaTrouble | KafkaError | OSError) and not isinstance(error, _OF_RECORDS)
 
 
 class Writer:

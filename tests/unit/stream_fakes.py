@@ -220,10 +220,10 @@ class FakeLedger:
     def restore_outline(self, outline: Mapping[str, Any]) -> None:
         """Ignore."""
 
-    def quarantine(self, fact: Fact, offset: int, error: str) -> FakeAnswer:
+    def quarantine(self, fact: Fact, offset: int, error: str, reason: str = "quarantined") -> FakeAnswer:
         """A quarantined decision with a reject."""
         decision = decision_on(fact, offset)
-        decision.outcome = "quarantined"
+        decision.outcome, decision.reason = "quarantined", reason
         return FakeAnswer([decision], reject=Rejected("quarantined", error))
 
 
@@ -283,6 +283,7 @@ class FakeWatch:
         self.undecided: list[tuple[int, int | None]] = []
         self.recoveries: list[tuple[str, int]] = []
         self.members = self.checkpoints = 0
+        self.attempts: list[str] = []
 
     def decided(self, tally: Tally, seconds: float) -> None:
         """Keep."""
@@ -300,6 +301,10 @@ class FakeWatch:
         """Count."""
         self.members += members
         self.checkpoints += checkpoints
+
+    def attempt(self, kind: str) -> None:
+        """Keep."""
+        self.attempts.append(kind)
 
     def gone(self, partition: int) -> None:
         """Ignore."""
