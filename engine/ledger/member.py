@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
-import orjson
-
-from rules.local_time import day_date
+from engine.ledger.history import Bought, Fresh, History
+from engine.ledger.orders import Order, Returned, day_number, keep_order, read_order
 from schemas import facts
 from schemas.decisions import Decision, Entry, TierChange
 from schemas.envelope import ORDER_KEY, TIMER_SOURCE, Fact
+from schemas.ids import Ids
 from schemas.times import DAY_US, to_us
 
 DEDUPE_HORIZON_US = 400 * DAY_US
-_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 # Tiers begin and end at few moments, and many facts fall on one day: their texts are remembered.
 _to_us = lru_cache(maxsize=1 << 14)(to_us)
 
@@ -28,70 +26,6 @@ class Standing(NamedTuple):
     tier: str
     since_us: int
     until_us: int | None
-
-
-#: SKU, quantity as decimal text, amount in minor units.
-OrderLine = tuple[str, str, int]
-#: entry id, rule id, rule version, [order line from 1, points] pairs of an earn entry.
-Grant = tuple[str, str, int, Sequence[tuple[int, int]]]
-
-
-@dataclass(slots=True)
-class Returned:
-    """What came back of an order so far, by line from 1: thousandths of quantity, minor units; and what that took.
-
-    ``points`` is by (earn entry, line), ``progress`` is the tier progress taken back.
-    """
-
-    milli: dict[int, int] = field(default_factory=dict)
-    minor: dict[int, int] = field(default_factory=dict)
-    points: dict[tuple[str, int], int] = field(default_factory=dict)
-    progress: int = 0
-
-
-@dataclass(slots=True)
-class Order:
-    """An order that counted once; ``progress`` is [local day, amount] towards tiers, None without.
-
-    A member keeps it packed: most orders are never looked at again, and one text is a tenth of its objects.
-    """
-
-    at_us: int
-    currency: str
-    total_minor: int
-    lines: Sequence[OrderLine]
-    progress: tuple[str, int] | None = None
-    grants: Sequence[Grant] = ()
-    returned: Returned | None = None
-
-    def pack(self) -> bytes:
-        """Return the order as one text."""
-        back = self.returned
-        returned = None if back is None else [[*pairs.items()] for pairs in (back.milli, back.minor, back.points)]
-        taken = 0 if back is None else back.progress
-        record = [self.at_us, self.currency, self.total_minor, self.lines, self.progress, self.grants, returned, taken]
-        # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
-        return bytes(memoryview(orjson.dumps(record)))
-
-    @classmethod
-    def unpack(cls, packed: bytes) -> Order:
-        """Return the order that was packed."""
-        at_us, currency, total_minor, lines, progress, grants, returned, taken = orjson.loads(packed)
-        order = cls(
-            at_us,
-            currency,
-            total_minor,
-            [(sku, quantity, amount) for sku, quantity, amount in lines],
-            None if progress is None else (progress[0], progress[1]),
-            [
-                (entry_id, rule_id, version, [(line, points) for line, points in granted])
-                for entry_id, rule_id, version, granted in grants
-            ],
-        )
-        if returned is not None:
-            milli, minor, points = returned
-            order.returned = Returned(dict(milli), dict(minor), {(place[0], place[1]): n for place, n in points}, taken)
-        return order
 
 
 @dataclass(slots=True)
@@ -107,10 +41,11 @@ class Referral:
 class Member:
     """State of one key: a member, or the order of an anonymous sale.
 
-    ``lots`` holds the points left by lot, ``orders`` packed orders by name (`order_ref`), ``seen`` the body hash and time
-    of every (source, id) within the dedupe horizon, ``days`` and ``years`` progress towards tiers by local day (days since
-    1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``visits`` the newest visit by store, ``offset`` the
-    place in the log of the newest fact or tick that changed him. It satisfies ``rules.book.MemberView``.
+    ``history`` holds his orders and which facts were seen, ``lots`` the points left by lot where a lot is not one of an
+    order's grants, or is no longer whole; ``returned`` what came back, by number of the order; ``days`` and ``years``
+    progress towards tiers by local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key,
+    ``visits`` the newest visit by store, ``offset`` the place in the log of the newest fact or tick that changed him. It
+    satisfies ``rules.book.MemberView``.
     """
 
     key: str
@@ -124,9 +59,9 @@ class Member:
     orders_counted: int = 0
     last_purchase_us: int | None = None
     referral: Referral | None = None
+    history: History = field(default_factory=History)
     lots: dict[str, int] = field(default_factory=dict)
-    orders: dict[str, bytes] = field(default_factory=dict)
-    seen: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    returned: dict[int, Returned] = field(default_factory=dict)
     days: dict[int, int] = field(default_factory=dict)
     years: dict[int, int] = field(default_factory=dict)
     caps: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -147,22 +82,54 @@ class Member:
         """Id of the tier the member holds; None before the first review."""
         return self.standing.tier if self.standing else None
 
-    def order(self, ref: str) -> Order | None:
-        """Return an order by its name, a copy of its own."""
-        packed = self.orders.get(ref)
-        return None if packed is None else Order.unpack(packed)
+    def has_order(self, ref: str) -> bool:
+        """Tell whether an order counted, by its name."""
+        return self.history.has_order(*_named(ref))
 
-    def _orders_since(self, since_us: int) -> Iterator[Order]:
-        orders = (Order.unpack(packed) for packed in self.orders.values())
-        return (order for order in orders if order.at_us >= since_us)
+    def order(self, ref: str) -> Order | None:
+        """Return an order by its name; what came back of it is the member's own."""
+        bought = self.history.order(*_named(ref))
+        return None if bought is None else self._unpacked(bought)
+
+    def orders_since(self, since_us: int) -> Iterator[Order]:
+        """Yield the orders counted at or after ``since_us``."""
+        return map(self._unpacked, self.history.orders_since(since_us))
+
+    def _unpacked(self, bought: Bought) -> Order:
+        order = read_order(
+            bought.packed, bought.at_us, self.history.texts.words, self.entry_ids(bought.source, bought.fact_id)
+        )
+        order.returned = self.returned.get(bought.number)
+        return order
+
+    def entry_ids(self, source: str, fact_id: str) -> Ids:
+        """Return what names the earn entries of one of his facts: (source, id, member, "earn", rule, version)."""
+        return Ids(source, fact_id, self.key, "earn")
 
     def bought_since(self, sku: str, since_us: int) -> bool:
         """Tell whether an order counted at or after ``since_us`` has a line of ``sku``."""
-        return any(line[0] == sku for order in self._orders_since(since_us) for line in order.lines)
+        return any(line[0] == sku for order in self.orders_since(since_us) for line in order.lines)
 
     def spent_since(self, since_us: int) -> int:
         """Return the totals of the orders counted at or after ``since_us``, minor units, refunds not taken off."""
-        return sum(order.total_minor for order in self._orders_since(since_us))
+        return sum(order.total_minor for order in self.orders_since(since_us))
+
+    def lot_left(self, lot_id: str, order: str | None) -> int:
+        """Return the points left in a lot; ``order`` names the order whose grant it is. Errors: KeyError."""
+        left = self.lots.get(lot_id)
+        if left is not None:
+            return left
+        found = None if order is None else self.order(order)
+        for entry_id, _, _, shares in () if found is None else found.grants:
+            if entry_id == lot_id:
+                return sum(points for _, points in shares)
+        raise KeyError(lot_id)
+
+
+def _named(ref: str) -> tuple[str, str]:
+    """Source and id of an order's name."""
+    source, _, order_id = ref.partition("|")
+    return source, order_id
 
 
 def order_ref(data: facts.PurchaseForm | facts.RefundForm) -> str:
@@ -178,28 +145,21 @@ def quantity_milli(text: str) -> int:
     return int(whole) * 1000 + int(fraction.ljust(3, "0"))
 
 
-@lru_cache(maxsize=1 << 14)
-def day_number(day: str) -> int:
-    """Return days since 1970-01-01 of an ISO date."""
-    return date.fromisoformat(day).toordinal() - _EPOCH_ORDINAL
-
-
-@lru_cache(maxsize=1 << 14)
-def day_text(day: int) -> str:
-    """Return the ISO date of a number of days since 1970-01-01."""
-    return day_date(day).isoformat()
-
-
-def evolve(member: Member, fact: Fact, decision: Decision) -> None:
+def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False) -> None:
     """Change ``member`` by what ``decision`` says about ``fact``.
 
-    The caller owns ``member`` and folds it in the log's order; decide never changes one.
+    The caller owns ``member`` and folds it in the log's order; decide never changes one. ``own`` says that the decision was
+    just made here, so that its entries have the names this engine gives; those of a log are compared.
     """
     if decision.outcome != "decided":
         return
-    _remember(member, fact)
+    counts = fact.type == facts.PURCHASE and decision.reason != "order_already_counted"
+    order = None
+    if counts:
+        order = keep_order(fact.data, decision, None if own else member.entry_ids(fact.source, fact.id))
+    _remember(member, fact, order)
     _evolve_fact(member, fact, decision)
-    _move_points(member, decision.entries)
+    _move_points(member, decision.entries, order_ref(fact.data) if counts else "")
     evolve_tiers(member, decision.tiers)
     for day, amount in decision.progress:
         number, year = day_number(day), int(day[:4])
@@ -210,26 +170,23 @@ def evolve(member: Member, fact: Fact, decision: Decision) -> None:
         member.caps[key] = (used_points + points, used_times + times)
 
 
-def _remember(member: Member, fact: Fact) -> None:
+def _remember(member: Member, fact: Fact, order: bytes | None) -> None:
     time_us = fact.time_us
     if member.joined_us is None:
         member.joined_us = time_us
     if member.newest_us is None or time_us > member.newest_us:
         member.newest_us = time_us
-    seen = member.seen
-    seen[fact.source, fact.id] = (fact.body_hash, time_us)
-    horizon_us = member.newest_us - DEDUPE_HORIZON_US
-    # Facts come nearly in the order of time, so looking at the first one is enough to bound memory; whether an entry
-    # still counts is decided by its time, never by its presence.
-    while seen[oldest := next(iter(seen))][1] < horizon_us:
-        del seen[oldest]
+    order_name = None if order is None else (fact.data["order_source"], fact.data["order_id"])
+    fresh = Fresh(fact.body_hash, time_us, order, order_name)
+    member.history.remember(fact.source, fact.id, fresh, member.newest_us - DEDUPE_HORIZON_US)
+    if order is not None:
+        member.orders_counted += 1
+        if member.last_purchase_us is None or time_us > member.last_purchase_us:
+            member.last_purchase_us = time_us
 
 
 def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
     match fact.type:
-        case facts.PURCHASE:
-            if decision.reason != "order_already_counted":
-                _open_order(member, fact, decision)
         case facts.REFUND:
             _return_lines(member, fact, decision)
         case facts.VISIT:
@@ -247,30 +204,13 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
         member.referral.open = False
 
 
-def _open_order(member: Member, fact: Fact, decision: Decision) -> None:
-    data: facts.PurchaseForm = fact.data
-    ref = order_ref(data)
-    lines = [(line["sku"], line["quantity"], line["amount_minor"]) for line in data["lines"]]
-    progress = decision.progress[0] if decision.progress else None
-    grants = [
-        (entry.entry_id, entry.rule_id, entry.rule_version, entry.lines)
-        for entry in decision.entries
-        if entry.order == ref and entry.lines
-    ]
-    order = Order(fact.time_us, data["currency"], data["total_minor"], lines, progress, grants)
-    member.orders[ref] = order.pack()
-    member.orders_counted += 1
-    if member.last_purchase_us is None or fact.time_us > member.last_purchase_us:
-        member.last_purchase_us = fact.time_us
-
-
 def _return_lines(member: Member, fact: Fact, decision: Decision) -> None:
     """Take down what a refund brought back of its order, and what that took."""
     if not decision.returned:
         return
-    ref = order_ref(fact.data)
-    order = Order.unpack(member.orders[ref])
-    returned = order.returned = order.returned or Returned()
+    bought = member.history.order(*_named(order_ref(fact.data)))
+    assert bought is not None
+    returned = member.returned.setdefault(bought.number, Returned())
     for number, milli, minor in decision.returned:
         returned.milli[number] = returned.milli.get(number, 0) + milli
         returned.minor[number] = returned.minor.get(number, 0) + minor
@@ -279,18 +219,18 @@ def _return_lines(member: Member, fact: Fact, decision: Decision) -> None:
             place = (entry.caused_by or "", line)
             returned.points[place] = returned.points.get(place, 0) - points
     returned.progress -= sum(amount for _, amount in decision.progress)
-    member.orders[ref] = order.pack()
 
 
-def _move_points(member: Member, entries: Iterable[Entry]) -> None:
-    """An earn makes a lot, a debit takes from the lots it names."""
+def _move_points(member: Member, entries: Iterable[Entry], order: str) -> None:
+    """An earn makes a lot, a debit takes from the lots it names. A grant of the ``order`` just kept is its lot."""
     for entry in entries:
         member.balance += entry.points
         if entry.kind == "earn":
-            member.lots[entry.entry_id] = entry.points
+            if entry.order != order or not entry.lines:
+                member.lots[entry.entry_id] = entry.points
             continue
         for lot_id, points in entry.burns:
-            left = member.lots[lot_id] - points
+            left = member.lot_left(lot_id, entry.order) - points
             if left < 0:
                 raise AssertionError(f"lot {lot_id} would hold {left} points: this decision is not of this log")
             member.lots[lot_id] = left

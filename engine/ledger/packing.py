@@ -1,22 +1,45 @@
 """A member's state as bytes: what a snapshot holds, and what is kept of a member whom nothing happens to.
 
-The same state gives the same bytes. They begin with the number of the format, the offset of the newest fact in them and
-the moment at which the member is due, which are read without unpacking the rest.
+The same state gives the same bytes. They are::
+
+    format   1 byte, `STATE_FORMAT`
+    sum      4 bytes: CRC-32 of all that follows
+    flags    2 bytes: which of the moments follow
+    offset   8 bytes: of the newest fact in the state
+    moments  8 bytes each; the first is when the member is due
+    sizes    of the sections, 1 byte each, or 4 where one is larger
+    sections numbers (balance, progress by day and year), words (tier, texts), lots, rest (JSON; of most members empty)
+    records  see `engine.ledger.history`
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import Any
 
 import orjson
 
+from engine.ledger.compact import Reader, from_utf8, numbers, read_numbers, to_utf8, word
+from engine.ledger.history import History
 from engine.ledger.member import Member, Referral, Standing
-from engine.ledger.timers import due_us
+from engine.ledger.orders import Returned
+from schemas.times import SECOND_US
 
 #: Changes with every change of the packed form: what another engine packed is folded anew, never guessed.
 STATE_FORMAT = 1
-_HEAD = struct.Struct("<Bqq")
-_NEVER = -(1 << 63)
+_SUM, _HEAD = struct.Struct(">BI"), struct.Struct(">Hq")
+_MOMENTS = [struct.Struct(f">{count}q") for count in range(8)]
+_SIZES, _LARGE_SIZES = struct.Struct(">4B"), struct.Struct(">4I")
+_SMALL_MOST = 255
+_ID_BYTES = 16
+# Which moments are there, in this order.
+_UNTIL, _SINCE, _JOINED, _NEWEST, _BOUGHT, _SETTLED, _BASE = (1 << bit for bit in range(7))
+# What needs no moment of its own: the last purchase is the newest fact, times count from the second of joining.
+_BOUGHT_NEWEST, _BASE_JOINED = 1 << 8, 1 << 9
+_JOINED_SAID, _HAS_TIER, _LARGE = 1 << 10, 1 << 11, 1 << 12
 
 
 class UnknownStateFormat(ValueError):
@@ -25,42 +48,34 @@ class UnknownStateFormat(ValueError):
 
 def pack(member: Member) -> bytes:
     """Return the member's state as bytes; his key is not in them."""
-    due = due_us(member)
-    head = _HEAD.pack(STATE_FORMAT, member.offset, _NEVER if due is None else due)
-    referral = member.referral
-    body = [
-        member.joined_us,
-        member.joined_said,
-        member.newest_us,
-        member.balance,
-        None if member.standing is None else [*member.standing],
-        member.settled_us,
-        member.orders_counted,
-        member.last_purchase_us,
-        None if referral is None else [referral.referrer, referral.at_us, referral.open],
-        [*member.lots.items()],
-        [(ref, order.decode()) for ref, order in member.orders.items()],
-        [(*identity, *known) for identity, known in member.seen.items()],
-        [*member.days.items()],
-        [*member.years.items()],
-        [(key, *used) for key, used in member.caps.items()],
-        [*member.visits.items()],
-        sorted(member.brought),
-    ]
-    return head + orjson.dumps(body)
-
-
-def unpack(key: str, packed: bytes) -> Member:
-    """Return the member of that key whose state was packed.
-
-    Raises:
-        UnknownStateFormat: these bytes are of another format, or damaged.
-    """
-    offset, _ = peek(packed)
-    try:
-        return _unpack(key, offset, packed)
-    except (ValueError, TypeError) as error:
-        raise UnknownStateFormat(f"the packed state of member {key} is damaged: {error}") from error
+    records = member.history.packed
+    flags, moments = _moments(member)
+    days = sorted(member.days)
+    steps = [day - before for before, day in pairwise([0, *days])]
+    years = sorted(member.years)
+    values = [member.balance, member.orders_counted, len(days), *steps, *[member.days[day] for day in days]]
+    values += [*years, *[member.years[year] for year in years]]
+    tier = word(member.standing.tier) if member.standing is not None else ""
+    sections = (
+        to_utf8(numbers(values)),
+        _words(tier, member.history.texts.words),
+        _pack_lots(member.lots),
+        _rest(member),
+    )
+    sizes = [*map(len, sections)]
+    form = _SIZES
+    if max(sizes) > _SMALL_MOST:
+        flags, form = flags | _LARGE, _LARGE_SIZES
+    body = b"".join(
+        (
+            _HEAD.pack(flags, member.offset),
+            _MOMENTS[len(moments)].pack(*moments),
+            form.pack(*sizes),
+            *sections,
+            records,
+        )
+    )
+    return _SUM.pack(STATE_FORMAT, zlib.crc32(body)) + body
 
 
 def peek(packed: bytes) -> tuple[int, int | None]:
@@ -72,36 +87,149 @@ def peek(packed: bytes) -> tuple[int, int | None]:
     if not packed or packed[0] != STATE_FORMAT:
         found = packed[0] if packed else "nothing"
         raise UnknownStateFormat(f"a member's state of format {STATE_FORMAT} was expected, this is {found}")
+    body = memoryview(packed)[_SUM.size :]
+    if len(packed) < _SUM.size + _HEAD.size or zlib.crc32(body) != _SUM.unpack_from(packed)[1]:
+        raise UnknownStateFormat(f"a packed state of {len(packed)} bytes is damaged")
+    flags, offset = _HEAD.unpack_from(body)
+    return offset, _MOMENTS[1].unpack_from(body, _HEAD.size)[0] if flags & _UNTIL else None
+
+
+def unpack(key: str, packed: bytes) -> Member:
+    """Return the member of that key whose state was packed.
+
+    Raises:
+        UnknownStateFormat: these bytes are of another format, or damaged.
+    """
+    if not packed or packed[0] != STATE_FORMAT:
+        peek(packed)
     try:
-        _, offset, due = _HEAD.unpack_from(packed)
-    except struct.error as error:
-        raise UnknownStateFormat(f"a packed state of {len(packed)} bytes is cut off") from error
-    return offset, None if due == _NEVER else due
+        return _unpack(key, packed)
+    except (ValueError, TypeError, LookupError, struct.error) as error:
+        raise UnknownStateFormat(f"the packed state of member {key} is damaged: {error}") from error
 
 
-def _unpack(key: str, offset: int, packed: bytes) -> Member:
-    (
-        joined_us, joined_said, newest_us, balance, standing, settled_us, orders_counted, last_purchase_us, referral,
-        lots, orders, seen, days, years, caps, visits, brought,
-    ) = orjson.loads(memoryview(packed)[_HEAD.size :])  # fmt: skip
-    return Member(
+def _moments(member: Member) -> tuple[int, list[int]]:
+    """Which moments are there, and those that are, in their order."""
+    standing, base_us = member.standing, member.history.base_us
+    flags = _JOINED_SAID if member.joined_said else 0
+    until_us, since_us = None, None
+    if standing is not None:
+        flags |= _HAS_TIER
+        until_us, since_us = standing.until_us, standing.since_us
+    bought_us: int | None = member.last_purchase_us
+    if bought_us is not None and bought_us == member.newest_us:
+        flags |= _BOUGHT_NEWEST
+        bought_us = None
+    if member.joined_us is not None and base_us == member.joined_us - member.joined_us % SECOND_US:
+        flags |= _BASE_JOINED
+    named = (until_us, since_us, member.joined_us, member.newest_us, bought_us, member.settled_us)
+    moments = []
+    for bit, moment in enumerate((*named, None if flags & _BASE_JOINED else base_us)):
+        if moment is not None:
+            flags |= 1 << bit
+            moments.append(moment)
+    return flags, moments
+
+
+def _unpack(key: str, packed: bytes) -> Member:
+    at = _SUM.size
+    flags, offset = _HEAD.unpack_from(packed, at)
+    present = [flag for flag in (_UNTIL, _SINCE, _JOINED, _NEWEST, _BOUGHT, _SETTLED, _BASE) if flags & flag]
+    form, at = _MOMENTS[len(present)], at + _HEAD.size
+    moments: dict[int, int] = dict(zip(present, form.unpack_from(packed, at), strict=True))
+    at += form.size
+    sizes = _LARGE_SIZES if flags & _LARGE else _SIZES
+    ends = [*accumulate(sizes.unpack_from(packed, at), initial=at + sizes.size)]
+    if ends[-1] > len(packed):
+        raise ValueError("it is cut off")
+    values, words, lots, rest = [packed[start:end] for start, end in pairwise(ends)]
+    tier, texts = _read_words(words, bool(flags & _HAS_TIER))
+    balance, counted, count, *progress = read_numbers(from_utf8(values))
+    years = progress[2 * count :]
+    joined_us, newest_us = moments.get(_JOINED), moments.get(_NEWEST)
+    if flags & _BASE_JOINED and joined_us is not None:
+        moments[_BASE] = joined_us - joined_us % SECOND_US
+    member = Member(
         key,
         offset=offset,
         joined_us=joined_us,
-        joined_said=joined_said,
+        joined_said=bool(flags & _JOINED_SAID),
         newest_us=newest_us,
         balance=balance,
-        standing=None if standing is None else Standing(*standing),
-        settled_us=settled_us,
-        orders_counted=orders_counted,
-        last_purchase_us=last_purchase_us,
-        referral=None if referral is None else Referral(*referral),
-        lots=dict(lots),
-        orders={ref: order.encode() for ref, order in orders},
-        seen={(source, fact_id): (body, time_us) for source, fact_id, body, time_us in seen},
-        days=dict(days),
-        years=dict(years),
-        caps={cap: (points, times) for cap, points, times in caps},
-        visits=dict(visits),
-        brought=set(brought),
+        standing=None if tier is None else Standing(tier, moments[_SINCE], moments.get(_UNTIL)),
+        settled_us=moments.get(_SETTLED),
+        orders_counted=counted,
+        last_purchase_us=newest_us if flags & _BOUGHT_NEWEST else moments.get(_BOUGHT),
+        history=History(moments[_BASE], texts, packed[ends[-1] :]),
+        lots=_read_lots(lots),
+        days=dict(zip(accumulate(progress[:count]), progress[count : 2 * count], strict=True)),
+        years=dict(zip(years[: len(years) // 2], years[len(years) // 2 :], strict=True)),
     )
+    if rest:
+        _read_rest(member, rest)
+    return member
+
+
+# Members of one shop have few different tiers and tables between them.
+@lru_cache(maxsize=1 << 12)
+def _words(tier: str, texts: tuple[str, ...]) -> bytes:
+    return to_utf8(tier + "".join(map(word, texts)))
+
+
+@lru_cache(maxsize=1 << 12)
+def _read_words(packed: bytes, has_tier: bool) -> tuple[str | None, tuple[str, ...]]:
+    text, words = from_utf8(packed), []
+    reader = Reader(text)
+    while reader.at < len(text):
+        words.append(reader.word())
+    return (words[0], tuple(words[1:])) if has_tier else (None, tuple(words))
+
+
+def _pack_lots(lots: dict[str, int]) -> bytes:
+    """Ids of 16 bytes each, then what is left of each; its beginning says how many."""
+    if not lots:
+        return b""
+    ids = b"".join(map(bytes.fromhex, lots))
+    return b"".join((len(lots).to_bytes(4, "big"), ids, to_utf8(numbers(lots.values()))))
+
+
+def _read_lots(packed: bytes) -> dict[str, int]:
+    if not packed:
+        return {}
+    count = int.from_bytes(packed[:4], "big")
+    end = 4 + _ID_BYTES * count
+    ids = [packed[start : start + _ID_BYTES].hex() for start in range(4, end, _ID_BYTES)]
+    return dict(zip(ids, read_numbers(from_utf8(packed[end:])), strict=True))
+
+
+def _rest(member: Member) -> bytes:
+    """What most members have nothing of."""
+    referral = member.referral
+    if not (referral or member.caps or member.visits or member.brought or member.returned):
+        return b""
+    # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
+    return orjson.dumps(
+        [
+            None if referral is None else [referral.referrer, referral.at_us, referral.open],
+            [[key, *used] for key, used in member.caps.items()],
+            [*member.visits.items()],
+            sorted(member.brought),
+            [[number, *_returned(back)] for number, back in member.returned.items()],
+        ]
+    )
+
+
+def _returned(back: Returned) -> list[Any]:
+    points = [[*place, taken] for place, taken in back.points.items()]
+    return [[*back.milli.items()], [*back.minor.items()], points, back.progress]
+
+
+def _read_rest(member: Member, packed: bytes) -> None:
+    referral, caps, visits, brought, returned = orjson.loads(packed)
+    member.referral = None if referral is None else Referral(*referral)
+    member.caps = {key: (points, times) for key, points, times in caps}
+    member.visits, member.brought = dict(visits), set(brought)
+    member.returned = {
+        number: Returned(dict(milli), dict(minor), {(entry, line): taken for entry, line, taken in points}, progress)
+        for number, milli, minor, points, progress in returned
+    }

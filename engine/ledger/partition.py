@@ -143,16 +143,22 @@ class Partition:
         """
         if offset < self.next_offset:
             raise FoldFailed(f"the fact at offset {offset} is decided already: the next one is at {self.next_offset}")
+        member: Member | None = None
         if fact.type == facts.TICK:
             answer = Answer(self._decide_tick(fact, offset))
         elif fact.type == facts.PROGRAMME:
             self.book.with_version(self._version(fact.data["hash"]))
             answer = Answer([_new_decision(fact, offset, None, fact.data["hash"])])
         else:
-            answer = self._decide_member(fact, offset)
+            member = self._member_of(fact)
+            answer = self._decide_member(member, fact, offset)
         try:
-            for decision in answer.decisions:
-                self.recall(fact, decision)
+            if member is not None:
+                self._fold(member, fact, answer.decisions[0], own=True)
+                self.next_offset = offset + 1
+            else:
+                for decision in answer.decisions:
+                    self.recall(fact, decision)
         except Exception as error:
             raise FoldFailed(f"the decision on {fact.source} {fact.id} at offset {offset}: {error}") from error
         return answer
@@ -172,25 +178,25 @@ class Partition:
         What a member's snapshot holds already is ignored, so decisions may be recalled from anywhere before the oldest
         snapshot on. Only what changes a member moves his offset: a duplicate or a rejected fact does not.
         """
-        if decision.outcome == "decided":
-            if fact.type == facts.PROGRAMME:
-                self.book = self.book.with_version(self._version(fact.data["hash"]))
-            elif fact.type == facts.TICK:
-                for change in decision.tiers:
-                    self._recall_change(change, decision.offset)
-            else:
-                self._recall_fact(fact, decision)
+        if fact.type == facts.TICK:
+            for change in decision.tiers:
+                self._recall_change(change, decision.offset)
+        elif fact.type != facts.PROGRAMME:
+            self._fold(self._member_of(fact), fact, decision, own=False)
+        elif decision.outcome == "decided":
+            self.book = self.book.with_version(self._version(fact.data["hash"]))
         if decision.offset >= self.next_offset:
             self.next_offset = decision.offset + 1
 
-    def _recall_fact(self, fact: Fact, decision: Decision) -> None:
-        key = fact.key
-        assert key is not None
-        member = self._member(key) or Member(key)
+    def _fold(self, member: Member, fact: Fact, decision: Decision, own: bool) -> None:
+        if decision.outcome != "decided":
+            return
         if member.offset < decision.offset:
             due_before = due_us(member)
-            evolve(member, fact, decision)
-            self._take(member, decision.offset, due_before)
+            evolve(member, fact, decision, own=own)
+            self._take(member, decision.offset)
+            if decision.tiers:
+                self._due.move(member.key, due_before, due_us(member))
         if self.newest_us is None or fact.time_us > self.newest_us:
             self.newest_us = fact.time_us
 
@@ -204,13 +210,19 @@ class Partition:
         if member.offset <= offset:
             due_before = due_us(member)
             evolve_tiers(member, [change])
-            self._take(member, offset, due_before)
+            self._take(member, offset)
+            self._due.move(member.key, due_before, due_us(member))
 
-    def _take(self, member: Member, offset: int, due_before: int | None) -> None:
+    def _take(self, member: Member, offset: int) -> None:
         member.offset = offset
         self.members.put(member)
         self._changed[member.key] = None
-        self._due.move(member.key, due_before, due_us(member))
+
+    def _member_of(self, fact: Fact) -> Member:
+        """The member of a fact, a new one for the first."""
+        key = fact.key
+        assert key is not None
+        return self._member(key) or Member(key)
 
     def _member(self, key: str) -> Member | None:
         try:
@@ -241,12 +253,11 @@ class Partition:
         assert member is not None
         return settle(member, self.book, time_us)[1]
 
-    def _decide_member(self, fact: Fact, offset: int) -> Answer:
-        key = fact.key
-        assert key is not None
-        member = self._member(key) or Member(key)
+    def _decide_member(self, member: Member, fact: Fact, offset: int) -> Answer:
         if member.offset >= offset:
-            raise FoldFailed(f"the snapshot of member {key} holds offset {member.offset}, the log ends before {offset}")
+            raise FoldFailed(
+                f"the snapshot of member {member.key} holds offset {member.offset}, the log ends before {offset}"
+            )
         programme = self.book.at(fact.time_us)
         decision = _new_decision(fact, offset, fact.subject, None if programme is None else programme.hash)
         reject = _repeated_or_late(member, fact, programme, decision)
@@ -281,9 +292,9 @@ def _repeated_or_late(member: Member, fact: Fact, programme: Programme | None, d
     if newest_us is None:
         return None
     horizon_us = newest_us - DEDUPE_HORIZON_US
-    seen = member.seen.get((fact.source, fact.id))
+    seen = member.history.seen(fact.source, fact.id)
     if seen is not None and seen[1] >= horizon_us:
-        if seen[0] == fact.body_hash:
+        if fact.body_hash.startswith(seen[0]):
             decision.outcome = "duplicate"
             return None
         reject = Rejected("id_reused", "this source used this id for another event: give every event its own id", "id")

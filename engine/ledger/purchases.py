@@ -16,7 +16,7 @@ def decide_purchase(member: Member, fact: Fact, programme: Programme | None, dec
     """Fill ``decision`` with what a purchase moves; return facts for other subjects."""
     data: facts.PurchaseForm = fact.data
     order = order_ref(data)
-    if order in member.orders:
+    if member.has_order(order):
         decision.reason = "order_already_counted"
         return []
     if member.anonymous:

@@ -6,7 +6,8 @@ never take more than the whole, and a full return takes everything.
 
 from __future__ import annotations
 
-from engine.ledger.member import Grant, Member, Order, Returned, order_ref, quantity_milli
+from engine.ledger.member import Member, order_ref, quantity_milli
+from engine.ledger.orders import Grant, Order, Returned
 from schemas import facts
 from schemas.decisions import Decision, Entry, Note
 from schemas.envelope import Fact

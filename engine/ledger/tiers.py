@@ -21,7 +21,8 @@ from datetime import date
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from engine.ledger.member import Member, day_number, day_text
+from engine.ledger.member import Member
+from engine.ledger.orders import day_number, day_text
 from rules.book import Level, Programme, TierPlan
 from rules.local_time import day_date, local_day
 from rules.local_time import midnight_us as _midnight

@@ -365,7 +365,7 @@ def test_a_decision_that_cannot_be_taken_in_breaks_the_fold_and_nothing_else(mon
     stage = Stage(programme(SPEND))
     stage.buy("2026-03-02T10:00:00Z", ("mug", "5.00"))
 
-    def torn(*_: object) -> None:
+    def torn(*_: object, **_named: object) -> None:
         raise ValueError("half way")
 
     monkeypatch.setattr("engine.ledger.partition.evolve", torn)
