@@ -117,13 +117,13 @@ class History:
         found = self._order_at(source, order_id)
         return None if found is None else self._bought(*found)
 
-    def orders_since(self, since_us: int) -> Iterator[Bought]:
-        """Yield the orders of facts at or after ``since_us``."""
+    def orders_since(self, since_us: int | None) -> Iterator[Bought]:
+        """Yield the orders of facts at or after ``since_us``, all of them for None."""
         self._write_all()
         count = 0
         for _, at, end in self._walk():
             if self._records[at] & _ORDER:
-                if self._time_us(at) >= since_us:
+                if since_us is None or self._time_us(at) >= since_us:
                     yield self._bought(count, at, end)
                 count += 1
 

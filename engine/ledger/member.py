@@ -41,8 +41,8 @@ class Referral:
 class Member:
     """State of one key: a member, or the order of an anonymous sale.
 
-    ``history`` holds his orders and which facts were seen, ``lots`` the points left by lot where a lot is not one of an
-    order's grants, or is no longer whole; ``returned`` what came back, by number of the order; ``days`` and ``years``
+    ``history`` holds his orders and which facts were seen, ``lots_apart`` the points left by lot where a lot is not one of
+    an order's grants, or is no longer whole; ``returned`` what came back, by number of the order; ``days`` and ``years``
     progress towards tiers by local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key,
     ``visits`` the newest visit by store, ``offset`` the place in the log of the newest fact or tick that changed him. It
     satisfies ``rules.book.MemberView``.
@@ -60,7 +60,7 @@ class Member:
     last_purchase_us: int | None = None
     referral: Referral | None = None
     history: History = field(default_factory=History)
-    lots: dict[str, int] = field(default_factory=dict)
+    lots_apart: dict[str, int] = field(default_factory=dict)
     returned: dict[int, Returned] = field(default_factory=dict)
     days: dict[int, int] = field(default_factory=dict)
     years: dict[int, int] = field(default_factory=dict)
@@ -114,9 +114,17 @@ class Member:
         """Return the totals of the orders counted at or after ``since_us``, minor units, refunds not taken off."""
         return sum(order.total_minor for order in self.orders_since(since_us))
 
+    @property
+    def lots(self) -> dict[str, int]:
+        """The points left in every lot: those of his orders in the order in which they counted, then the others. It is made
+        anew each time."""
+        orders = map(self._unpacked, self.history.orders_since(None))
+        grants = (grant for order in orders for grant in order.grants)
+        return {entry_id: sum(points for _, points in shares) for entry_id, _, _, shares in grants} | self.lots_apart
+
     def lot_left(self, lot_id: str, order: str | None) -> int:
         """Return the points left in a lot; ``order`` names the order whose grant it is. Errors: KeyError."""
-        left = self.lots.get(lot_id)
+        left = self.lots_apart.get(lot_id)
         if left is not None:
             return left
         found = None if order is None else self.order(order)
@@ -159,7 +167,7 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
         order = keep_order(fact.data, decision, None if own else member.entry_ids(fact.source, fact.id))
     _remember(member, fact, order)
     _evolve_fact(member, fact, decision)
-    _move_points(member, decision.entries, order_ref(fact.data) if counts else "")
+    _move_points(member, decision.entries, order_ref(fact.data) if counts else "", own)
     evolve_tiers(member, decision.tiers)
     for day, amount in decision.progress:
         number, year = day_number(day), int(day[:4])
@@ -221,19 +229,26 @@ def _return_lines(member: Member, fact: Fact, decision: Decision) -> None:
     returned.progress -= sum(amount for _, amount in decision.progress)
 
 
-def _move_points(member: Member, entries: Iterable[Entry], order: str) -> None:
-    """An earn makes a lot, a debit takes from the lots it names. A grant of the ``order`` just kept is its lot."""
+def _on_lines(entry: Entry) -> int:
+    return sum(points for _, points in entry.lines)
+
+
+def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool) -> None:
+    """An earn makes a lot, a debit takes from the lots it names.
+
+    A grant of the ``order`` just kept is its lot, unless the log says that other points were given than its lines have.
+    """
     for entry in entries:
         member.balance += entry.points
         if entry.kind == "earn":
-            if entry.order != order or not entry.lines:
-                member.lots[entry.entry_id] = entry.points
+            if entry.order != order or not entry.lines or (not own and entry.points != _on_lines(entry)):
+                member.lots_apart[entry.entry_id] = entry.points
             continue
         for lot_id, points in entry.burns:
             left = member.lot_left(lot_id, entry.order) - points
             if left < 0:
                 raise AssertionError(f"lot {lot_id} would hold {left} points: this decision is not of this log")
-            member.lots[lot_id] = left
+            member.lots_apart[lot_id] = left
 
 
 def evolve_tiers(member: Member, changes: Iterable[TierChange]) -> None:

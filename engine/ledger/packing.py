@@ -59,7 +59,7 @@ def pack(member: Member) -> bytes:
     sections = (
         to_utf8(numbers(values)),
         _words(tier, member.history.texts.words),
-        _pack_lots(member.lots),
+        _pack_lots(member.lots_apart),
         _rest(member),
     )
     sizes = [*map(len, sections)]
@@ -161,7 +161,7 @@ def _unpack(key: str, packed: bytes) -> Member:
         orders_counted=counted,
         last_purchase_us=newest_us if flags & _BOUGHT_NEWEST else moments.get(_BOUGHT),
         history=History(moments[_BASE], texts, packed[ends[-1] :]),
-        lots=_read_lots(lots),
+        lots_apart=_read_lots(lots),
         days=dict(zip(accumulate(progress[:count]), progress[count : 2 * count], strict=True)),
         years=dict(zip(years[: len(years) // 2], years[len(years) // 2 :], strict=True)),
     )

@@ -270,9 +270,10 @@ class _Pass:
             if key in judge.tainted:
                 continue
             member, account = judge.ledger.members[key], self._books.accounts.get(key)
-            lots, points = sum(member.lots.values()), 0 if account is None else account.points
+            left = member.lots.values()
+            lots, points = sum(left), 0 if account is None else account.points
             debt = lots - member.balance
-            if member.balance != points or debt < 0 or min(member.lots.values(), default=0) < 0:
+            if member.balance != points or debt < 0 or min(left, default=0) < 0:
                 self._findings.add(
                     "books_do_not_balance",
                     "the member's sums differ",
