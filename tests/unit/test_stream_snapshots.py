@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -464,7 +465,8 @@ async def test_a_state_that_cannot_take_its_decision_is_not_read_again(monkeypat
     broker.hold(records[-10:])
     key = parse_fact(records[-10].value or b"").key or ""
     newest = [record for record in shelf_of(broker) if record.key == f"member:{key}".encode()][-1]
-    put(broker, newest.key or b"", (newest.value or b"")[:40], newest.headers)
+    state, check = (newest.value or b"")[5:40], (newest.value or b"")[:1]
+    put(broker, newest.key or b"", check + zlib.crc32(state).to_bytes(4, "big") + state, newest.headers)
     bench = bench_on(broker)
     keeper = await bench.keeper()
     if not bench.deaths:
