@@ -126,7 +126,7 @@ class Judge:
     def _same(self, fact: Fact, decisions: Sequence[Decision], expected: list[bytes], group: Group) -> bool:
         """Other bytes are the same decision where parts are still being written, were cut elsewhere by another version, or
         tell of members that are not in the sample."""
-        if not group.whole and expected[: len(group.values)] == group.values:
+        if group.open and expected[: len(group.values)] == group.values:
             return True
         sampled = fact.type == facts.TICK and not self._scope.every_member
         if not sampled and len(group.values) == len(expected):

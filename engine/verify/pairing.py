@@ -21,11 +21,16 @@ State = Literal["answered", "unanswered", "undecided"]
 
 @dataclass(slots=True)
 class Group:
-    """The records that answer one fact: one, or the parts of a long decision. ``raws`` are their values as JSON objects."""
+    """The records that answer one fact: one, or the parts of a long decision.
+
+    Attributes:
+        raws: their values as JSON objects.
+        open: the log ends here and more parts are to come.
+    """
 
     records: list[Any]
     raws: list[dict[str, Any]]
-    whole: bool = True
+    open: bool = False
 
     @property
     def offset(self) -> int | None:
@@ -72,7 +77,6 @@ def groups(lines: Iterable[Line]) -> Iterator[Group]:
     current: Group | None = None
     for record, raw in lines:
         if current is not None and (raw.get("offset") != current.raws[0].get("offset") or raw.get("part") == 0):
-            current.whole = False
             yield current
             current = None
         if current is None:
@@ -84,7 +88,7 @@ def groups(lines: Iterable[Line]) -> Iterator[Group]:
             yield current
             current = None
     if current is not None:
-        current.whole = False
+        current.open = True
         yield current
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from functools import cache
 
 import orjson
 import pytest
 
+from engine.ledger.engine_facts import programme_fact, tick_fact
+from engine.ledger.partition import TICK_PART_MEMBERS
 from engine.stream.chain import CHAIN_HEADER
 from engine.stream.clients import partition_for
 from engine.verify.findings import KINDS
 from engine.verify.scope import Scope
 from schemas.envelope import encode_fact
-from tests.unit.verify_history import MEMBERS, buy, found, history, index_of, refer, versions
+from schemas.times import to_us
+from tests.unit.verify_history import MEMBERS, RECORDED, buy, found, history, index_of, refer, versions
 from tests.unit.written_logs import FACTS, POINTS_LOG, REJECTS, WrittenLogs
 
 Damage = Callable[[WrittenLogs], None]
@@ -457,3 +462,71 @@ def test_a_sample_finds_what_is_wrong_with_its_members() -> None:
 def test_every_kind_says_what_it_means_and_how_to_go_on() -> None:
     """The table is complete."""
     assert all(kind.means and kind.go_on for kind in KINDS.values())
+
+
+def ticked() -> WrittenLogs:
+    """A tick that many members are due at: its decision comes in parts. A copy, which may be damaged."""
+    logs = copy(_ticked())
+    logs.topics = {topic: [list(log) for log in partitions] for topic, partitions in logs.topics.items()}
+    return logs
+
+
+@cache
+def _ticked() -> WrittenLogs:
+    programmes = versions()
+    logs = WrittenLogs(programmes, partitions=1)
+    logs.tell(programme_fact(one, RECORDED) for one in programmes.values())
+    logs.tell(buy(f"p{number}", f"m{number:04d}", "100.00") for number in range(TICK_PART_MEMBERS * 2 + 100))
+    logs.tell(
+        [tick_fact(0, to_us("2028-01-02T00:00:00Z"), RECORDED), buy("last", "m0000", when="2028-01-03T10:00:00Z")]
+    )
+    assert [orjson.loads(value)["part"] for value in logs.values(0)[-4:]] == [0, 1, 2, 0]
+    return logs
+
+
+def in_order(logs: WrittenLogs, *places: int) -> None:
+    """The last four records stand in another order."""
+    logs.rewrite(0, [*logs.values(0)[:-4], *(logs.values(0)[at] for at in places)])
+
+
+TWO = ["decision_doubled", "decision_differs"]
+PARTS: dict[str, tuple[Damage, list[str]]] = {
+    "first part gone": (lambda logs: in_order(logs, -3, -2, -1), ["decision_differs"]),
+    "last part gone": (lambda logs: in_order(logs, -4, -3, -1), ["decision_differs"]),
+    "parts swapped": (lambda logs: in_order(logs, -3, -4, -2, -1), TWO),
+    "a part twice": (lambda logs: in_order(logs, -4, -4, -3, -2, -1), TWO),
+}
+
+
+def test_a_decision_in_parts_is_proven_whole_and_in_a_sample() -> None:
+    """Given a tick that 1,100 members are due at, then its three parts are one decision; a sample compares its members'."""
+    logs = ticked()
+
+    whole, sample = found(logs), found(logs, scope=Scope(share=700))
+
+    assert whole.findings.first == sample.findings.first == []
+    assert (whole.compared, whole.decisions) == (whole.facts, whole.facts + 2)
+    assert 0 < sample.compared < whole.compared
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_out_of_place_is_found(name: str) -> None:
+    """Given a tick's decision with a part gone, doubled or displaced, then it is found, and nothing behind it is blamed."""
+    damage, kinds = PARTS[name]
+    logs = ticked()
+    damage(logs)
+
+    report = found(logs)
+
+    assert set(report.findings.counts) <= set(kinds), report.findings.counts
+    assert not report.proven()
+    assert sum(report.findings.counts.values()) <= 2
+
+
+def test_parts_that_are_still_being_written_are_no_finding() -> None:
+    """Given a log that ends behind the first part of a decision, as without transactions it can, then it is undecided."""
+    logs = ticked()
+    logs.rewrite(0, logs.values(0)[:-3])
+    logs.topics[FACTS][0].pop()
+
+    assert found(logs).proven(strict=True)
