@@ -52,6 +52,12 @@ BYTEWAX = Peer("bytewax", "bytewax", "rewards_bytewax.py")
 PEERS = (QUIX, QUIX_STATE, QUIX_AT_LEAST_ONCE, BYTEWAX)
 
 
+def check() -> None:
+    """Are all environments there? Errors: MeasurementFailed with how to make them."""
+    for peer in PEERS:
+        peer.command()
+
+
 def versions() -> dict[str, str]:
     """What is locked for them: the frameworks and the Kafka client under each."""
     found = {}

@@ -16,8 +16,8 @@ class Stopwatch:
 
     def __init__(self, *, sampled: bool = False) -> None:
         self._sampler = Sampler() if sampled else None
-        self._began: tuple[float, float] | None = None
-        self._took: tuple[float, float] | None = None
+        self._began: tuple[float, ...] | None = None
+        self._took: tuple[float, ...] | None = None
 
     @property
     def stopped(self) -> bool:
@@ -27,19 +27,28 @@ class Stopwatch:
     def start(self) -> None:
         """The first record is at hand."""
         if self._began is None:
-            self._began = time.perf_counter(), time.process_time()
+            self._began = _clocks()
             if self._sampler:
                 self._sampler.start()
 
     def stop(self) -> None:
         """The last answer is safe."""
         if self._began is not None and self._took is None:
-            self._took = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
+            self._took = tuple(now - then for now, then in zip(_clocks(), self._began, strict=True))
             if self._sampler:
                 self._sampler.stop()
 
     def run(self, records: int, **figures: float) -> Run:
-        """What was measured; `cpu_us` is microseconds of processor time per record, all threads of this process."""
-        seconds, cpu_seconds = self._took or (0.0, 0.0)
+        """What was measured; `cpu_us` is microseconds of processor time per record, all threads of this process.
+
+        `thread_us` is the part of the thread that started and stopped this: what is beside it can run on another core.
+        """
+        seconds, cpu_seconds, thread_seconds = self._took or (0.0, 0.0, 0.0)
         figures["cpu_us"] = cpu_seconds / records * 1e6 if records else 0.0
+        figures["thread_us"] = thread_seconds / records * 1e6 if records else 0.0
         return Run(records, seconds, figures, self._sampler.profile() if self._sampler else {})
+
+
+def _clocks() -> tuple[float, ...]:
+    """The wall's, this process's and this thread's."""
+    return time.perf_counter(), time.process_time(), time.thread_time()

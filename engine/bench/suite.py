@@ -82,6 +82,8 @@ async def run(
     Errors: MeasurementFailed, Unreachable, BrokerUnavailable.
     """
     wanted = [name for name in NAMES if (name in only if only else name not in ONLY_NAMED)]
+    if "peers" in wanted:
+        peers.check()
     report = Report(_conditions(sizes))
     offline = [name for name in wanted if name not in ON_KAFKA]
     # Without a broker beside them, which would take its share of two cores.

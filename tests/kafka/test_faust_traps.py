@@ -48,6 +48,8 @@ CHILDREN = 4
 #: For what never happens: as long as this is waited for it.
 NEVER_S = 3.0
 PLACE = TP("facts", 0)
+#: The first test waits for all rows; each of their processes has PATIENCE_S.
+pytestmark = pytest.mark.timeout(300)
 
 ALL_IN = {"committed": len(RECORDS)}
 EXITS = "exits"
@@ -313,7 +315,7 @@ def _run(cluster: Cluster, prefix: str) -> dict[str, Outcome]:
 
 @pytest.fixture(scope="module")
 def outcomes(kafka: str) -> dict[str, Outcome]:
-    """Every row, run on a real Kafka."""
+    """Every row, run on a real Kafka, all of them for the first test that asks."""
     return _run(Cluster(kafka), f"trap-{uuid.uuid4().hex[:8]}-")
 
 

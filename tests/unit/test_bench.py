@@ -320,7 +320,7 @@ def test_a_stopwatch_counts_from_the_first_start_to_the_first_stop() -> None:
 
     # then
     assert watch.run(10, points=3.0) == run
-    assert set(run.figures) == {"points", "cpu_us"}
+    assert set(run.figures) == {"points", "cpu_us", "thread_us"}
     assert never.run(0).rate == 0.0
     assert not never.stopped
 
