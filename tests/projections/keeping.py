@@ -90,6 +90,11 @@ class Projecting:
             assert time.monotonic() < deadline, f"not within {PATIENCE_S:.0f} s: {what}\n{text}"
             time.sleep(LOOK_S)
 
+    def until_begun(self) -> None:
+        """Wait until it works, or has already died of it."""
+        while self.process.is_alive() and not self.said("projector started"):
+            self.process.join(LOOK_S)
+
     def until_read(self, facts: int, decisions: int) -> None:
         """Wait until the tables that readers see stand at these positions of partition 0."""
         wanted = [("facts", facts - 1), ("points-log", decisions - 1)]

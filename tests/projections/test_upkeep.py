@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import re
 import resource
 import shutil
+import signal
 import time
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,7 @@ from projections import files, look_through, projector, reading, sql, upkeep, wa
 from projections.files import draft_of, outgoing_of, put_in_place, wal_of
 from projections.warehouse import DECISIONS, FACTS, Warehouse
 from tests.projections import given
-from tests.projections.keeping import Projecting, Reader, asked, everything, holds
+from tests.projections.keeping import Projecting, Reader, Tweak, asked, everything, holds
 from tests.projections.test_projector import send
 from tests.projections.test_warehouse import small_disk
 
@@ -510,20 +514,37 @@ def rng() -> random.Random:
     return random.Random(seed)
 
 
-def batter(logs: tuple[str, str], db: Path, rng: random.Random, rounds: int) -> list[str]:
-    """Start a projector and kill it at some moment, again and again; now and then harm what it left. Returns what was done."""
-    done = []
+def die_inside(step: int) -> None:
+    """SIGKILL in the middle of a transaction: after so many of the steps that transactions are made of."""
+    run, steps = Warehouse._run, itertools.count(1)
+
+    def deadly(self: Warehouse, *step_of: Any) -> None:
+        run(self, *step_of)
+        if next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Warehouse._run = deadly  # type: ignore[method-assign,assignment]
+
+
+def batter(logs: tuple[str, str], db: Path, rng: random.Random, rounds: int) -> Counter[str]:
+    """Start a projector and kill it inside a transaction or at some moment, again and again; now and then harm what it left."""
+    done: Counter[str] = Counter()
     for _ in range(rounds):
-        with Projecting(*logs, db, *rng.sample([small_batches, early_checkpoints], rng.randrange(3))) as running:
-            running.until("it is at work", lambda: running.get("/healthz")[0] or db.exists())
-            time.sleep(rng.random() * 0.8)
+        tweaks: list[Tweak] = rng.sample([small_batches, early_checkpoints], rng.randrange(3))
+        inside = rng.random() < 0.6
+        if inside:
+            tweaks += [small_batches, partial(die_inside, rng.randrange(1, 25))]
+        with Projecting(*logs, db, *tweaks) as running:
+            running.until_begun()
+            running.process.join(rng.random() * (3.0 if inside else 0.8))
+            died = running.process.exitcode
+            assert died in (None, -signal.SIGKILL), running.log.read_text()
             running.kill()
+            done["killed inside a transaction" if died is not None else "killed at some moment"] += 1
         blow, victim = rng.choice([*BLOWS, "none", "none", "none"]), rng.choice([db, wal_of(db), draft_of(db)])
         if blow != "none" and victim.exists() and victim.stat().st_size:
             BLOWS[blow](victim, rng)
-            done.append(f"{blow} {victim.suffix}")
-        else:
-            done.append("kill")
+            done[f"{blow} {victim.suffix}"] += 1
     return done
 
 
@@ -533,8 +554,10 @@ def test_killed_at_random_moments_and_harmed(
 ) -> None:
     """Given any number of kills, torn logs and lost files, then the projector that is left alone ends at the same rows."""
     done = batter(logs, db, rng, rounds)
-    print(", ".join(done))
+    print(dict(done))
     with Projecting(*logs, db) as running:
+        settle(running)
+        running.until("every row was read", lambda: running.said("every row was read"))
         finish(running)
 
     assert holds(db) == expected
