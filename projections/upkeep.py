@@ -330,6 +330,8 @@ class Upkeep:
                 finally:
                     await asyncio.to_thread(draft.abandon)
             except FileTrouble as trouble:
+                if trouble.kind is Kind.HELD:  # nobody but another projector of this file holds its draft
+                    raise
                 if trouble.kind not in PASSING:
                     attempts += 1
                     if attempts == DRAFT_ATTEMPTS:

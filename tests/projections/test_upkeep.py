@@ -402,6 +402,16 @@ def test_a_file_of_other_logs_and_another_version_is_refused(logs: tuple[str, st
     assert old_ones(db) == []
 
 
+def test_two_projectors_never_build_one_file(logs: tuple[str, str], db: Path) -> None:
+    """Given a rebuild under way, when another projector is started on the same file, then that one ends with exit code 1."""
+    with Warehouse.open(draft_of(db)), Projecting(*logs, db) as running:
+        running.process.join(30)
+        code, text = running.process.exitcode, running.log.read_text()
+
+    assert code == 1
+    assert f"PID {os.getpid()}" in text
+
+
 def test_every_table_is_looked_through() -> None:
     """A table that is added is read, too."""
     with Warehouse.open(":memory:") as empty:
