@@ -546,7 +546,7 @@ def batter(logs: tuple[str, str], db: Path, rng: random.Random, rounds: int) -> 
             tweaks += [small_batches, partial(die_inside, rng.randrange(1, 25))]
         with Projecting(*logs, db, *tweaks) as running:
             running.until_begun()
-            running.process.join(rng.random() * (3.0 if inside else 0.8))
+            running.process.join(5.0 if inside else rng.random() * 0.8)
             died = running.process.exitcode
             assert died in (None, -signal.SIGKILL), running.log.read_text()
             running.kill()
