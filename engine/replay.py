@@ -160,7 +160,8 @@ class Replay:
         return None if programme is None else midnight_before(partition.newest_us, programme)
 
     def dump(self, lines: Iterator[bytes], name: str) -> Iterator[Batch]:
-        """Yield batches for a dump of the ``facts`` log: lines of ``{"partition", "offset", "timestamp_ms", "fact"}``.
+        """Yield batches for a dump of the ``facts`` log: lines of ``{"partition", "offset", "timestamp_ms", "fact"}``, with
+        ``"quarantined": {"reason", "text"}`` where that was the answer.
 
         Raises:
             ReplayError: a line is no such record.
@@ -173,12 +174,14 @@ class Replay:
                 value = orjson.dumps(record["fact"])
                 at = (record["partition"], record["offset"], record["timestamp_ms"])
                 fact = parse_fact(value)
+                given = record.get("quarantined")
+                quarantine = None if given is None else (str(given["text"]), str(given["reason"]))
             except (ValueError, KeyError, TypeError) as error:
                 raise ReplayError(
                     f"{name}:{number}: no record of a facts dump ({error}): make it with `stammgast dump`"
                 ) from error
             batch.facts.append(*at, value)
-            answer = self._answer(self._partition(at[0]), fact, at[1], batch)
+            answer = self._answer(self._partition(at[0]), fact, at[1], batch, quarantine)
             self._keep(at[0], answer.decisions, at[2], batch)
             if len(batch.facts.values) >= BATCH_FACTS:
                 yield batch
@@ -207,8 +210,13 @@ class Replay:
             batch.facts.append(partition.number, offset, self._timestamp_ms, encode_fact(fact))
         self._keep(partition.number, decisions, self._timestamp_ms, batch)
 
-    def _answer(self, partition: Partition, fact: Fact, offset: int, batch: Batch) -> Answer:
-        answer = partition.answer(fact, offset)
+    def _answer(
+        self, partition: Partition, fact: Fact, offset: int, batch: Batch, quarantine: tuple[str, str] | None = None
+    ) -> Answer:
+        """Decide a fact; a quarantine that stands in the log is taken as given, as (text, reason)."""
+        answer = (
+            partition.answer(fact, offset) if quarantine is None else partition.quarantine(fact, offset, *quarantine)
+        )
         if answer.reject is not None:
             self._reject(answer.reject, "facts", partition.number, offset, batch)
         self.summary.facts += 1

@@ -7,7 +7,7 @@ import gzip
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +47,7 @@ class Dumped:
 def dump(bootstrap: str, out: Path, topic_prefix: str, as_json: bool, security: KafkaSecurity) -> None:
     """Write the facts log to a file: what `stammgast replay --facts FILE` decides again.
 
+    A fact that was quarantined carries how: why it could not be decided is nothing that a replay could compute.
     Each partition is read to its end as of that moment, committed records only. The same log gives the same bytes, also
     in gzip. The file appears whole or not at all.
     """
@@ -86,7 +87,8 @@ async def dump_facts(cluster: Any, prefix: str, file: IO[bytes], progressed: Pro
     Args:
         cluster: an `engine.stream.clients.Cluster`.
         prefix: of the topic names.
-        file: takes lines of {"partition", "offset", "timestamp_ms", "fact": {...}}, the fact as it stands in the log.
+        file: takes lines of {"partition", "offset", "timestamp_ms", "fact": {...}}, the fact as it stands in the log; with
+            "quarantined": {"reason", "text"} where the points log has a quarantine for it.
 
     Errors: LogMissing when there is no facts topic, other KafkaTrouble, KafkaError, OSError.
     """
@@ -97,8 +99,9 @@ async def dump_facts(cluster: Any, prefix: str, file: IO[bytes], progressed: Pro
     done = Dumped(prefix + FACTS)
     done.partitions = await partition_count(cluster, done.topic)
     for partition in range(done.partitions):
+        quarantined = await _quarantined(cluster, prefix, partition)
         async for records in read_partition(cluster, done.topic, partition):
-            lines = [line for record in records if (line := _line(record)) is not None]
+            lines = [line for record in records if (line := _line(record, quarantined)) is not None]
             file.writelines(lines)
             done.facts += len(lines)
             done.unreadable += len(records) - len(lines)
@@ -107,7 +110,23 @@ async def dump_facts(cluster: Any, prefix: str, file: IO[bytes], progressed: Pro
     return done
 
 
-def _line(record: Any) -> bytes | None:
+async def _quarantined(cluster: Any, prefix: str, partition: int) -> dict[int, dict[str, str | None]]:
+    """{offset of the fact: reason and text} of a partition's quarantines."""
+    from engine.stream.clients import read_partition
+    from engine.stream.topics import POINTS_LOG
+    from schemas.decisions import parse_decision
+
+    found = {}
+    async for records in read_partition(cluster, prefix + POINTS_LOG, partition):
+        for record in records:
+            if b'"outcome":"quarantined"' in (record.value or b""):  # rare: nothing else is worth parsing
+                decision = parse_decision(record.value)
+                if decision.outcome == "quarantined" and decision.notes:
+                    found[decision.offset] = {"reason": decision.reason, "text": decision.notes[0].text}
+    return found
+
+
+def _line(record: Any, quarantined: Mapping[int, Any]) -> bytes | None:
     """The line of one record; None for one that holds no fact."""
     import orjson
 
@@ -119,6 +138,8 @@ def _line(record: Any) -> bytes | None:
         return None
     # A fragment: the fact's own bytes, not what reading and writing them again would make of them.
     place = {"partition": record.partition, "offset": record.offset, "timestamp_ms": record.timestamp}
+    if record.offset in quarantined:
+        place["quarantined"] = quarantined[record.offset]
     return orjson.dumps(place | {"fact": orjson.Fragment(record.value)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
