@@ -57,6 +57,7 @@ class Outcome:
     digest: str = ""
     deaths: Counter[str] = field(default_factory=Counter)
     recoveries: Counter[str] = field(default_factory=Counter)
+    cpu_s: float = 0.0
 
 
 class History:
@@ -230,7 +231,7 @@ def run(seed: int, facts: int = 100, variant: Variant = SOUND, **fixed: Any) -> 
     options = draw(seed, facts)
     for name, value in (variant.fixed | fixed).items():
         setattr(options, name, value)
-    collecting = gc.isenabled()
+    collecting, began = gc.isenabled(), time.process_time()
     gc.disable()  # collections come at other moments in every process, and close what they find
     history = History(options, variant)
     try:
@@ -242,6 +243,7 @@ def run(seed: int, facts: int = 100, variant: Variant = SOUND, **fixed: Any) -> 
     finally:
         if collecting:
             gc.enable()
+    outcome.cpu_s = time.process_time() - began
     return outcome
 
 

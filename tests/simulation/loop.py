@@ -99,6 +99,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._queue: deque[asyncio.Handle] = deque()
         self._ready = self._queue
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._set = 0
         self._every_task: list[tuple[asyncio.Task[Any], Process | None]] = []
         self.steps = 0
         self.loose_ends: list[str] = []
@@ -125,19 +127,25 @@ class SimLoop(asyncio.BaseEventLoop):
         """Make callbacks ready again."""
         self._queue.extend(handles)
 
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        """In a heap of tuples: timers are half of what a history does, and those of one moment keep their order."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._set += 1
+        heapq.heappush(self._timers, (when, self._set, timer))
+        return timer
+
     def _run_once(self) -> None:
-        ready, timers = self._queue, self._scheduled  # type: ignore[attr-defined]
-        while timers and timers[0]._cancelled:
-            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
-            heapq.heappop(timers)._scheduled = False
+        ready, timers = self._queue, self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)
         if not ready and not self._stopping:  # type: ignore[attr-defined]
             if not timers:
                 raise Deadlock(self.dump())
-            self._now = max(self._now, timers[0]._when)
-        while timers and timers[0]._when <= self._now:
-            timer = heapq.heappop(timers)
-            timer._scheduled = False
-            ready.append(timer)
+            self._now = max(self._now, timers[0][0])
+        while timers and timers[0][0] <= self._now:
+            timer = heapq.heappop(timers)[2]
+            if not timer._cancelled:
+                ready.append(timer)
         self._run_ready(ready)
 
     def _run_ready(self, ready: deque[asyncio.Handle]) -> None:
@@ -202,5 +210,5 @@ class SimLoop(asyncio.BaseEventLoop):
                 task.exception()
         self._every_task.clear()
         self._queue.clear()
-        self._scheduled.clear()  # type: ignore[attr-defined]
+        self._timers.clear()
         self.close()
