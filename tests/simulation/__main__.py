@@ -50,13 +50,17 @@ class Totals:
         speed = f"{self.schedules / self.cpu_s * 60:,.0f} schedules a minute and {self.facts / self.cpu_s:,.0f} facts a second"
         return "\n".join(
             (
-                f"{self.schedules:,} schedules from seed {seed}, {self.facts:,} facts decided, violations in "
-                f"{len(self.failed)} schedules {self.failed or ''}",
+                (
+                    f"{self.schedules:,} schedules from seed {seed}, {self.facts:,} facts decided, violations in "
+                    f"{len(self.failed)} schedules {self.failed or ''}"
+                ),
                 f"{sum(self.faults.values()):,} faults: {_listed(self.faults)}",
                 f"decisions: {_listed(self.outcomes)}",
                 f"keepers opened from: {_listed(self.recoveries)}; workers died of: {_listed(self.deaths)}",
-                f"{self.virtual_s / 3600:,.1f} hours of simulated time in {seconds:,.0f} s; on one core {speed} "
-                f"({self.cpu_s:,.0f} s of CPU), {self.callbacks / self.schedules:,.0f} callbacks a schedule",
+                (
+                    f"{self.virtual_s / 3600:,.1f} hours of simulated time in {seconds:,.0f} s; on one core {speed} "
+                    f"({self.cpu_s:,.0f} s of CPU), {self.callbacks / self.schedules:,.0f} callbacks a schedule"
+                ),
             )
         )
 

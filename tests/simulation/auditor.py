@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from engine.ledger.partition import Partition
+from engine.stream.attempts import TRIES
 from engine.stream.chain import GENESIS, link, link_of
 from engine.stream.parts import records_of
 from engine.stream.recovery import readable
-from engine.stream.turn import unreadable_decision
+from engine.stream.turn import KILLER, KILLER_TEXT, unreadable_decision
 from schemas.decisions import Decision, parse_decision
-from schemas.envelope import REFERRAL_SOURCE
+from schemas.envelope import REFERRAL_SOURCE, Fact
 from tests.chaos.plans import PLANS
 from tests.properties.naive import Model
 from tests.properties.writing import compiled
@@ -39,6 +41,7 @@ class Books:
     fact: Record | None = None
     link: bytes = GENESIS
     broken: bool = False
+    given_up: set[int] = field(default_factory=set)
 
 
 class Auditor:
@@ -52,6 +55,8 @@ class Auditor:
         self.books = [Books(Partition(p, versions), broker.logs["facts", p]) for p in range(partitions)]
         self.violations: list[str] = []
         self.outcomes: Counter[str] = Counter()
+        #: How many processes were interrupted so far; set by the history.
+        self.interrupted: Callable[[], int] = lambda: 0
         self._derived: Counter[tuple[str, str]] = Counter()
         self._rejects: Counter[tuple[int, int, str]] = Counter()
         broker.listeners.append(self.committed)
@@ -95,7 +100,8 @@ class Auditor:
     def _decide(self, books: Books, record: Record) -> bool:
         """Fold the next fact; False when there is none that this record could answer."""
         fact = self.next_fact(books)
-        answered = int(orjson.loads(record.value or b"{}").get("offset", -1))
+        said = orjson.loads(record.value or b"{}")
+        answered = int(said.get("offset", -1))
         if fact is None or fact.offset != answered:
             what = "doubled" if answered < books.cursor else "out of order, or for a fact that nobody can see"
             wanted = "none" if fact is None else fact.offset
@@ -103,7 +109,7 @@ class Auditor:
             return False
         books.fact, books.cursor = fact, fact.offset + 1
         books.decided += 1
-        books.awaited = records_of(self._answer(books, fact), self._batch_bytes)
+        books.awaited = records_of(self._answer(books, fact, given_up=said.get("reason") == KILLER), self._batch_bytes)
         return True
 
     def next_fact(self, books: Books) -> Record | None:
@@ -114,12 +120,19 @@ class Auditor:
                 return records[offset]
         return None
 
-    def _answer(self, books: Books, record: Record) -> list[Decision]:
+    def _answer(self, books: Books, record: Record, *, given_up: bool) -> list[Decision]:
         fact = readable(record.value)
         if fact is None:
             self._count(record, ["quarantined"])
             self.outcomes["quarantined"] += 1
             return [unreadable_decision(record.partition, record.offset)]
+        if given_up:
+            self._given_up(fact)
+            answer = books.fold.quarantine(fact, record.offset, KILLER_TEXT, KILLER)
+            self.outcomes["given up"] += 1
+            self._count(record, ["quarantined"])
+            books.given_up.add(record.offset)
+            return answer.decisions
         try:
             answer = books.fold.answer(fact, record.offset)
         except Exception as error:  # noqa: BLE001  as in the keeper
@@ -129,6 +142,14 @@ class Auditor:
         for derived in answer.derived:
             self._derived[derived.source, derived.id] += 1
         return answer.decisions
+
+    def _given_up(self, fact: Fact) -> None:
+        """A fact may be given up that kills its worker, or at which three workers happened to die."""
+        if fact.id.startswith(stories.DEADLY):
+            return
+        self.outcomes["given up, innocent"] += 1
+        if self.interrupted() < TRIES:
+            self.report(f"{fact.id} was given up after {self.interrupted()} interruptions")
 
     def _count(self, record: Record, reasons: list[str]) -> None:
         for reason in reasons:
@@ -200,7 +221,7 @@ class Auditor:
             model = Model({compiled(plan).hash: plan for plan in PLANS})
             for record in books.facts.committed():
                 fact = readable(record.value)
-                if fact is not None and fact.type != stories.UNHEARD:
+                if fact is not None and fact.type != stories.UNHEARD and record.offset not in books.given_up:
                     for move in model.answer(orjson.loads(record.value or b"")).moves:
                         mine[move.member] += move.points
             theirs: Counter[str] = Counter()

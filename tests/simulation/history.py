@@ -37,7 +37,7 @@ from tests.simulation.publisher import Publisher
 from tests.simulation.supervisor import Supervisor
 
 #: Virtual seconds that a history has to converge once the faults are over.
-CONVERGES_S = 240.0
+CONVERGES_S = 600.0
 TRANSACTION_S = 10.0
 #: Waits of the product that decide nothing and would cost callbacks by the thousand.
 PATIENCE = {"engine.stream.batches.POLL_WHILE_HELD_S": 0.5}
@@ -85,6 +85,7 @@ class History:
         self._seen: list[Any] = []
         self.publisher = Publisher(self)
         self.supervisor = Supervisor(self)
+        self.auditor.interrupted = lambda: sum(self.supervisor.faults.values()) + sum(self.deaths.values())
 
     def now_us(self) -> int:
         """The wall clock that intake stamps facts with."""

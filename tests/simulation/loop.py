@@ -127,7 +127,9 @@ class SimLoop(asyncio.BaseEventLoop):
         """Make callbacks ready again."""
         self._queue.extend(handles)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """In a heap of tuples: timers are half of what a history does, and those of one moment keep their order."""
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         self._set += 1

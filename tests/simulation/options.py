@@ -20,6 +20,7 @@ class Options:
         seconds: how long the safety phase lasts: publishing, with faults. Then faults are off and all must converge.
         reorder: how likely another ready callback than the oldest goes first.
         latency_s: the longest normal way between a client and a broker.
+        deadly: facts at which the deciding process dies.
         lives: how many processes a worker may lose.
         kinds: how processes end or stop, one is drawn per life.
         checkpoint: decisions between two checkpoints.
@@ -44,6 +45,7 @@ class Options:
     outages: int
     meddling: tuple[str, ...]
     strange: float
+    deadly: int
     seek_first: bool
     batch_records: int
     model: bool
@@ -93,6 +95,7 @@ def draw(seed: int, facts: int = 100) -> Options:
         outages=rng.choice((0, 0, 0, 1, 2)) if transactional else 0,
         meddling=tuple(rng.choice(MEDDLING) for _ in range(rng.choice((0, 1, 3)))),
         strange=rng.choice((0.0, 0.01, 0.05)),
+        deadly=rng.choice((0,) * 12 + (1, 2)) if transactional else 0,
         seek_first=rng.random() < 0.5,
         # A turn has to fit into a transaction's ten seconds, at one batch after the other.
         batch_records=rng.choice((1, 3, 20, 200) if latency_s < 0.1 else (20, 200)),

@@ -39,6 +39,8 @@ class Publisher:
             self._later(at, self._publish, event)
             if rng.random() < options.strange:
                 self._later(at, self._strange, number, event)
+        for number in range(options.deadly):
+            self._later(rng.random() * span, self._deadly, number)
         if rng.random() < 0.5:
             self._later(rng.random() * span, self._announce, new)
         for day in (20, 40, 90, 150):
@@ -92,6 +94,11 @@ class Publisher:
                 self._write("facts", rng.randrange(partitions), (None, None, stories.RECORDED_MS, ()))
             case _:
                 self._publish(Event(b'{"specversion": "1.0"}', None, None))
+
+    def _deadly(self, number: int) -> None:
+        fact = stories.deadly(self._rng, number)
+        place = stories.place_of((fact.key or "").encode(), self._options.partitions)
+        self._write("facts", place, stories.contents(fact))
 
     def audit(self) -> None:
         """Every event that was published stands in `facts` or in `rejects`."""

@@ -27,6 +27,7 @@ STORIES = 16
 LENGTH = 400
 #: A fact with this type was written by a newer engine: deciding it raises.
 UNHEARD = "stammgast.unheard.v1"
+STRANGE, DEADLY = "urn:strange", "deadly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +122,12 @@ def unheard(rng: Random, count: int) -> Fact:
 
 def deadly(rng: Random, count: int) -> Fact:
     """A fact at which the deciding process dies."""
-    return _special(facts.JOINED, f"deadly{count}", f"m{rng.randint(0, 5)}", {"via": None})
+    return _special(facts.JOINED, f"{DEADLY}{count}", f"m{rng.randint(0, 5)}", {"via": None})
 
 
 def _special(kind: str, fact_id: str, subject: str, data: Any) -> Fact:
     return make_fact(
-        id=fact_id, source="urn:strange", type=kind, subject=subject, time_us=BEGIN_US + 30 * DAY_US,
+        id=fact_id, source=STRANGE, type=kind, subject=subject, time_us=BEGIN_US + 30 * DAY_US,
         recorded_at=RECORDED, data=data,
     )  # fmt: skip
 

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 from faust.types import TP
 
+from engine.ledger.partition import Answer, Partition
 from engine.stream.app import Flow, Worker, WorkerSettings
 from engine.stream.intake import Intake, Pump, intake_agent, rules_of
 from engine.stream.rewards import Keepers, rewards_agent
 from engine.stream.topics import SHOP_EVENTS, Layout, default_inbound
+from schemas.envelope import Fact
+from tests.simulation import stories
 from tests.simulation.consumer import COMMIT_S, POLL_S, Channel, Membership, SimConsumer, Stream, Thread
 from tests.simulation.logs import Place
+from tests.simulation.loop import OWNER
+
+
+class Killed(BaseException):
+    """The process died in the middle of a decision: this takes its stack down."""
+
+
+class Mortal(Partition):
+    """A partition of which a fact can take the whole process with it, as a crash in C would."""
+
+    def answer(self, fact: Fact, offset: int) -> Answer:
+        """Decide, or die."""
+        process = OWNER.get()
+        if process is not None and fact.source == stories.STRANGE and fact.id.startswith(stories.DEADLY):
+            process.kill()
+            raise Killed
+        return super().answer(fact, offset)
 
 
 class Told:
@@ -91,6 +112,10 @@ class SimWorker(Worker):
     def _changed(self) -> None:
         self.world.opened(self.keepers)
         super()._changed()
+
+    def _tools(self, flow: Any) -> Any:
+        tools = super()._tools(flow)
+        return replace(tools, new_ledger=lambda partition: Mortal(partition, self._versions))
 
     async def _reload_programmes(self) -> None:
         self._versions.update(await self.world.net.ask(lambda: dict(self.world.shelf)))
