@@ -14,7 +14,7 @@ from tests.simulation.planted import PLANTED, Variant
 from tests.simulation.seeds import FOUND
 
 ROOT = Path(__file__).parents[2]
-SCHEDULES = 150
+SCHEDULES, BLOCK = 150, 30
 #: A planted bug must show within so many seeds.
 SEEDS_TO_FIND = 60
 
@@ -26,17 +26,19 @@ def told(outcome: Outcome) -> str:
     return f"seed {seed}: {violations}\nrun `make simulation SIMULATION_ARGS='--seed {seed} --schedules 1'`"
 
 
-def test_no_history_breaks_the_promise() -> None:
+@pytest.mark.parametrize("first", range(1, SCHEDULES, BLOCK))
+def test_no_history_breaks_the_promise(first: int) -> None:
     """Given histories with faults, when each has converged, then the auditor found nothing in any."""
     # when
-    outcomes = [run(seed) for seed in range(1, SCHEDULES + 1)]
+    outcomes = [run(seed) for seed in range(first, first + BLOCK)]
 
     # then
     failed = [told(outcome) for outcome in outcomes if outcome.violations]
     assert not failed, "\n\n".join(failed)
     print(f"{len(outcomes)} schedules, {sum(outcome.facts for outcome in outcomes)} facts, 0 violations")
-    assert sum(outcome.facts for outcome in outcomes) > 80 * SCHEDULES
-    assert sum(outcome.faults["kill"] for outcome in outcomes) > SCHEDULES / 4
+    assert sum(outcome.facts for outcome in outcomes) > 80 * BLOCK
+    assert sum(outcome.faults["kill"] for outcome in outcomes) > BLOCK / 5
+    assert sum(outcome.recoveries["snapshot"] for outcome in outcomes) > BLOCK / 5
 
 
 @pytest.mark.parametrize(("seed", "facts"), FOUND, ids=[f"seed {seed}" for seed, _ in FOUND])
@@ -56,6 +58,17 @@ def test_a_planted_bug_is_found(variant: Variant) -> None:
     # then
     assert found is not None, f"{variant.name}: not found in {SEEDS_TO_FIND} seeds"
     assert not run(found, **variant.fixed).violations
+
+
+def test_a_fact_that_kills_its_process_is_given_up() -> None:
+    """Given a fact at which every process dies, when enough have, then it is given up, and everything else is decided."""
+    # when
+    outcome = run(1, deadly=1, transactional=True, meddling=())
+
+    # then
+    assert not outcome.violations, told(outcome)
+    assert outcome.outcomes["given up"] == 1
+    assert outcome.outcomes["decided"] > 20
 
 
 def test_one_seed_is_one_history() -> None:
