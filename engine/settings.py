@@ -119,6 +119,13 @@ SETTINGS: tuple[Setting, ...] = (
         low=1,
     ),
     Setting("shutdown_seconds", "number", "Seconds a stopping process may take before it is cut off.", 15.0, low=1),
+    Setting(
+        "live_members",
+        "integer",
+        "Members of a partition that are kept as objects; the others are kept packed, in a fifth of the memory.",
+        5_000,
+        low=2,
+    ),
     Setting("datadir", "folder", "Where a worker keeps its working files; a fresh temporary folder when not given."),
     Setting(
         "churn_horizon_days", "integer", "Days within which a member is expected to buy again.", 90, low=1, high=3_650

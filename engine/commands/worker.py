@@ -16,7 +16,8 @@ from engine.settings import KafkaSecurity, No, UsageError, kafka_security_option
 @option("bootstrap", required=True)
 @option("programme")
 @options("app", "topic_prefix", "inbound", "partitions", "replication_factor", "rejects_days")
-@options("clock", "max_clock_skew", "max_event_bytes", "checkpoint_decisions", "shutdown_seconds", "datadir")
+@options("clock", "max_clock_skew", "max_event_bytes", "checkpoint_decisions", "live_members")
+@options("shutdown_seconds", "datadir")
 @telemetry_options
 @kafka_security_options
 def worker(
@@ -58,6 +59,7 @@ def worker_settings(
     max_clock_skew: float,
     max_event_bytes: int,
     checkpoint_decisions: int,
+    live_members: int,
     shutdown_seconds: float,
     datadir: Path | None,
     security: KafkaSecurity,
@@ -84,6 +86,7 @@ def worker_settings(
         max_clock_skew_us=round(max_clock_skew * 1_000_000),
         max_event_bytes=max_event_bytes,
         checkpoint_decisions=checkpoint_decisions,
+        live_members=live_members,
         shutdown_seconds=shutdown_seconds,
         datadir=datadir,
     )

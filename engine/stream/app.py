@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from engine.broker import MEMORY_ONLY
+from engine.ledger.members import LIVE_MEMBERS
 from engine.ledger.partition import Partition
 from engine.stream import batches
 from engine.stream.clients import Cluster, KafkaTrouble, capabilities, partition_for
@@ -66,6 +67,7 @@ class WorkerSettings:
         programmes: versions to publish at start if they are new.
         datadir: Faust's working folder, one per worker; None makes a temporary one.
         checkpoint_decisions: how many decisions after the last one a checkpoint is begun.
+        live_members: how many members of a partition are kept unpacked.
         shutdown_seconds: after a stop was asked for, the process is gone by then.
     """
 
@@ -78,6 +80,7 @@ class WorkerSettings:
     max_clock_skew_us: int = MAX_CLOCK_SKEW_US
     max_event_bytes: int = MAX_EVENT_BYTES
     checkpoint_decisions: int = CHECKPOINT_DECISIONS
+    live_members: int = LIVE_MEMBERS
     shutdown_seconds: float = 15.0
     datadir: Path | None = None
 
@@ -230,7 +233,7 @@ class Worker:
             layout=settings.layout,
             new_producer=lambda name: settings.cluster.new_producer(transactional_id=name),
             logs=self._logs,
-            new_ledger=lambda partition: Partition(partition, self._versions),
+            new_ledger=lambda partition: Partition(partition, self._versions, settings.live_members),
             reload_programmes=self._reload_programmes,
             partition_of=lambda key: partition_for(key, partitions),
             flow=flow,
