@@ -41,6 +41,8 @@ BUSY_WAIT_S = 0.02
 # How long a projector that was started before the worker waits for the logs to be created, and how often it looks.
 LOGS_WAIT_S = 30.0
 LOGS_LOOK_S = 0.5
+# How long a log must end before the position reached in it until it is believed to have lost records.
+SHORT_LOG_S = 5.0
 TOPICS = (FACTS, DECISIONS, REJECTS)
 
 log = structlog.get_logger(__name__)
@@ -111,6 +113,7 @@ class Projector:
         #: When what is behind the last record read was written, at the earliest.
         self._known_ms: dict[TopicPartition, int] = {}
         self._heard_ms: dict[TopicPartition, int] = {}
+        self._short_since_s: dict[TopicPartition, float] = {}
         #: Where each partition ended when that was first known, and those that were read to there.
         self._goal: dict[TopicPartition, int] = {}
         self._reached: set[TopicPartition] = set()
@@ -211,9 +214,12 @@ class Projector:
             )
 
     def _check_ends(self, consumer: AIOKafkaConsumer) -> None:
+        """A leader that was just elected may name an older end than was seen before (KIP-207): only one that stays counts."""
         for tp, offset in self._next.items():
             end = consumer.highwater(tp)
-            if end is not None and end < offset and tp.topic.removeprefix(self._prefix) in LOGS:
+            if end is None or end >= offset or tp.topic.removeprefix(self._prefix) not in LOGS:
+                self._short_since_s.pop(tp, None)
+            elif time.monotonic() - self._short_since_s.setdefault(tp, time.monotonic()) > SHORT_LOG_S:
                 self._check(tp, end)
 
     def _apply(self, batch: Batch) -> None:
