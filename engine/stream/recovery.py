@@ -97,9 +97,12 @@ async def recover(
     shelf = Shelf(partition)
     if snapshots:
         shelf.begins = await logs.snapshots_begin()
-        async with aclosing(logs.snapshots()) as written:
-            async for records in written:
-                shelf.put(records)
+        try:
+            async with aclosing(logs.snapshots()) as written:
+                async for records in written:
+                    shelf.put(records)
+        except LogEndsEarlier:
+            shelf = Shelf(partition, shelf.begins)  # deleted while it was read: as good as none
         try:
             return await _from_snapshots(new_ledger, shelf, logs, where)
         except Unusable as why:

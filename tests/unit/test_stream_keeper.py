@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
 from engine.ledger.partition import UnknownProgramme
+from engine.stream.clients import LogEndsEarlier
 from engine.stream.keeper import QUEUE_HIGH, QUEUE_MOST, Keeper
 from engine.stream.outbox import Outbox
 from engine.stream.parts import joined, records_of
@@ -449,3 +450,17 @@ async def test_a_keeper_is_not_open_before_it_recovered() -> None:
 
     assert keeper.state == "opening"
     assert not bench.acknowledged
+
+
+async def test_snapshots_that_are_deleted_while_they_are_read_cost_time_only() -> None:
+    """Given snapshots that somebody deletes during a recovery, when it reads on, then it folds the logs from their start."""
+    logs = logs_of(fact_record(0), log_record(0, decision_on(fact_of("f0"), 0)))
+
+    async def deleted() -> AsyncGenerator[Sequence[Record], None]:
+        yield []
+        raise LogEndsEarlier("member-snapshots/0 does not hold offset 0")
+
+    logs.snapshots = deleted  # type: ignore[method-assign]
+    found = await recover(FakeLedger, logs, "facts[0]")
+
+    assert (found.source, found.next_offset) == ("start", 1)
