@@ -1,6 +1,7 @@
 """Find SQL by name: statements live in .sql files beside this module, never in Python strings.
 
 A file holds one statement or several, each under a line ``-- statement: <name>``. Text before the first such line is a comment.
+In a script that is run as a whole, ``-- statement: <name> if <thing>`` runs where the statement ``present`` before it found that.
 """
 
 import hashlib
@@ -57,11 +58,19 @@ def statements(name: str) -> dict[str, str]:
     current = ""
     for line in (ROOT / f"{name}.sql").read_text(encoding="utf-8").splitlines():
         if line.startswith(MARK):
-            current = line.removeprefix(MARK).strip()
+            current = line.removeprefix(MARK).split(" if ")[0].strip()
             found[current] = ""
         elif current:
             found[current] += line + "\n"
     return {key: text.strip() for key, text in found.items()}
+
+
+@cache
+def conditions(name: str) -> dict[str, str]:
+    """Return by its statement's name what must be present for it to run; statements that always run are missing."""
+    marks = [line for line in whole(name).splitlines() if line.startswith(MARK) and " if " in line]
+    pairs = [line.removeprefix(MARK).split(" if ") for line in marks]
+    return {statement.strip(): thing.strip() for statement, thing in pairs}
 
 
 def whole(name: str) -> str:

@@ -1,7 +1,8 @@
 -- Records of the points-log -> staging rows. The batch stands in the Arrow table incoming_decisions(partition, offset, timestamp_ms, value);
 -- nothing in it was applied before (`Warehouse.apply` sees to it).
 -- recorded_at is the record's own timestamp: the keeper gives a decision the timestamp of its fact.
--- What an entry or a tier change does not say (member, source, fact, time) its decision says.;
+-- What an entry or a tier change does not say (member, source, fact, time) its decision says.
+-- A statement `if` something runs where that is present.;
 
 -- statement: parse
 create or replace temp table parsed_decisions as
@@ -25,6 +26,16 @@ with fresh as (
 select partition, position, recorded_at, unnest(decision)
 from fresh;
 
+-- statement: present
+with found as (
+    select coalesce(bool_or(len(tiers) > 0), false) as tiers, coalesce(bool_or(len(returned) > 0), false) as returned,
+        coalesce(bool_or(list_contains(list_transform(entries, lambda entry: len(entry.burns) > 0), true)), false) as burns
+    from parsed_decisions
+)
+
+select unnest(list_filter(['tiers', 'returned', 'burns'], lambda name: map {'tiers': tiers, 'returned': returned, 'burns': burns}[name]))
+from found;
+
 -- statement: decisions
 insert into staging.decisions
 select partition, position, "offset", part, last, source, fact_id, type, member_id, outcome, reason, programme,
@@ -47,7 +58,7 @@ select partition, position, ordinal, entry.entry_id, coalesce(entry.member_id, m
     list_transform(entry.lines, lambda pair: {'line': cast(pair[1] as integer), 'points': pair[2]})
 from entries;
 
--- statement: lot_burns
+-- statement: lot_burns if burns
 insert into staging.lot_burns
 with entries as (
     select partition, position, member_id, occurred_at,
@@ -65,7 +76,7 @@ burns as (
 select partition, position, entry_id, burn[1], member_id, cast(burn[2] as bigint), occurred_at
 from burns;
 
--- statement: tier_changes
+-- statement: tier_changes if tiers
 insert into staging.tier_changes
 with changes as (
     select partition, position, recorded_at, member_id, source, fact_id, occurred_at, unnest(tiers) as tier,
@@ -79,7 +90,7 @@ select partition, position, ordinal, coalesce(tier.member_id, member_id), tier.t
     cast(coalesce(tier.occurred_at, occurred_at) as timestamptz), recorded_at
 from changes;
 
--- statement: returned_lines
+-- statement: returned_lines if returned
 -- [order line, thousandths of a piece, minor units]
 insert into staging.returned_lines
 with returns as (

@@ -1,5 +1,5 @@
 -- Records of the facts log -> staging rows. The batch stands in the Arrow table incoming_facts(partition, offset, timestamp_ms, value);
--- nothing in it was applied before (`Warehouse.apply` sees to it).;
+-- nothing in it was applied before (`Warehouse.apply` sees to it). A statement `if` a type runs where such a fact is present.;
 
 -- statement: parse
 -- What is no fact (only the engine may write to `facts`, and somebody did) is a row too, named as its quarantined decision is, and no more.
@@ -35,12 +35,16 @@ select partition, position,
     if(is_fact, fact.data, null) as data
 from judged;
 
+-- statement: present
+select distinct type
+from parsed_facts;
+
 -- statement: facts
 insert into staging.facts
 select partition, position, source, fact_id, type, member_id, occurred_at, recorded_at, data
 from parsed_facts;
 
--- statement: parse_purchases
+-- statement: parse_purchases if stammgast.purchase.v1
 create or replace temp table parsed_purchases as
 select * exclude (data),
     from_json(
@@ -53,7 +57,7 @@ select * exclude (data),
 from parsed_facts
 where type = 'stammgast.purchase.v1';
 
--- statement: purchases
+-- statement: purchases if stammgast.purchase.v1
 -- One with a fact's head and no order was quarantined: it has no row here.
 insert into staging.purchases
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data.order_source, data.order_id,
@@ -61,7 +65,7 @@ select partition, position, source, fact_id, member_id, occurred_at, recorded_at
 from parsed_purchases
 where data.order_source is not null and data.order_id is not null and data.total_minor is not null and data.currency is not null;
 
--- statement: purchase_lines
+-- statement: purchase_lines if stammgast.purchase.v1
 insert into staging.purchase_lines
 with numbered as (
     select partition, position, unnest(data.lines) as line, generate_subscripts(data.lines, 1) as number
@@ -72,7 +76,7 @@ select partition, position, number, line.sku, line.category, line.quantity, line
     line.discount_minor, line.amount_minor
 from numbered;
 
--- statement: parse_refunds
+-- statement: parse_refunds if stammgast.refund.v1
 create or replace temp table parsed_refunds as
 select * exclude (data),
     from_json(
@@ -84,14 +88,14 @@ select * exclude (data),
 from parsed_facts
 where type = 'stammgast.refund.v1';
 
--- statement: refunds
+-- statement: refunds if stammgast.refund.v1
 insert into staging.refunds
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data.order_source, data.order_id,
     data.amount_minor, data.total_minor, data.currency, data.channel, data.store
 from parsed_refunds
 where data.order_source is not null and data.order_id is not null and data.currency is not null;
 
--- statement: refund_lines
+-- statement: refund_lines if stammgast.refund.v1
 insert into staging.refund_lines
 with numbered as (
     select partition, position, source, fact_id, data.order_source as order_source, data.order_id as order_id,
@@ -103,7 +107,7 @@ with numbered as (
 select partition, position, source, fact_id, order_source, order_id, number, line.line, line.sku, line.quantity, line.amount_minor
 from numbered;
 
--- statement: visits
+-- statement: visits if stammgast.visit.v1
 insert into staging.visits
 with parsed as (
     select *, from_json(data, '{"store":"VARCHAR","dwell_seconds":"BIGINT"}') as visit
@@ -114,7 +118,7 @@ with parsed as (
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, visit.store, visit.dwell_seconds
 from parsed;
 
--- statement: reviews
+-- statement: reviews if stammgast.review.v1
 insert into staging.reviews
 with parsed as (
     select *,
@@ -127,25 +131,25 @@ select partition, position, source, fact_id, member_id, occurred_at, recorded_at
     review.sku, review.place, review.rating, review.verified, review.link
 from parsed;
 
--- statement: referrals
+-- statement: referrals if stammgast.referral.v1
 insert into staging.referrals
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.referrer'
 from parsed_facts
 where type = 'stammgast.referral.v1';
 
--- statement: activities
+-- statement: activities if stammgast.activity.v1
 insert into staging.activities
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.name', data -> '$.attributes'
 from parsed_facts
 where type = 'stammgast.activity.v1';
 
--- statement: joins
+-- statement: joins if stammgast.joined.v1
 insert into staging.joins
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.via'
 from parsed_facts
 where type = 'stammgast.joined.v1';
 
--- statement: programmes
+-- statement: programmes if stammgast.programme.v1
 insert into staging.programmes
 with parsed as (
     select *,
