@@ -294,6 +294,8 @@ class Upkeep:
         )
         if await self._build_draft(stop):
             old = await asyncio.to_thread(self._swap, needed.reason)
+            # The file is ours: whoever holds it now only asks it, in the moment between two servers, and is waited for.
+            self._begun = True
             log.info(
                 "the new file is complete",
                 file=str(self._db),

@@ -23,6 +23,7 @@ from tests.kafka.harness import KafkaCluster, NoKafka, read_all
 from tests.projections import given
 from tests.projections.keeping import Projecting, asked, holds
 from tests.projections.test_projector import VISITS, send
+from tests.seeds import chosen_seed
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(200)]
 PARTITIONS = 2
@@ -65,9 +66,7 @@ async def test_killed_and_harmed_it_ends_as_one_that_was_never_disturbed(
     cluster: Cluster, prefix: str, tmp_path: Path
 ) -> None:
     """Given a worker's logs, with the marks of its transactions, when projectors die over them, then the rows are the same."""
-    seed = int(os.environ.get("STAMMGAST_TEST_SEED", random.randrange(2**32)))
-    print(f"STAMMGAST_TEST_SEED={seed}")
-    rng, db = random.Random(seed), tmp_path / "fire.duckdb"
+    rng, db = random.Random(chosen_seed()), tmp_path / "fire.duckdb"
     with Deployment(cluster, prefix, partitions=PARTITIONS) as shop:
         worker = shop.start()
         await shop.ready(worker)

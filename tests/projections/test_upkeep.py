@@ -30,6 +30,7 @@ from tests.projections import given
 from tests.projections.keeping import Projecting, Reader, Tweak, asked, everything, holds
 from tests.projections.test_projector import send
 from tests.projections.test_warehouse import small_disk
+from tests.seeds import chosen_seed
 
 __all__ = ["small_disk"]
 
@@ -159,8 +160,7 @@ def test_a_log_of_last_transactions_that_is_torn_or_lost(
     blow: str, logs: tuple[str, str], left: Path, db: Path, expected: Expected
 ) -> None:
     """Given a killed projector, when its WAL is cut, deleted or changed, then the next one ends at the same rows."""
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
+    seed = chosen_seed()
     put(left, db)
     assert wal_of(db).stat().st_size > 100_000
     BLOWS[blow](wal_of(db), random.Random(seed))
@@ -192,8 +192,7 @@ def test_a_damaged_file_is_built_anew(
     blow: Callable[[Path, random.Random], None], logs: tuple[str, str], left_in_file: Path, db: Path, expected: Expected
 ) -> None:
     """Given a killed projector, when its file is damaged, then the next sets it aside, counts it, says so, and has the rows."""
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
+    seed = chosen_seed()
     put(left_in_file, db)
     if blow is cut:
         os.truncate(db, 4096 * 3 + random.Random(seed).randrange(100))
@@ -519,9 +518,7 @@ def test_a_full_disk_that_makes_duckdb_give_up(logs: tuple[str, str], db: Path, 
 @pytest.fixture
 def rng() -> random.Random:
     """Randomness whose seed is printed; STAMMGAST_TEST_SEED repeats it."""
-    seed = int(os.environ.get("STAMMGAST_TEST_SEED", random.randrange(2**32)))
-    print(f"STAMMGAST_TEST_SEED={seed}")
-    return random.Random(seed)
+    return random.Random(chosen_seed())
 
 
 def die_inside(step: int) -> None:
