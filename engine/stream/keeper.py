@@ -23,6 +23,7 @@ from engine.stream.attempts import Attempts, Step
 from engine.stream.outbox import Outbox
 from engine.stream.recovery import Recovered, recover
 from engine.stream.snapshots import (
+    IDLE_MOST,
     IDLE_SECONDS,
     LEAVE_MOST,
     LEAVE_SECONDS,
@@ -354,7 +355,8 @@ class Keeper:
     async def _commit(self, turn: Turn) -> None:
         """Write what the turn led to, some snapshots with it, and begin the next checkpoint when it is time."""
         snapshots = self._snapshots
-        snapshots.add_some(turn.outbox, turn.facts, self._tools.now_ms())
+        most = snapshots.share(turn.facts) if turn.facts else IDLE_MOST
+        snapshots.add_some(turn.outbox, most, self._tools.now_ms())
         if not turn.outbox.records:
             return
         await self._append(turn)

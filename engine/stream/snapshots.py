@@ -26,13 +26,16 @@ CHECKPOINT_FORMAT = 1
 #: again, and the log of snapshots outgrows the log of decisions. Too large: a start folds that many decisions, some 30,000
 #: a second, and as many again that came while the checkpoint was being written.
 CHECKPOINT_DECISIONS = 100_000
-#: Snapshots in a turn: as many as it has facts, at least and at most so many, and no more than so many bytes. Too few: a
-#: checkpoint is long in coming. Too many: turns, and with them decisions, take longer while one is written.
-TURN_LEAST, TURN_MOST = 100, 2_000
-TURN_BYTES = 1_048_576
-#: A partition that had nothing to do for so long writes snapshots in turns of their own, if so many decisions wait for one.
+#: A checkpoint is paced to be written when the next one is due, so the fold of a start is never longer than two intervals.
+#: In a turn go at least and at most so many snapshots, and no more than so many bytes. Too few: a checkpoint is long in
+#: coming. Too many: turns, and with them decisions, take longer while one is written.
+TURN_LEAST, TURN_MOST = 100, 4_000
+TURN_BYTES = 4_194_304
+#: A partition that had nothing to do for so long writes so many snapshots in a turn of their own, if that many decisions came
+#: since the last checkpoint.
 IDLE_SECONDS = 1.0
 IDLE_DECISIONS = 1_000
+IDLE_MOST = 2_000
 #: A keeper that is closed in order writes what is left, if that is no more than this and done in time.
 LEAVE_MOST = 20_000
 LEAVE_SECONDS = 3.0
@@ -145,6 +148,7 @@ class Snapshots:
         self._place: Place = (topic, partition)
         self._ledger = ledger
         self._frozen: deque[str] = deque()
+        self._pace = 0.0
         self._checkpoint: Checkpoint | None = None
 
     @property
@@ -171,18 +175,23 @@ class Snapshots:
         left = dict.fromkeys(self._frozen)
         left.update(dict.fromkeys(self._ledger.changed()))
         self._frozen = deque(left)
+        self._pace = len(left) / self.every
         self._checkpoint = checkpoint
         self.since = 0
         return len(left)
 
-    def add_some(self, outbox: Outbox, facts: int, now_ms: int) -> int:
-        """Put as many snapshots as befit a turn of so many facts into its outbox, and after the last the checkpoint.
+    def share(self, facts: int) -> int:
+        """How many snapshots befit a turn of so many facts."""
+        return min(max(round(facts * self._pace), TURN_LEAST), TURN_MOST)
 
-        What was put there counts as written: a turn that fails must end its keeper. Returns the number of records.
+    def add_some(self, outbox: Outbox, most: int, now_ms: int) -> int:
+        """Put so many snapshots into the outbox of a turn, and after the last the checkpoint; returns the number of records.
+
+        What was put there counts as written: a turn that fails must end its keeper.
         """
         if self._checkpoint is None:
             return 0
-        most, spent, before = min(max(facts, TURN_LEAST), TURN_MOST), 0, outbox.records
+        spent, before = 0, outbox.records
         while self._frozen and most and spent < TURN_BYTES:
             spent += self._add(self._frozen.popleft(), outbox, now_ms)
             most -= 1

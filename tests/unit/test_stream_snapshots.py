@@ -191,6 +191,22 @@ async def test_keepers_that_follow_each_other_go_on_with_checkpoints() -> None:
         assert start == 0 or short.facts <= 2 * EVERY
 
 
+async def test_a_checkpoint_is_paced_to_be_there_when_the_next_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given many more members than fit into a turn, when facts go on, then no start has to fold more than two intervals."""
+    monkeypatch.setattr(snapshots, "TURN_LEAST", 1)
+    broker = FakeBroker()
+    records = facts(900, members=400)
+    broker.hold(records)
+    bench = bench_on(broker, every=200)
+    keeper = await bench.keeper()
+
+    for start in range(0, 900, 30):
+        await feed(bench, keeper, records[start : start + 30], turn=10)
+        assert start < 430 or (await recovered(broker)).facts <= 2 * 200 + 10
+
+    await keeper.close()
+
+
 # ------------------------------------------------------------------------------------------------ when something is wrong
 
 
