@@ -13,13 +13,16 @@ import uuid
 
 from engine.ledger.partition import Partition
 from engine.stream import keeper
+from engine.stream.app import Worker
 from engine.stream.clients import Cluster, Outgoing, send_values
-from engine.stream.programmes import load_published
+from engine.stream.programmes import load_published, publish_new
 from engine.stream.recovery import KafkaLogs, recover
+from engine.stream.topics import ensure
+from engine.telemetry import Health, Metrics
 from schemas.envelope import encode_fact
 from tests.kafka.deployment import Deployment, normal_form, purchase
 from tests.kafka.harness import KafkaCluster, log_end
-from tests.kafka.test_keeper import settings_of, worker_inside
+from tests.kafka.test_keeper import settings_of
 
 CHUNK = 20_000
 #: Facts that come after the last checkpoint is begun: as many as its interval, the most that a start has to fold, nearly.
@@ -39,14 +42,22 @@ async def fill(shop: Deployment, first: int, count: int, members: int) -> None:
 
 async def decide_all(shop: Deployment, *, checkpoint: bool) -> None:
     """A worker decides what is there; without `checkpoint` it writes none."""
-    async with worker_inside(settings_of(shop)) as worker:
-        if not checkpoint:
-            vars(keeper)["LEAVE_MOST"] = -1
-            worker.keepers.by_partition[0]._snapshots.since = -(1 << 40)
-        end = await log_end(shop.cluster, shop.topic("facts"))
-        while worker.keepers.by_partition[0].next_offset < end:  # noqa: ASYNC110  a measurement, nobody tells it
-            await asyncio.sleep(0.2)
-        await worker.keepers.by_partition[0].idle()
+    worker = Worker(settings_of(shop), Metrics(with_process=False), Health())
+    running = asyncio.create_task(worker.run())
+    while not (
+        hasattr(worker, "keepers") and all(one.state == "open" for one in worker.keepers) and worker.keepers.joined
+    ):
+        await asyncio.wait([running], timeout=0.2)
+    (one,) = worker.keepers
+    if not checkpoint:
+        vars(keeper)["LEAVE_MOST"] = -1
+        one._snapshots.since = -(1 << 40)
+    end = await log_end(shop.cluster, shop.topic("facts"))
+    while one.next_offset < end and not running.done():
+        await asyncio.wait([running], timeout=0.2)
+    await one.idle()
+    worker.stop()
+    await running
 
 
 async def opened(shop: Deployment, what: str, *, snapshots: bool = True) -> None:
@@ -64,8 +75,8 @@ async def opened(shop: Deployment, what: str, *, snapshots: bool = True) -> None
 async def measure(cluster: Cluster, facts: int, members: int) -> None:
     """All three starts."""
     with Deployment(cluster, f"r{uuid.uuid4().hex[:8]}-", partitions=1) as shop:
-        async with worker_inside(settings_of(shop)):
-            pass  # topics and programme
+        await ensure(shop.cluster, settings_of(shop).layout)
+        await publish_new(shop.cluster, shop.prefix, settings_of(shop).programmes)
         tail = min(TAIL, facts // 10)
         await fill(shop, 0, facts - tail, members)
         await decide_all(shop, checkpoint=True)
