@@ -118,6 +118,19 @@ def _move(old: Path, new: Path) -> None:
         log.rename(f"{new}{str(log).removeprefix(str(old))}")
 
 
+def open_here(db: Path) -> bool:
+    """Has this process the file still open, deleted or not? A question that a reader asks keeps a closed database open until
+    it is answered. Where the system does not tell (Linux does): no."""
+    own = Path("/proc/self/fd")
+    path = db.resolve()
+    names = {str(path), f"{path} (deleted)", str(wal_of(path))}
+    found = set()
+    for handle in own.iterdir() if own.exists() else ():
+        with contextlib.suppress(OSError):
+            found.add(str(handle.readlink()))
+    return not names.isdisjoint(found)
+
+
 def require_free(path: Path) -> None:
     """Refuse a file that a process holds to write it; one that is missing, damaged or no DuckDB file is free.
 

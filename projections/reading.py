@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from projections.server import Endpoint, endpoint_path, load_extensions, read_en
 from projections.trouble import FileTrouble, Kind, explanation, kind_of
 
 FETCH_ROWS = 10_000
-# A file that a projector opens again or swaps for a new one is not served for some tenths of a second. Too short: readers see
-# errors. Too long: whoever asks a dead server waits for the message.
-HANDOVER_S = 3.0
+# A file that a projector opens again or swaps for a new one is not served for some tenths of a second, on a crowded machine for
+# seconds. Too short: readers see errors. Too long: whoever asks a dead server waits for the message.
+HANDOVER_S = 10.0
 HANDOVER_LOOK_S = 0.05
 # What a reader is told by a server that is going, gone, or another file's by now.
 UNANSWERED = ("could not connect", "failed to send message", "authentication failed", "has been invalidated")
@@ -86,14 +87,7 @@ def _ask_holder(db: Path, statement: str) -> Answer:
     try:
         connection = duckdb.connect(str(db), read_only=True)
     except duckdb.Error as error:
-        if endpoint is not None and (endpoint.note or kind_of(error) is Kind.HELD):
-            return _ask_endpoint(db, endpoint, statement)
-        if kind_of(error) is not Kind.HELD:
-            raise FileTrouble(explanation(db, error, to_reader=True), kind_of(error)) from error
-        raise Unanswered(
-            f"{db} is held by another process that does not serve it ({endpoint_path(db)} is missing). "
-            "Ask again when it has finished."
-        ) from error
+        return _ask_server_of(db, endpoint, statement, error)
     settings = sql.statements("staging/session")
     if connection.execute(settings["exists"]).fetchone() is None:
         connection.close()
@@ -101,6 +95,32 @@ def _ask_holder(db: Path, statement: str) -> Answer:
     for name in ("utc", "no_python_objects"):
         connection.execute(settings[name])
     return _execute(connection, statement, {})
+
+
+def _ask_server_of(db: Path, endpoint: Endpoint | None, statement: str, error: duckdb.Error) -> Answer:
+    """The file itself did not open: ask whoever serves it, or say why there is nobody to be asked."""
+    kind = kind_of(error)
+    if endpoint is not None and (endpoint.note or kind is Kind.HELD):
+        return _ask_endpoint(db, endpoint, statement)
+    if kind is Kind.HELD:
+        raise No(
+            f"{db} is held by another process that does not serve it ({endpoint_path(db)} is missing). "
+            "Ask again when it has finished."
+        ) from error
+    trouble = FileTrouble(explanation(db, error, to_reader=True), kind)
+    if endpoint is not None and _runs(endpoint.pid):  # it is putting another file there at this moment, or is about to
+        raise Unanswered(trouble.message) from error
+    raise trouble from error
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
 
 
 def _ask_endpoint(db: Path, endpoint: Endpoint, statement: str) -> Answer:

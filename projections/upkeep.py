@@ -19,7 +19,7 @@ import structlog
 from engine.settings import No, sentence
 from engine.stream.clients import Cluster, Unreachable
 from engine.telemetry import METRICS, Hearing, Metrics, Progress
-from projections.files import draft_of, outgoing_of, put_in_place, remove, second_name
+from projections.files import draft_of, open_here, outgoing_of, put_in_place, remove, second_name
 from projections.look_through import LookThrough
 from projections.projector import Interrupted, Projector, logs_id
 from projections.server import Server, announce, token_path, withdraw
@@ -35,6 +35,9 @@ GRACE_S = 30.0
 # At the start, a file may be held for so long by a reader who asks it just then. Too short: a question ends the projector. Too
 # long: whoever starts a second one waits for the message.
 QUESTION_S, QUESTION_LOOK_S = 3.0, 0.1
+# A file that is let go of is open until the questions under way are answered. Too short: it is still written when another one
+# bears its name. Too long: a question without end keeps the tables standing still.
+LET_GO_S, LET_GO_LOOK_S = 30.0, 0.02
 # A new file that DuckDB gives up again and again is no cure.
 DRAFT_ATTEMPTS = 3
 
@@ -190,9 +193,8 @@ class Upkeep:
         self._begun, self._token = True, self._live.server.token
         self._state = (True, "the file is written and served")
         log.info("serving readers", file=str(self._db), server=self._live.server.endpoint.uri)
-        old, self._outgoing = self._outgoing, None
-        if old is not None:
-            asyncio.get_running_loop().call_later(GRACE_S, old.close)
+        if self._outgoing is not None:
+            asyncio.get_running_loop().call_later(GRACE_S, self._retire, self._outgoing)
         remove(outgoing_of(self._db))
 
     async def _project(self, warehouse: Warehouse, stop: asyncio.Event, *, until_caught_up: bool = False) -> bool:
@@ -309,6 +311,7 @@ class Upkeep:
         if reason == "deleted" and self._live is not None:
             return "served from the deleted file"  # it is open, and can be opened by nobody else
         self._drop()
+        self._retire(self._outgoing)  # of a rebuild a moment ago
         name = second_name(self._db) if self._db.exists() else None
         try:
             if name is not None:
@@ -368,13 +371,22 @@ class Upkeep:
         if live is not None:
             live.close(moving=True)
             live.warehouse.abandon()
+            # As long as DuckDB has it open, it writes its log under this name, whatever file bears the name by then.
+            deadline = time.monotonic() + LET_GO_S
+            while open_here(self._db) and time.monotonic() < deadline:
+                time.sleep(LET_GO_LOOK_S)
+
+    def _retire(self, outgoing: Server | None) -> None:
+        """Stop serving the old file, if that was not done before."""
+        if outgoing is not None and outgoing is self._outgoing:
+            self._outgoing = None
+            outgoing.close()
 
     def _close(self) -> None:
         live, self._live = self._live, None
         if live is not None:
             live.close(moving=False)
             live.warehouse.close()
-        if self._outgoing is not None:
-            self._outgoing.close()
+        self._retire(self._outgoing)
         remove(outgoing_of(self._db))
         withdraw(self._db)

@@ -401,6 +401,15 @@ def test_a_file_of_other_logs_and_another_version_is_refused(logs: tuple[str, st
     assert old_ones(db) == []
 
 
+def test_it_is_known_whether_a_file_is_open_here(db: Path) -> None:
+    """Also after its name is gone: as long as DuckDB has it open it writes its log under that name."""
+    with Warehouse.open(db):
+        assert files.open_here(db)
+        db.unlink()
+        assert files.open_here(db)
+    assert not files.open_here(db)
+
+
 def test_two_projectors_never_build_one_file(logs: tuple[str, str], db: Path) -> None:
     """Given a rebuild under way, when another projector is started on the same file, then that one ends with exit code 1."""
     with Warehouse.open(draft_of(db)), Projecting(*logs, db) as running:
