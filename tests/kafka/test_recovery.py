@@ -24,7 +24,7 @@ from engine.replay import Replay
 from engine.stream.app import Worker
 from engine.stream.clients import Cluster, send_values
 from engine.stream.turn import KILLER
-from engine.telemetry import Metrics
+from engine.telemetry import Health, Metrics
 from rules.book import load_directory
 from schemas.decisions import parse_decision
 from schemas.envelope import Fact
@@ -209,17 +209,26 @@ async def test_a_fact_that_ends_every_worker_is_given_up(
 
 
 async def _one_life(shop: Deployment) -> None:
-    """A worker until its keeper is gone or everything is decided; what the dead would still say is not said."""
-    async with at_work(shop) as (worker, _):
-        (keeper,) = worker.keepers
-        assert keeper._task is not None
+    """A worker until its keeper is dead or everything is decided; it may die before anybody could call it ready."""
+    worker = Worker(settings_of(shop), Metrics(with_process=False), Health())
+    running = asyncio.create_task(worker.run())
+    try:
 
         async def over() -> bool:
-            assert keeper._task is not None
-            return bool(keeper._task.done() or keeper.next_offset >= 101)
+            (keeper,) = list(getattr(worker, "keepers", ())) or (None,)
+            if running.done() or keeper is None or keeper._task is None:
+                return running.done()
+            return bool(keeper._task.done() or (keeper.state == "open" and keeper.next_offset >= 101))
 
         await until("dead or done", over)
+        (keeper,) = worker.keepers
+        assert keeper._task is not None
         if keeper._task.done():
             assert isinstance(keeper._task.exception(), Deadly)
         else:
             await asyncio.wait_for(keeper.idle(), 10)
+        worker.stop()
+        await running
+    finally:
+        running.cancel()
+        await asyncio.wait([running])

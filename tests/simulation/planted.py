@@ -122,10 +122,10 @@ def _let_in(broker: Broker, name: str, epoch: int) -> Transactions:
 class _Early(Snapshots):
     """Writes the checkpoint first and its snapshots when there is time."""
 
-    def add_some(self, outbox: Any, facts: int, now_ms: int) -> int:
+    def add_some(self, outbox: Any, most: int, now_ms: int) -> int:
         if self._checkpoint is not None:
             outbox.add(self._place, checkpoint_key(self._partition), self._checkpoint.encode(), now_ms)
-        return super().add_some(outbox, facts, now_ms)
+        return super().add_some(outbox, most, now_ms)
 
 
 #: A checkpoint every few decisions, written one member at a time, by workers that are killed again and again.
