@@ -96,7 +96,9 @@ class History:
         for keeper in keepers:
             if keeper.state == "open" and keeper not in self._seen:
                 self._seen.append(keeper)
-                self.auditor.opened(keeper.partition, keeper.next_offset, keeper.ledger)
+                # One that was fenced while it recovered may have read half of its successor's first transaction.
+                if not self.supervisor.overtaken(keeper):
+                    self.auditor.opened(keeper.partition, keeper.next_offset, keeper.ledger)
 
     def note_death(self, name: str, error: BaseException) -> None:
         """A worker cannot go on: the network gives reason for that, and nothing else does."""

@@ -112,11 +112,12 @@ class Supervisor:
     def audit(self) -> None:
         """At the end every keeper holds what the fold holds; but for one that was overtaken and has not written since."""
         for keeper in self.keepers():
-            if keeper.state == "open" and not self._overtaken(keeper):
+            if keeper.state == "open" and not self.overtaken(keeper):
                 books = self._history.auditor.books[keeper.partition]
                 self._history.auditor.same(f"keeper {keeper.partition} at the end", keeper.ledger, books.fold)
 
-    def _overtaken(self, keeper: Any) -> bool:
+    def overtaken(self, keeper: Any) -> bool:
+        """Was it fenced, whether it noticed or not? It will write nothing any more, whatever it holds."""
         producer = keeper._writer.producer
         return producer.name is not None and producer.epoch != self._history.broker.transactions[producer.name].epoch
 
