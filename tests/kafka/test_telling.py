@@ -18,6 +18,7 @@ import pytest
 import structlog
 
 from engine import telemetry
+from engine.ledger.member import Member
 from engine.ledger.partition import Partition
 from engine.stream.app import Worker, WorkerDied
 from engine.stream.clients import Cluster
@@ -351,14 +352,14 @@ async def test_a_worker_that_dies_of_a_fact_names_the_fact_alone(
     embedded_cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
 ) -> None:
     """Given a decision that cannot be taken in, when the worker ends, then log and message name the fact, not the member."""
-    genuine = Partition.recall
+    genuine = Partition._fold
 
-    def broken(self: Partition, fact: Fact, decision: Decision) -> None:
+    def broken(self: Partition, member: Member, fact: Fact, decision: Decision, own: bool) -> None:
         if fact.id == "p7":
             raise KeyError(fact.subject)
-        genuine(self, fact, decision)
+        genuine(self, member, fact, decision, own)
 
-    monkeypatch.setattr(Partition, "recall", broken)
+    monkeypatch.setattr(Partition, "_fold", broken)
 
     async def live() -> None:
         with Deployment(embedded_cluster, prefix, partitions=1) as shop:

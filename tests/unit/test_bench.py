@@ -8,6 +8,8 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -129,7 +131,8 @@ def test_memory_is_measured_in_a_process_that_folded_nothing(tmp_path: Path, mon
 
     # when
     folded = memory.fold(NOWHERE, job, _say_nothing)
-    run = memory.hold(NOWHERE, job, _say_nothing)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        run = fresh.submit(memory.hold, NOWHERE, job, _say_nothing).result()
 
     # then
     assert folded.records == 20 * data.FACTS_PER_MEMBER
