@@ -111,3 +111,11 @@ def parse_fact(value: bytes) -> Fact:
         event["data"],
         to_us(time),
     )
+
+
+def readable(value: bytes | None) -> Fact | None:
+    """Return the fact, or None for a record that no intake of ours wrote."""
+    try:
+        return parse_fact(value or b"")
+    except (ValueError, KeyError, TypeError):
+        return None

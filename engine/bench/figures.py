@@ -152,14 +152,11 @@ def _memory_goals(report: Report) -> list[Goal]:
 def _peer_goals(report: Report) -> list[Goal]:
     if "bytewax" not in report.runs:
         return []
+    contenders = ("quix exactly-once", "quix exactly-once, state kept", "bytewax")
+    names = ("Quix Streams, exactly-once", "Quix Streams, exactly-once and state kept", "Bytewax")
     return [
-        Goal(
-            "rewards: worker over Quix Streams, exactly-once",
-            report.ratio("peers worker", "quix exactly-once"),
-            1.0,
-            "x",
-        ),
-        Goal("rewards: worker over Bytewax", report.ratio("peers worker", "bytewax"), 1.0, "x"),
+        Goal(f"rewards: worker over {name}", report.ratio("peers worker", contender), 1.0, "x")
+        for name, contender in zip(names, contenders, strict=True)
     ]
 
 

@@ -16,9 +16,9 @@ from engine.rejects.reading import Refused
 from engine.rejects.rehearsal import Effect, rehearse
 from engine.stream.clients import Cluster, Header, capabilities, partition_for, send_values
 from engine.stream.topics import FACTS, Inbound, partition_count
-from engine.verify.logs import Logs, readable
+from engine.verify.logs import Logs
 from rules.book import Programme
-from schemas.envelope import Fact
+from schemas.envelope import Fact, readable
 from schemas.normalise import normalise
 from schemas.rejects import Rejected
 from schemas.times import MILLISECOND_US, to_text, to_us

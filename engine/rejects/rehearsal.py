@@ -15,12 +15,12 @@ from engine.stream.parts import joined
 from engine.stream.topics import FACTS, POINTS_LOG
 from engine.verify.findings import Findings
 from engine.verify.judge import of_members
-from engine.verify.logs import Logs, readable
+from engine.verify.logs import Logs
 from engine.verify.pairing import Pairing, raw_of
 from rules.book import Programme
 from schemas import facts as fact_types
 from schemas.decisions import parse_decision
-from schemas.envelope import Fact
+from schemas.envelope import Fact, readable
 
 #: How often members are added who hear of a record through others. A referral needs one; more would be a circle.
 ROUNDS = 4

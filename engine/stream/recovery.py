@@ -25,7 +25,7 @@ from engine.stream.snapshots import Checkpoint, Shelf, Unusable
 from engine.stream.tools import Batches, Ledger, Logs
 from engine.stream.topics import FACTS, MEMBER_SNAPSHOTS, POINTS_LOG, Layout
 from schemas.decisions import Decision, parse_decision
-from schemas.envelope import Fact, parse_fact
+from schemas.envelope import readable
 from schemas.facts import TICK
 
 #: So many members are restored before others get the event loop.
@@ -68,14 +68,6 @@ class Recovered:
     source: Literal["snapshot", "start"] = "start"
     begins: int = 0
     attempt: Attempt | None = None
-
-
-def readable(value: bytes | None) -> Fact | None:
-    """The fact, or None for a record that no intake of ours wrote."""
-    try:
-        return parse_fact(value or b"")
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 async def recover(

@@ -17,13 +17,13 @@ from engine.stream.chain import CHAIN_HEADER, link
 from engine.stream.clients import BATCH_BYTES
 from engine.stream.outbox import Outbox, Place, reject_headers
 from engine.stream.parts import records_of
-from engine.stream.recovery import Recovered, readable
+from engine.stream.recovery import Recovered
 from engine.stream.snapshots import Checkpoint
 from engine.stream.tools import MissingProgramme, Tools
 from engine.stream.topics import FACTS, POINTS_LOG, REJECTS
 from engine.telemetry import Tally, raised_at
 from schemas.decisions import Decision
-from schemas.envelope import Fact, encode_fact
+from schemas.envelope import Fact, encode_fact, readable
 from schemas.facts import TICK
 from schemas.rejects import Rejected
 from schemas.times import to_text

@@ -14,7 +14,7 @@ from engine.verify.circles import Circles
 from engine.verify.identities import ANNOUNCED, COPY, FACT, NOTHING, REPEATED, VOID, Register, Row, digest
 from engine.verify.judge import Judge, Verdict
 from engine.verify.links import Links
-from engine.verify.logs import Logs, readable
+from engine.verify.logs import Logs
 from engine.verify.pairing import Group, Line, Pair, Pairing, raw_of
 from engine.verify.refusals import Refusals
 from engine.verify.report import Report
@@ -22,7 +22,7 @@ from engine.verify.scope import Scope
 from engine.verify.settling import settle_names
 from rules.book import Programme
 from schemas import facts
-from schemas.envelope import Fact
+from schemas.envelope import Fact, readable
 
 DERIVED_TYPES = frozenset(facts.ENGINE_TYPES) - {facts.TICK, facts.PROGRAMME}
 #: Told after every so many records how far the run is: partition and offset of points-log.

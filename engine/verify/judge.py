@@ -16,13 +16,12 @@ from engine.stream.clients import BATCH_BYTES
 from engine.stream.parts import joined, records_of
 from engine.stream.turn import unreadable_decision
 from engine.verify.findings import Findings
-from engine.verify.logs import readable
 from engine.verify.pairing import Group, raw_of
 from engine.verify.scope import Mode, Scope
 from rules.book import Programme
 from schemas import facts
 from schemas.decisions import Decision, encode_decision, parse_decision
-from schemas.envelope import Fact
+from schemas.envelope import Fact, readable
 
 #: Fields of a decision that are named in a message; both decisions stand there in full anyhow.
 DIFFERENCES_TOLD = 5

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from schemas.envelope import Fact, parse_fact
-
 
 class Record(Protocol):
     """One record, as aiokafka hands it out."""
@@ -78,14 +76,6 @@ class Logs(Protocol):
     def later_decisions(self, partition: int) -> Iterator[Any]:
         """What `points-log` got since the start."""
         ...
-
-
-def readable(value: bytes | None) -> Fact | None:
-    """The fact, or None for a record that no intake of ours wrote."""
-    try:
-        return parse_fact(value or b"")
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def text_of(value: bytes | None) -> str:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import orjson
 
 from engine.verify.findings import Findings
-from engine.verify.logs import readable, text_of
+from engine.verify.logs import text_of
+from schemas.envelope import readable
 
 #: Facts that are looked at ahead when a decision answers none of the next ones. Too few: a longer gap in the points log
 #: is reported as decisions without facts. Too many: memory.

@@ -12,7 +12,8 @@ from typing import Any
 
 from engine.stream.outbox import OUR_HEADERS
 from engine.verify.findings import Findings
-from engine.verify.logs import readable, text_of
+from engine.verify.logs import text_of
+from schemas.envelope import readable
 
 
 class Refusals:

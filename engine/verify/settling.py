@@ -12,8 +12,9 @@ from typing import Any
 from engine.stream.topics import FACTS
 from engine.verify.findings import Findings
 from engine.verify.identities import Derived, Register, Row, derived, digest, reused
-from engine.verify.logs import Logs, readable, text_of
+from engine.verify.logs import Logs, text_of
 from engine.verify.pairing import raw_of
+from schemas.envelope import readable
 
 LATE = ("derived_missing", "derived_unannounced")
 

@@ -10,7 +10,7 @@ import pytest
 
 from engine.broker import EmbeddedBroker
 from engine.stream.clients import Cluster
-from tests.kafka.harness import NoKafka, shared_kafka
+from tests.kafka.harness import KafkaCluster, NoKafka, shared_kafka
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,16 @@ def kafka() -> str:
     except NoKafka as reason:
         if os.environ.get("STAMMGAST_TEST_REQUIRE_KAFKA") == "1":
             pytest.fail(f"a real Kafka is required here: {reason}")
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def own_kafka(kafka: str) -> Iterator[KafkaCluster]:
+    """A real Kafka of a module's own, that may be frozen or killed."""
+    try:
+        with KafkaCluster() as cluster:
+            yield cluster
+    except NoKafka as reason:
         pytest.skip(str(reason))
 
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from projections import projector, upkeep
 from projections.files import wal_of
 from projections.warehouse import DECISIONS, FACTS
 from tests.kafka.deployment import Deployment, purchases
-from tests.kafka.harness import KafkaCluster, NoKafka, read_all
+from tests.kafka.harness import KafkaCluster, read_all
 from tests.projections import given
 from tests.projections.keeping import Projecting, asked, holds
 from tests.projections.test_projector import VISITS, send
@@ -89,16 +88,6 @@ async def test_killed_and_harmed_it_ends_as_one_that_was_never_disturbed(
     in_one_go = await asyncio.to_thread(build, cluster, prefix, tmp_path / "calm.duckdb", wanted)
     assert disturbed == in_one_go
     assert len(disturbed["purchases"]) == 1_500
-
-
-@pytest.fixture
-def own_kafka(kafka: str) -> Iterator[KafkaCluster]:
-    """A real Kafka that may be killed."""
-    try:
-        with KafkaCluster() as cluster:
-            yield cluster
-    except NoKafka as reason:
-        pytest.skip(str(reason))
 
 
 def test_a_kafka_that_goes_away_and_returns(own_kafka: KafkaCluster, prefix: str, tmp_path: Path) -> None:

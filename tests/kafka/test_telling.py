@@ -18,6 +18,7 @@ import pytest
 import structlog
 
 from engine import telemetry
+from engine.compiled import core
 from engine.ledger.member import Member
 from engine.ledger.partition import Partition
 from engine.stream.app import Worker, WorkerDied
@@ -30,7 +31,7 @@ from schemas.decisions import Decision
 from schemas.envelope import Fact, parse_fact
 from schemas.facts import PROGRAMME
 from tests.kafka.deployment import Deployment, Event, Role, Samples, event, purchase, purchases, samples_of, until
-from tests.kafka.harness import KafkaCluster, NoKafka, log_end
+from tests.kafka.harness import KafkaCluster, log_end
 from tests.kafka.test_keeper import settings_of
 
 pytestmark = pytest.mark.timeout(150)
@@ -244,16 +245,6 @@ async def test_facts_that_nobody_decides_grow_old_and_make_the_worker_unready(
     assert after == (0.0, 0.0, 0.0)
 
 
-@pytest.fixture(scope="module")
-def own_kafka(kafka: str) -> Iterator[KafkaCluster]:
-    """A real Kafka that may be frozen."""
-    try:
-        with KafkaCluster() as cluster:
-            yield cluster
-    except NoKafka as reason:
-        pytest.skip(str(reason))
-
-
 @asynccontextmanager
 async def projecting(cluster: Cluster, prefix: str, db: Path) -> AsyncIterator[Health]:
     """A projector in this event loop, and what it tells."""
@@ -348,6 +339,7 @@ async def has_ended(logged: io.StringIO) -> bool:
     return '"stopped"' in logged.getvalue()
 
 
+@pytest.mark.skipif(core() == "compiled", reason="what is compiled cannot be patched; the interpreted core shows it")
 async def test_a_worker_that_dies_of_a_fact_names_the_fact_alone(
     embedded_cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch, logged: io.StringIO
 ) -> None:

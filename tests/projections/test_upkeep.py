@@ -487,11 +487,16 @@ def until_waiting(running: Projecting) -> None:
 
 
 def expect_it_went_on(running: Projecting) -> None:
-    """One line when it began to wait, one when that was over (and again, had it found a little room between)."""
+    """One line when it began to wait, one when that was over (and again, had it found a little room between).
+
+    A file that is opened again may be held for a moment by the question that this test asks it just then.
+    """
     settle(running)
     waits, over = running.said("waiting; it goes on by itself"), running.said("going on")
-    assert {line["cause"] for line in waits} == {line["after"] for line in over} == {"disk"}
-    assert len(waits) == len(over) <= 3
+    causes = [line["cause"] for line in waits]
+    assert causes == [line["after"] for line in over]
+    assert set(causes) - {"held"} == {"disk"}
+    assert causes.count("disk") <= 3
     assert running.metric("projector_waiting", cause="disk") == 0
     finish(running)
 

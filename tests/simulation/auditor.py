@@ -13,10 +13,9 @@ from engine.ledger.partition import Partition
 from engine.stream.attempts import TRIES
 from engine.stream.chain import GENESIS, link, link_of
 from engine.stream.parts import records_of
-from engine.stream.recovery import readable
 from engine.stream.turn import KILLER, KILLER_TEXT, unreadable_decision
 from schemas.decisions import Decision, parse_decision
-from schemas.envelope import REFERRAL_SOURCE, Fact
+from schemas.envelope import REFERRAL_SOURCE, Fact, readable
 from tests.chaos.plans import PLANS
 from tests.properties.naive import Model
 from tests.properties.writing import compiled

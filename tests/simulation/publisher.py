@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from engine.stream.recovery import readable
 from engine.stream.topics import SHOP_EVENTS
+from schemas.envelope import readable
 from tests.simulation import stories
 from tests.simulation.stories import Event
 

@@ -167,7 +167,8 @@ def test_ahead_of_quix_and_bytewax_is_a_goal() -> None:
     """Each ratio is held against one."""
     # given
     report = Report()
-    for name, rate in (("peers worker", 100.0), ("quix exactly-once", 80.0), ("bytewax", 125.0)):
+    rates = {"peers worker": 100.0, "quix exactly-once": 80.0, "quix exactly-once, state kept": 50.0, "bytewax": 125.0}
+    for name, rate in rates.items():
         report.add(name, Run(round(rate * 10), 10.0))
 
     # when
@@ -176,5 +177,6 @@ def test_ahead_of_quix_and_bytewax_is_a_goal() -> None:
     # then
     assert goals == {
         "rewards: worker over Quix Streams, exactly-once": (1.25, True),
+        "rewards: worker over Quix Streams, exactly-once and state kept": (2.0, True),
         "rewards: worker over Bytewax": (0.8, False),
     }

@@ -80,6 +80,13 @@ async def feed(bench: Bench, keeper: Keeper, records: list[Record], turn: int = 
     assert not bench.deaths
 
 
+async def stop_in_order(keeper: Keeper) -> None:
+    """As a worker does that is told to stop."""
+    await keeper.rest(1)
+    await keeper.leave()
+    await keeper.close()
+
+
 async def killed(bench: Bench, records: list[Record], turn: int = 7) -> None:
     """A keeper that decides these and then dies without a good-bye."""
     keeper = await bench.keeper()
@@ -307,9 +314,7 @@ async def test_after_a_fold_from_the_start_everybody_is_written_again() -> None:
     delete_some(broker)
 
     keeper = await bench_on(broker).keeper()
-    await keeper.rest(1)
-    await keeper.leave()
-    await keeper.close()
+    await stop_in_order(keeper)
 
     found = await recovered(broker)
     assert (found.source, found.facts) == ("snapshot", 0)
@@ -326,9 +331,7 @@ async def test_a_log_that_is_shorter_than_the_checkpoint_saw_is_refused(log: str
     bench = bench_on(broker)
     keeper = await bench.keeper()
     await feed(bench, keeper, records)
-    await keeper.rest(1)
-    await keeper.leave()
-    await keeper.close()
+    await stop_in_order(keeper)
     place = log, 0
     broker.ends[place] = broker.logs[place][-lost].offset
     del broker.logs[place][-lost:]
@@ -384,9 +387,7 @@ async def test_leaving_in_order_writes_what_is_left() -> None:
     keeper = await bench.keeper()
     await feed(bench, keeper, records)
 
-    await keeper.rest(1)
-    await keeper.leave()
-    await keeper.close()
+    await stop_in_order(keeper)
 
     found = await recovered(broker)
     assert (found.source, found.facts, found.members) == ("snapshot", 0, 11)
@@ -402,9 +403,7 @@ async def test_leaving_writes_nothing_when_too_much_is_left(monkeypatch: pytest.
     keeper = await bench.keeper()
     await feed(bench, keeper, records)
 
-    await keeper.rest(1)
-    await keeper.leave()
-    await keeper.close()
+    await stop_in_order(keeper)
 
     assert not shelf_of(broker)
 
@@ -419,9 +418,7 @@ async def test_a_fenced_keeper_leaves_without_a_word() -> None:
     await feed(bench, keeper, records)
     bench.producer.fenced = True
 
-    await keeper.rest(1)
-    await keeper.leave()
-    await keeper.close()
+    await stop_in_order(keeper)
 
     assert not shelf_of(broker)
     assert not bench.deaths
@@ -451,9 +448,7 @@ async def test_without_transactions_no_snapshot_is_written() -> None:
     keeper = await bench.keeper()
     await feed(bench, keeper, records)
 
-    await keeper.rest(1)
-    await keeper.leave()
-    await keeper.close()
+    await stop_in_order(keeper)
 
     assert not shelf_of(broker)
 

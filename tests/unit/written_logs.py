@@ -12,9 +12,8 @@ from engine.stream.clients import BATCH_BYTES, partition_for
 from engine.stream.outbox import reject_headers
 from engine.stream.parts import records_of
 from engine.stream.turn import unreadable_decision
-from engine.verify.logs import readable
 from rules.book import Programme
-from schemas.envelope import Fact, encode_fact
+from schemas.envelope import Fact, encode_fact, readable
 from schemas.rejects import Rejected
 from tests.unit.stream_fakes import Record
 
