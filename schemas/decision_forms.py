@@ -10,20 +10,28 @@ from typing import Literal, NotRequired
 from typing_extensions import TypedDict  # pydantic reads this one on Python 3.11
 
 Outcome = Literal["decided", "duplicate", "forwarded", "rejected", "quarantined"]
-EntryKind = Literal["earn", "clawback"]
+#: ``earn`` gives by a rule, ``adjust`` by staff, ``transfer`` between members; ``expire`` and ``cancel`` take what time took: a
+#: lot whose days are over, a pending one whose condition never came; ``reinstate`` gives back what had expired; ``clawback``
+#: takes what goods that came back had earned; ``redeem`` spends, ``restore`` gives spent points back to their lots;
+#: ``release`` moves none: a pending lot may be spent now.
+EntryKind = Literal[
+    "earn", "adjust", "transfer", "expire", "cancel", "clawback", "redeem", "restore", "release", "reinstate"
+]
 
 
 class EntryForm(TypedDict):
     """One movement of points.
 
     Attributes:
-        entry_id: deterministic; the id of an ``earn`` entry is also the id of the lot it makes.
+        entry_id: deterministic; a credit that is no ``restore`` makes a lot, and gives it its id.
         points: credit positive, debit negative.
         source, fact_id, occurred_at: what moved the points; missing where it is the decided fact.
         caused_by: entry that this one follows from: a clawback names the earn it takes back.
         order: ``<order_source>|<order_id>`` where an order moved them.
         lines: [order line from 1, points] pairs, as allotted.
-        burns: [lot_id, points] pairs, positive: the lots a debit takes from.
+        burns: [lot_id, points] pairs: positive, what a debit takes from a lot (a credit from its own: it pays a debt); negative,
+            what a ``restore`` gives back to it; 0, the lot that a ``release`` makes spendable from ``active_from`` on.
+        earned_at: of a lot that came from another member: when it was earned there.
     """
 
     entry_id: str
@@ -41,6 +49,7 @@ class EntryForm(TypedDict):
     order: NotRequired[str]
     lines: NotRequired[list[tuple[int, int]]]
     burns: NotRequired[list[tuple[str, int]]]
+    earned_at: NotRequired[str]
 
 
 class TierChangeForm(TypedDict):
@@ -73,6 +82,18 @@ class DerivedForm(TypedDict):
     subject: str
 
 
+class StateChangeForm(TypedDict):
+    """Something that has states of its own (a redemption, a transfer, an alias) is now in this one."""
+
+    what: str
+    id: str
+    state: str
+    member_id: NotRequired[str]
+    source: NotRequired[str]
+    fact_id: NotRequired[str]
+    occurred_at: NotRequired[str]
+
+
 class DecisionForm(TypedDict):
     """The answer to one fact; a long answer to a tick comes in parts.
 
@@ -98,6 +119,7 @@ class DecisionForm(TypedDict):
     last: bool
     entries: NotRequired[list[EntryForm]]
     tiers: NotRequired[list[TierChangeForm]]
+    states: NotRequired[list[StateChangeForm]]
     progress: NotRequired[list[tuple[str, int]]]
     counts: NotRequired[list[tuple[str, int, int]]]
     returned: NotRequired[list[tuple[int, int, int]]]

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from schemas.decision_forms import DecisionForm, EntryForm, EntryKind, Outcome, TierChangeForm
+from schemas.decision_forms import DecisionForm, EntryForm, EntryKind, Outcome, StateChangeForm, TierChangeForm
 
 FORMAT = 1
 
@@ -22,13 +22,15 @@ class Entry:
     """One movement of points.
 
     Attributes:
-        entry_id: deterministic; the id of an ``earn`` entry is also the id of the lot it makes.
+        entry_id: deterministic; a credit that is no ``restore`` makes a lot, and gives it its id.
         points: credit positive, debit negative.
         source, fact_id, occurred_at: what moved the points: usually the decided fact, a timer where time did.
         caused_by: entry that this one follows from: a clawback names the earn it takes back.
         order: ``<order_source>|<order_id>`` where an order moved them.
         lines: [order line from 1, points] pairs, as allotted.
-        burns: [lot_id, points] pairs, positive: the lots a debit takes from.
+        burns: [lot_id, points] pairs: positive, what a debit takes from a lot (a credit from its own: it pays a debt); negative,
+            what a ``restore`` gives back to it; 0, the lot that a ``release`` makes spendable from ``active_from`` on.
+        earned_at: of a lot that came from another member: when it was earned there.
     """
 
     entry_id: str
@@ -46,6 +48,12 @@ class Entry:
     order: str | None = None
     lines: Sequence[tuple[int, int]] = ()
     burns: Sequence[tuple[str, int]] = ()
+    earned_at: str | None = None
+
+    @property
+    def makes_lot(self) -> bool:
+        """Tell whether this is a credit with a lot of its own."""
+        return self.points > 0 and self.kind != "restore"
 
 
 @dataclass(slots=True)
@@ -57,6 +65,25 @@ class TierChange:
     previous: str | None
     since: str
     until: str | None
+    source: str
+    fact_id: str
+    occurred_at: str
+
+
+@dataclass(slots=True)
+class StateChange:
+    """Something that has states of its own (a redemption, a transfer, an alias) is now in this one.
+
+    Attributes:
+        what: its kind.
+        id: its name among those of its kind and member: usually the id of the fact that began it.
+        state: a word of its kind.
+    """
+
+    member_id: str
+    what: str
+    id: str
+    state: str
     source: str
     fact_id: str
     occurred_at: str
@@ -107,6 +134,7 @@ class Decision:
     last: bool = True
     entries: Sequence[Entry] = ()
     tiers: Sequence[TierChange] = ()
+    states: Sequence[StateChange] = ()
     progress: Sequence[tuple[str, int]] = ()
     counts: Sequence[tuple[str, int, int]] = ()
     returned: Sequence[tuple[int, int, int]] = ()
@@ -141,6 +169,8 @@ def encode_decision(decision: Decision) -> bytes:
         record["entries"] = [_entry(entry, decision) for entry in decision.entries]
     if decision.tiers:
         record["tiers"] = [_tier(change, decision) for change in decision.tiers]
+    if decision.states:
+        record["states"] = [_state(change, decision) for change in decision.states]
     for name in ("progress", "counts", "returned", "notes", "derived"):
         if values := getattr(decision, name):
             record[name] = values
@@ -168,6 +198,8 @@ def _entry(entry: Entry, decision: Decision) -> dict[str, Any]:
         record["lines"] = entry.lines
     if entry.burns:
         record["burns"] = entry.burns
+    if entry.earned_at is not None:
+        record["earned_at"] = entry.earned_at
     return record
 
 
@@ -181,7 +213,13 @@ def _tier(change: TierChange, decision: Decision) -> dict[str, Any]:
     return record
 
 
-def _add_cause(record: dict[str, Any], item: Entry | TierChange, decision: Decision) -> None:
+def _state(change: StateChange, decision: Decision) -> dict[str, Any]:
+    record: dict[str, Any] = {"what": change.what, "id": change.id, "state": change.state}
+    _add_cause(record, change, decision)
+    return record
+
+
+def _add_cause(record: dict[str, Any], item: Entry | TierChange | StateChange, decision: Decision) -> None:
     if item.member_id != decision.member_id:
         record["member_id"] = item.member_id
     if item.fact_id != decision.fact_id or item.source != decision.source:
@@ -212,6 +250,7 @@ def parse_decision(value: bytes) -> Decision:
         record["last"],
         [_parsed_entry(item, record) for item in record.get("entries", ())],
         [_parsed_tier(item, record) for item in record.get("tiers", ())],
+        [_parsed_state(item, record) for item in record.get("states", ())],
         record.get("progress", ()),
         record.get("counts", ()),
         record.get("returned", ()),
@@ -240,6 +279,7 @@ def _parsed_entry(item: EntryForm, decision: DecisionForm) -> Entry:
         item.get("order"),
         item.get("lines", ()),
         item.get("burns", ()),
+        item.get("earned_at"),
     )
 
 
@@ -256,7 +296,19 @@ def _parsed_tier(item: TierChangeForm, decision: DecisionForm) -> TierChange:
     )
 
 
-def _member_of(item: EntryForm | TierChangeForm, decision: DecisionForm) -> str:
+def _parsed_state(item: StateChangeForm, decision: DecisionForm) -> StateChange:
+    return StateChange(
+        _member_of(item, decision),
+        item["what"],
+        item["id"],
+        item["state"],
+        item.get("source", decision["source"]),
+        item.get("fact_id", decision["fact_id"]),
+        item.get("occurred_at", decision["occurred_at"]),
+    )
+
+
+def _member_of(item: EntryForm | TierChangeForm | StateChangeForm, decision: DecisionForm) -> str:
     member_id = item.get("member_id", decision["member_id"])
     if member_id is None:
         raise ValueError(f"the Decision on {decision['fact_id']} moves points or a tier of nobody")

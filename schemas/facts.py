@@ -26,6 +26,8 @@ REFERRAL_AWARD = "stammgast.referral_award.v1"
 
 INBOUND_TYPES = (PURCHASE, REFUND, VISIT, REVIEW, REFERRAL, ACTIVITY, JOINED)
 ENGINE_TYPES = (TICK, PROGRAMME, REFERRAL_AWARD)
+# Only staff may send these, with operator and reason: they come by staff-events alone.
+STAFF_TYPES: frozenset[str] = frozenset()
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
 ANONYMOUS_TYPES = frozenset({PURCHASE, REFUND})
 

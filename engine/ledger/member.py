@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 from engine.ledger.history import Bought, Fresh, History
 from engine.ledger.orders import Order, Returned, day_number, keep_order, read_order
 from schemas import facts
-from schemas.decisions import Decision, Entry, TierChange
+from schemas.decisions import Decision, Entry, StateChange, TierChange
 from schemas.envelope import ORDER_KEY, TIMER_SOURCE, Fact
 from schemas.ids import Ids
 from schemas.times import DAY_US, to_us
@@ -67,6 +68,12 @@ class Member:
     caps: dict[str, tuple[int, int]] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
+
+    def fork(self) -> Self:
+        """Return a copy that time may change (`take_in`) while this one stays; what only facts change is shared."""
+        other = copy(self)
+        other.lots_apart = dict(self.lots_apart)
+        return other
 
     def now_us(self, time_us: int) -> int:
         """Return where the member's timeline stands at a fact of ``time_us``: never behind his newest fact or fired timer."""
@@ -167,8 +174,7 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
         order = keep_order(fact.data, decision, None if own else member.entry_ids(fact.source, fact.id))
     _remember(member, fact, order)
     _evolve_fact(member, fact, decision)
-    _move_points(member, decision.entries, order_ref(fact.data) if counts else "", own)
-    evolve_tiers(member, decision.tiers)
+    take_in(member, decision, order_ref(fact.data) if counts else "", own)
     for day, amount in decision.progress:
         number, year = day_number(day), int(day[:4])
         member.days[number] = member.days.get(number, 0) + amount
@@ -233,14 +239,54 @@ def _on_lines(entry: Entry) -> int:
     return sum(points for _, points in entry.lines)
 
 
+class Moves(Protocol):
+    """What moves points, tiers and states: a decision, or what time did to one member."""
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """In the order in which they happen."""
+        ...
+
+    @property
+    def tiers(self) -> Sequence[TierChange]:
+        """In the order in which they happen."""
+        ...
+
+    @property
+    def states(self) -> Sequence[StateChange]:
+        """In the order in which they happen."""
+        ...
+
+
+def take_in(member: Member, moves: Moves, order: str = "", own: bool = False) -> None:
+    """Change ``member`` by movements that are all his.
+
+    Args:
+        member: changed; of his containers only those that `Member.fork` copies.
+        moves: what happened to him.
+        order: name of the order that was just kept, if one was; its grants are its lots.
+        own: see `evolve`.
+    """
+    if moves.entries:
+        _move_points(member, moves.entries, order, own)
+    if moves.tiers:
+        newest = moves.tiers[-1]
+        until_us = None if newest.until is None else _to_us(newest.until)
+        member.standing = Standing(newest.tier, _to_us(newest.since), until_us)
+    for things in (moves.entries, moves.tiers, moves.states):
+        for thing in things:
+            if thing.source == TIMER_SOURCE:
+                member.settled_us = max(member.settled_us or 0, _to_us(thing.occurred_at))
+
+
 def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool) -> None:
-    """An earn makes a lot, a debit takes from the lots it names.
+    """A credit makes a lot, a debit takes from the lots it names.
 
     A grant of the ``order`` just kept is its lot, unless the log says that other points were given than its lines have.
     """
     for entry in entries:
         member.balance += entry.points
-        if entry.kind == "earn":
+        if entry.makes_lot:
             if entry.order != order or not entry.lines or (not own and entry.points != _on_lines(entry)):
                 member.lots_apart[entry.entry_id] = entry.points
             continue
@@ -249,12 +295,3 @@ def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool
             if left < 0:
                 raise AssertionError(f"lot {lot_id} would hold {left} points: this decision is not of this log")
             member.lots_apart[lot_id] = left
-
-
-def evolve_tiers(member: Member, changes: Iterable[TierChange]) -> None:
-    """Take over the newest standing."""
-    for change in changes:
-        until_us = None if change.until is None else _to_us(change.until)
-        member.standing = Standing(change.tier, _to_us(change.since), until_us)
-        if change.source == TIMER_SOURCE:
-            member.settled_us = _to_us(change.occurred_at)

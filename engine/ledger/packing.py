@@ -6,7 +6,7 @@ The same state gives the same bytes. They are::
     sum      4 bytes: CRC-32 of all that follows
     flags    2 bytes: which of the moments follow
     offset   8 bytes: of the newest fact in the state
-    moments  8 bytes each; the first is when the member is due
+    moments  8 bytes each; the first is when the member is due next
     sizes    of the sections, 1 byte each, or 4 where one is larger
     sections numbers (balance, progress by day and year), words (tier, texts), lots, rest (JSON; of most members empty)
     records  see `engine.ledger.history`
@@ -26,20 +26,22 @@ from engine.ledger.compact import Reader, from_utf8, numbers, read_numbers, to_u
 from engine.ledger.history import History
 from engine.ledger.member import Member, Referral, Standing
 from engine.ledger.orders import Returned
+from engine.ledger.timers import due_us
 from schemas.times import SECOND_US
 
 #: Changes with every change of the packed form: what another engine packed is folded anew, never guessed.
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 _SUM, _HEAD = struct.Struct(">BI"), struct.Struct(">Hq")
-_MOMENTS = [struct.Struct(f">{count}q") for count in range(8)]
+_MOMENTS = [struct.Struct(f">{count}q") for count in range(9)]
 _SIZES, _LARGE_SIZES = struct.Struct(">4B"), struct.Struct(">4I")
 _SMALL_MOST = 255
 _ID_BYTES = 16
 # Which moments are there, in this order.
-_UNTIL, _SINCE, _JOINED, _NEWEST, _BOUGHT, _SETTLED, _BASE = (1 << bit for bit in range(7))
-# What needs no moment of its own: the last purchase is the newest fact, times count from the second of joining.
-_BOUGHT_NEWEST, _BASE_JOINED = 1 << 8, 1 << 9
-_JOINED_SAID, _HAS_TIER, _LARGE = 1 << 10, 1 << 11, 1 << 12
+_DUE, _UNTIL, _SINCE, _JOINED, _NEWEST, _BOUGHT, _SETTLED, _BASE = _NAMES = tuple(1 << bit for bit in range(8))
+# What needs no moment of its own: the tier's end is what is due next, the last purchase is the newest fact, times count from
+# the second of joining.
+_UNTIL_DUE, _BOUGHT_NEWEST, _BASE_JOINED = 1 << 8, 1 << 9, 1 << 10
+_JOINED_SAID, _HAS_TIER, _LARGE = 1 << 11, 1 << 12, 1 << 13
 
 
 class UnknownStateFormat(ValueError):
@@ -91,7 +93,7 @@ def peek(packed: bytes) -> tuple[int, int | None]:
     if len(packed) < _SUM.size + _HEAD.size or zlib.crc32(body) != _SUM.unpack_from(packed)[1]:
         raise UnknownStateFormat(f"a packed state of {len(packed)} bytes is damaged")
     flags, offset = _HEAD.unpack_from(body)
-    return offset, _MOMENTS[1].unpack_from(body, _HEAD.size)[0] if flags & _UNTIL else None
+    return offset, _MOMENTS[1].unpack_from(body, _HEAD.size)[0] if flags & _DUE else None
 
 
 def unpack(key: str, packed: bytes) -> Member:
@@ -116,13 +118,17 @@ def _moments(member: Member) -> tuple[int, list[int]]:
     if standing is not None:
         flags |= _HAS_TIER
         until_us, since_us = standing.until_us, standing.since_us
+    due = due_us(member)
+    if until_us is not None and until_us == due:
+        flags |= _UNTIL_DUE
+        until_us = None
     bought_us: int | None = member.last_purchase_us
     if bought_us is not None and bought_us == member.newest_us:
         flags |= _BOUGHT_NEWEST
         bought_us = None
     if member.joined_us is not None and base_us == member.joined_us - member.joined_us % SECOND_US:
         flags |= _BASE_JOINED
-    named = (until_us, since_us, member.joined_us, member.newest_us, bought_us, member.settled_us)
+    named = (due, until_us, since_us, member.joined_us, member.newest_us, bought_us, member.settled_us)
     moments = []
     for bit, moment in enumerate((*named, None if flags & _BASE_JOINED else base_us)):
         if moment is not None:
@@ -134,7 +140,7 @@ def _moments(member: Member) -> tuple[int, list[int]]:
 def _unpack(key: str, packed: bytes) -> Member:
     at = _SUM.size
     flags, offset = _HEAD.unpack_from(packed, at)
-    present = [flag for flag in (_UNTIL, _SINCE, _JOINED, _NEWEST, _BOUGHT, _SETTLED, _BASE) if flags & flag]
+    present = [flag for flag in _NAMES if flags & flag]
     form, at = _MOMENTS[len(present)], at + _HEAD.size
     moments: dict[int, int] = dict(zip(present, form.unpack_from(packed, at), strict=True))
     at += form.size
@@ -156,7 +162,9 @@ def _unpack(key: str, packed: bytes) -> Member:
         joined_said=bool(flags & _JOINED_SAID),
         newest_us=newest_us,
         balance=balance,
-        standing=None if tier is None else Standing(tier, moments[_SINCE], moments.get(_UNTIL)),
+        standing=None
+        if tier is None
+        else Standing(tier, moments[_SINCE], moments.get(_DUE if flags & _UNTIL_DUE else _UNTIL)),
         settled_us=moments.get(_SETTLED),
         orders_counted=counted,
         last_purchase_us=newest_us if flags & _BOUGHT_NEWEST else moments.get(_BOUGHT),
@@ -203,20 +211,20 @@ def _read_lots(packed: bytes) -> dict[str, int]:
 
 
 def _rest(member: Member) -> bytes:
-    """What most members have nothing of."""
-    referral = member.referral
-    if not (referral or member.caps or member.visits or member.brought or member.returned):
-        return b""
+    """What most members have nothing of: by name, and only what there is."""
+    rest: dict[str, Any] = {}
+    if member.referral is not None:
+        rest["referral"] = [member.referral.referrer, member.referral.at_us, member.referral.open]
+    if member.caps:
+        rest["caps"] = [[key, *used] for key, used in member.caps.items()]
+    if member.visits:
+        rest["visits"] = member.visits
+    if member.brought:
+        rest["brought"] = sorted(member.brought)
+    if member.returned:
+        rest["returned"] = [[number, *_returned(back)] for number, back in member.returned.items()]
     # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
-    return orjson.dumps(
-        [
-            None if referral is None else [referral.referrer, referral.at_us, referral.open],
-            [[key, *used] for key, used in member.caps.items()],
-            [*member.visits.items()],
-            sorted(member.brought),
-            [[number, *_returned(back)] for number, back in member.returned.items()],
-        ]
-    )
+    return bytes(memoryview(orjson.dumps(rest))) if rest else b""
 
 
 def _returned(back: Returned) -> list[Any]:
@@ -225,11 +233,12 @@ def _returned(back: Returned) -> list[Any]:
 
 
 def _read_rest(member: Member, packed: bytes) -> None:
-    referral, caps, visits, brought, returned = orjson.loads(packed)
-    member.referral = None if referral is None else Referral(*referral)
-    member.caps = {key: (points, times) for key, points, times in caps}
-    member.visits, member.brought = dict(visits), set(brought)
+    rest: dict[str, Any] = orjson.loads(packed)
+    if "referral" in rest:
+        member.referral = Referral(*rest["referral"])
+    member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}
+    member.visits, member.brought = rest.get("visits", {}), set(rest.get("brought", ()))
     member.returned = {
         number: Returned(dict(milli), dict(minor), {(entry, line): taken for entry, line, taken in points}, progress)
-        for number, milli, minor, points, progress in returned
+        for number, milli, minor, points, progress in rest.get("returned", ())
     }

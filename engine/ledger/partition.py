@@ -6,14 +6,15 @@ neither Kafka nor files nor a clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.ledger.decide import decide
 from engine.ledger.due import DueIndex
-from engine.ledger.member import DEDUPE_HORIZON_US, Member, evolve, evolve_tiers
+from engine.ledger.member import DEDUPE_HORIZON_US, Member, evolve, take_in
 from engine.ledger.members import LIVE_MEMBERS, Members
+from engine.ledger.moved import Moved, by_member
 from engine.ledger.packing import UnknownStateFormat, peek
 from engine.ledger.tiers import review
 from engine.ledger.timers import due_us, settle
@@ -179,8 +180,8 @@ class Partition:
         snapshot on. Only what changes a member moves his offset: a duplicate or a rejected fact does not.
         """
         if fact.type == facts.TICK:
-            for change in decision.tiers:
-                self._recall_change(change, decision.offset)
+            for key, moved in by_member(decision).items():
+                self._recall_tick(key, moved, decision.offset)
         elif fact.type != facts.PROGRAMME:
             self._fold(self._member_of(fact), fact, decision, own=False)
         elif decision.outcome == "decided":
@@ -195,23 +196,20 @@ class Partition:
             due_before = due_us(member)
             evolve(member, fact, decision, own=own)
             self._take(member, decision.offset)
-            if decision.tiers:
-                self._due.move(member.key, due_before, due_us(member))
+            self._due.move(member.key, due_before, due_us(member))
         if self.newest_us is None or fact.time_us > self.newest_us:
             self.newest_us = fact.time_us
 
-    def _recall_change(self, change: TierChange, offset: int) -> None:
-        """A tick moved a member's tier. One tick may do so more than once, so a change of the same offset is no old one."""
-        member = self._member(change.member_id)
+    def _recall_tick(self, key: str, moved: Moved, offset: int) -> None:
+        """Take in what a tick did to one member; one part of its decision holds all of it."""
+        member = self._member(key)
         if member is None:
-            raise FoldFailed(
-                f"a tick moved the tier of member {change.member_id}, whom neither snapshot nor log brought"
-            )
-        if member.offset <= offset:
+            raise FoldFailed(f"a tick moved member {key}, whom neither snapshot nor log brought")
+        if member.offset < offset:
             due_before = due_us(member)
-            evolve_tiers(member, [change])
+            take_in(member, moved)
             self._take(member, offset)
-            self._due.move(member.key, due_before, due_us(member))
+            self._due.move(key, due_before, due_us(member))
 
     def _take(self, member: Member, offset: int) -> None:
         member.offset = offset
@@ -244,14 +242,19 @@ class Partition:
         for part, part_keys in enumerate(parts):
             decision = _new_decision(fact, offset, None, None)
             decision.part, decision.last = part, part == len(parts) - 1
-            decision.tiers = [change for key in part_keys for change in self._settled(key, fact.time_us)] or ()
+            self._settle_all(part_keys, fact.time_us).precede(decision)
             decisions.append(decision)
         return decisions
 
-    def _settled(self, key: str, time_us: int) -> list[TierChange]:
-        member = self._member(key)
-        assert member is not None
-        return settle(member, self.book, time_us)[1]
+    def _settle_all(self, keys: Sequence[str], time_us: int) -> Moved:
+        everything = Moved()
+        for key in keys:
+            member = self._member(key)
+            assert member is not None
+            moved = settle(member, self.book, time_us)[1]
+            if moved is not None:
+                everything.add(moved)
+        return everything
 
     def _decide_member(self, member: Member, fact: Fact, offset: int) -> Answer:
         if member.offset >= offset:
@@ -263,14 +266,14 @@ class Partition:
         reject = _repeated_or_late(member, fact, programme, decision)
         if decision.outcome != "decided":
             return Answer([decision], reject=reject)
-        settled, changes = settle(member, self.book, fact.time_us)
-        if changes:
-            decision.tiers = changes
+        settled, moved = settle(member, self.book, fact.time_us)
         derived = decide(settled, fact, programme, decision)
         if not member.anonymous:
             change = self._review(settled, fact, programme, decision)
             if change is not None:
-                decision.tiers = [*decision.tiers, change]
+                decision.tiers = [change]
+        if moved is not None:
+            moved.precede(decision)
         return Answer([decision], derived)
 
     def _review(self, member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> TierChange | None:

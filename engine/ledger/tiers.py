@@ -22,12 +22,14 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from engine.ledger.member import Member
+from engine.ledger.moved import Moved
 from engine.ledger.orders import day_number, day_text
-from rules.book import Level, Programme, TierPlan
+from rules.book import Book, Level, Programme, TierPlan
 from rules.local_time import day_date, local_day
 from rules.local_time import midnight_us as _midnight
 from schemas.decisions import Decision, TierChange
-from schemas.envelope import Fact
+from schemas.envelope import TIMER_SOURCE, Fact
+from schemas.ids import hash_id
 from schemas.times import to_text
 
 
@@ -54,6 +56,25 @@ def review(
     if before is not None and before.tier == level.id and before.until_us == until_us:
         return None
     return _change(member, level.id, until_us, now_us, source, fact_id)
+
+
+def due_us(member: Member) -> int | None:
+    """Return when time next changes the member's tier, None for never."""
+    return member.standing.until_us if member.standing is not None else None
+
+
+def review_when_due(member: Member, book: Book, due: int) -> Moved:
+    """Review the tier at the moment until which it held."""
+    fact_id = hash_id("tier_review", member.key, to_text(due))
+    programme = book.at(due)
+    change = None if programme is None else review(member, programme, due, [], TIMER_SOURCE, fact_id)
+    if change is None:
+        # No version in force, or none that would move it: the tier stays, and this timer must not fire again.
+        standing = member.standing
+        assert standing is not None
+        since = to_text(standing.since_us)
+        change = TierChange(member.key, standing.tier, standing.tier, since, None, TIMER_SOURCE, fact_id, to_text(due))
+    return Moved(tiers=[change])
 
 
 # Many members' tiers begin and end at the same few moments.

@@ -1,51 +1,61 @@
 """What time alone does to a member: every timer due before a fact fires before it, in due order.
 
-Due moments depend on the member's own timeline, so it does not matter when a process woke up. In this version the one
-timer is the tier's: at ``until`` the level is reviewed.
+Due moments depend on the member's own timeline, so it does not matter when a process woke up. What is due at one moment
+fires in the order of `TIMERS`.
 """
 
 from __future__ import annotations
 
-from copy import copy
+from collections.abc import Callable
+from typing import NamedTuple
 
-from engine.ledger.member import Member, evolve_tiers
-from engine.ledger.tiers import review
+from engine.ledger import tiers
+from engine.ledger.member import Member, take_in
+from engine.ledger.moved import Moved
 from rules.book import Book
-from schemas.decisions import TierChange
-from schemas.envelope import TIMER_SOURCE
-from schemas.ids import hash_id
-from schemas.times import to_text
+
+
+class Timer(NamedTuple):
+    """One thing that time does to members.
+
+    Attributes:
+        due_us: when it is next due for a member, None for never. It is asked for every fact, so it only looks.
+        fire: what it does at the moment at which it is due. It must leave the member due later or never.
+    """
+
+    due_us: Callable[[Member], int | None]
+    fire: Callable[[Member, Book, int], Moved]
+
+
+#: In the order in which they fire at one moment.
+TIMERS: tuple[Timer, ...] = (Timer(tiers.due_us, tiers.review_when_due),)
 
 
 def due_us(member: Member) -> int | None:
     """Return when the member's next timer is due, None without one."""
-    return member.standing.until_us if member.standing is not None else None
+    first: int | None = None
+    for timer in TIMERS:
+        due = timer.due_us(member)
+        if due is not None and (first is None or due < first):
+            first = due
+    return first
 
 
-def settle(member: Member, book: Book, time_us: int) -> tuple[Member, list[TierChange]]:
+def settle(member: Member, book: Book, time_us: int) -> tuple[Member, Moved | None]:
     """Fire every timer of ``member`` that is due at or before ``time_us``.
 
     Returns:
-        The member as he stands then (a shallow copy where a timer fired; the given one is not changed), and the changes.
+        The member as he stands then (a fork where a timer fired; the given one is not changed), and what was moved, None
+        if nothing was.
     """
-    changes: list[TierChange] = []
-    while (due := due_us(member)) is not None and due <= time_us:
-        change = _review_tier(member, book, due)
-        changes.append(change)
-        member = copy(member)
-        evolve_tiers(member, [change])
-    return member, changes
-
-
-def _review_tier(member: Member, book: Book, due: int) -> TierChange:
-    fact_id = hash_id("tier_review", member.key, to_text(due))
-    programme = book.at(due)
-    change = None if programme is None else review(member, programme, due, [], TIMER_SOURCE, fact_id)
-    if change is not None:
-        return change
-    # No version in force, or none that would move it: the tier stays, and this timer must not fire again.
-    standing = member.standing
-    assert standing is not None
-    return TierChange(
-        member.key, standing.tier, standing.tier, to_text(standing.since_us), None, TIMER_SOURCE, fact_id, to_text(due)
-    )
+    due = due_us(member)
+    if due is None or due > time_us:
+        return member, None
+    settled, moved = member.fork(), Moved()
+    while due is not None and due <= time_us:
+        timer = next(timer for timer in TIMERS if timer.due_us(settled) == due)
+        step = timer.fire(settled, book, due)
+        take_in(settled, step)
+        moved.add(step)
+        due = due_us(settled)
+    return settled, moved

@@ -140,8 +140,8 @@ def open_types() -> frozenset[str]:
 
 
 def staff_types() -> frozenset[str]:
-    """The types that only staff may send; none is known yet in this version of the schemas."""
-    return frozenset(getattr(facts, "STAFF_TYPES", ()))
+    """The types that only staff may send."""
+    return facts.STAFF_TYPES
 
 
 def default_inbound() -> dict[str, Inbound]:

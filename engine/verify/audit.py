@@ -298,7 +298,7 @@ def _bytes_of(body_hash: str | None) -> bytes:
 
 def _members(raw: dict[str, Any]) -> Iterator[str]:
     """Whoever a record of the points log speaks of."""
-    items: Sequence[Any] = (raw, *raw.get("entries", ()), *raw.get("tiers", ()))
+    items: Sequence[Any] = (raw, *raw.get("entries", ()), *raw.get("tiers", ()), *raw.get("states", ()))
     for item in items:
         member = item.get("member_id") if isinstance(item, dict) else None
         if isinstance(member, str):

@@ -141,7 +141,9 @@ class Judge:
         self.compared += 1
         decision = _joined(group)
         about = None if decision is None else (decision.source, decision.fact_id, decision.type, decision.occurred_at)
-        silent = decision is not None and not (decision.entries or decision.tiers or decision.derived)
+        silent = decision is not None and not (
+            decision.entries or decision.tiers or decision.states or decision.derived
+        )
         if decision is None or about != (fact.source, fact.id, fact.type, fact.time) or not silent:
             verdict.differs = True
             self._differs(record, fact, [b"a quarantine of this fact that moves nothing"], group)
@@ -200,7 +202,12 @@ class Judge:
 
 def of_members(decision: Decision, takes: Callable[[str], bool]) -> Decision:
     """A tick's decision, of some members."""
-    return replace(decision, tiers=[one for one in decision.tiers if takes(one.member_id)])
+    return replace(
+        decision,
+        entries=[one for one in decision.entries if takes(one.member_id)],
+        tiers=[one for one in decision.tiers if takes(one.member_id)],
+        states=[one for one in decision.states if takes(one.member_id)],
+    )
 
 
 def differences(expected: Any, found: Any, path: str = "") -> Iterator[str]:

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from engine.ledger.engine_facts import programme_fact
+from engine.ledger.packing import STATE_FORMAT
 from engine.ledger.partition import Partition
 from engine.stream import snapshots
 from engine.stream.keeper import Keeper
@@ -250,6 +251,7 @@ def lose_members(broker: FakeBroker) -> None:
     broker.logs[SHELF] = [record for record in shelf_of(broker) if not (record.key or b"").startswith(b"member:m1")]
 
 
+THIS = bytes((STATE_FORMAT,))
 WRONG: dict[str, tuple[Callable[[FakeBroker], None], str]] = {
     "another format": (with_checkpoint(lambda said: said.update(format=2)), "format 2"),
     "members packed otherwise": (with_checkpoint(lambda said: said.update(state_format=99)), "format 99"),
@@ -266,15 +268,17 @@ WRONG: dict[str, tuple[Callable[[FakeBroker], None], str]] = {
         "format 99",
     ),
     "a member that cannot be read": (
-        lambda broker: put(broker, b"member:m3", b"\x01x", [("stammgast-offset", b"9"), ("stammgast-state", b"1")]),
+        lambda broker: put(
+            broker, b"member:m3", THIS + b"x", [("stammgast-offset", b"9"), ("stammgast-state", b"%d" % STATE_FORMAT)]
+        ),
         "the fold failed",
     ),
     "a part missing": (
         lambda broker: put(
             broker,
             b"member:m3",
-            b"\x01x",
-            [("stammgast-offset", b"9"), ("stammgast-state", b"1"), ("stammgast-parts", b"2")],
+            THIS + b"x",
+            [("stammgast-offset", b"9"), ("stammgast-state", b"%d" % STATE_FORMAT), ("stammgast-parts", b"2")],
         ),
         "in parts",
     ),

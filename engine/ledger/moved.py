@@ -1,0 +1,43 @@
+"""What one step of a member's timeline moved, before it stands in a decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from schemas.decisions import Decision, Entry, StateChange, TierChange
+
+
+@dataclass(slots=True)
+class Moved:
+    """Entries, changes of tier and of states, each in the order in which they happen."""
+
+    entries: list[Entry] = field(default_factory=list)
+    tiers: list[TierChange] = field(default_factory=list)
+    states: list[StateChange] = field(default_factory=list)
+
+    def add(self, later: Moved) -> None:
+        """Append what happened after it."""
+        self.entries += later.entries
+        self.tiers += later.tiers
+        self.states += later.states
+
+    def precede(self, decision: Decision) -> None:
+        """Put everything before what the decision holds; what is empty there stays as it is."""
+        if self.entries:
+            decision.entries = [*self.entries, *decision.entries]
+        if self.tiers:
+            decision.tiers = [*self.tiers, *decision.tiers]
+        if self.states:
+            decision.states = [*self.states, *decision.states]
+
+
+def by_member(decision: Decision) -> dict[str, Moved]:
+    """Return what a tick's decision moved, by member, in the order in which they stand there."""
+    found: dict[str, Moved] = {}
+    for entry in decision.entries:
+        found.setdefault(entry.member_id, Moved()).entries.append(entry)
+    for tier in decision.tiers:
+        found.setdefault(tier.member_id, Moved()).tiers.append(tier)
+    for state in decision.states:
+        found.setdefault(state.member_id, Moved()).states.append(state)
+    return found
