@@ -25,6 +25,7 @@ BUILD_ORDER = (
     "marts/referrals",
     "marts/activities",
     "marts/redemptions",
+    "marts/staff_actions",
     "marts/rejects",
     "marts/programmes",
     "marts/meta",

@@ -24,14 +24,30 @@ TICK = "stammgast.tick.v1"
 PROGRAMME = "stammgast.programme.v1"
 REFERRAL_AWARD = "stammgast.referral_award.v1"
 
-INBOUND_TYPES = (PURCHASE, REFUND, VISIT, REVIEW, REFERRAL, ACTIVITY, JOINED)
-ENGINE_TYPES = (TICK, PROGRAMME, REFERRAL_AWARD)
-# Only staff may send these, with operator and reason: they come by staff-events alone.
-STAFF_TYPES: frozenset[str] = frozenset()
+# Only staff may send these, with operator and reason (see StaffData): they come by staff-events alone.
+_STAFF_TYPES: tuple[str, ...] = ()
+STAFF_TYPES = frozenset(_STAFF_TYPES)
+INBOUND_TYPES: tuple[str, ...] = (
+    PURCHASE,
+    REFUND,
+    VISIT,
+    REVIEW,
+    REFERRAL,
+    ACTIVITY,
+    JOINED,
+    *_STAFF_TYPES,
+)
+ENGINE_TYPES: tuple[str, ...] = (
+    TICK,
+    PROGRAMME,
+    REFERRAL_AWARD,
+)
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
 ANONYMOUS_TYPES = frozenset({PURCHASE, REFUND})
 
 Token = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f|]+$")]
+# Why staff did something: a word of the shop's own list, so that no free text gets into the logs.
+ReasonCode = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 Money = Annotated[Decimal, Field(ge=0, lt=10**15)]
 # Bounds what one decision can hold: lines x rules must fit into one record.
 MAX_LINES = 2_000
@@ -45,6 +61,13 @@ class FactData(BaseModel):
     """What all fact payloads share: unknown keys are refused, values are not changed after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class StaffData(FactData):
+    """What every action of staff says beside what it does: who did it, and why."""
+
+    operator: Token = Field(description="opaque key of who did it, never a name or an e-mail address")
+    reason: ReasonCode = Field(description="a word of your own list, such as lost_card: lower case, no free text")
 
 
 class PurchaseLine(FactData):
@@ -247,6 +270,13 @@ class JoinedForm(TypedDict):
     """The beginning of an account as the facts log holds it."""
 
     via: str | None
+
+
+class StaffForm(TypedDict):
+    """What every action of staff says, as the facts log holds it."""
+
+    operator: str
+    reason: str
 
 
 class TickForm(TypedDict):

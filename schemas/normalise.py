@@ -73,7 +73,15 @@ class _JoinedEvent(Envelope):
     data: facts.Joined
 
 
-_Event = _PurchaseEvent | _RefundEvent | _VisitEvent | _ReviewEvent | _ReferralEvent | _ActivityEvent | _JoinedEvent
+_Event = (
+    _PurchaseEvent
+    | _RefundEvent
+    | _VisitEvent
+    | _ReviewEvent
+    | _ReferralEvent
+    | _ActivityEvent
+    | _JoinedEvent
+)  # fmt: skip
 EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.PURCHASE: _PurchaseEvent,
     facts.REFUND: _RefundEvent,
@@ -153,6 +161,9 @@ def _check_subject(event: _Event) -> None:
         check_key(subject, "subject")
     if isinstance(event.data, facts.Referral):
         check_key(event.data.referrer, "data.referrer")
+    data: facts.FactData = event.data
+    if isinstance(data, facts.StaffData):
+        check_key(data.operator, "data.operator")
 
 
 def check_key(key: str, field: str) -> None:

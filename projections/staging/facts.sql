@@ -37,7 +37,13 @@ from judged;
 
 -- statement: present
 select distinct type
-from parsed_facts;
+from parsed_facts
+union all
+select 'staff'
+where exists (
+    from parsed_facts
+    where type in ('stammgast.adjustment.v1', 'stammgast.tier_override.v1', 'stammgast.link.v1', 'stammgast.merge.v1')
+);
 
 -- statement: facts
 insert into staging.facts
@@ -148,6 +154,13 @@ insert into staging.joins
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.via'
 from parsed_facts
 where type = 'stammgast.joined.v1';
+
+-- statement: staff_actions if staff
+insert into staging.staff_actions
+select partition, position, source, fact_id, split_part(type, '.', 2), member_id, occurred_at, recorded_at,
+    data ->> '$.operator', data ->> '$.reason', data
+from parsed_facts
+where type in ('stammgast.adjustment.v1', 'stammgast.tier_override.v1', 'stammgast.link.v1', 'stammgast.merge.v1');
 
 -- statement: programmes if stammgast.programme.v1
 insert into staging.programmes

@@ -90,6 +90,14 @@ create table staging.joins (
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: staff_actions
+create table staging.staff_actions (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, action varchar not null, member_id varchar, occurred_at timestamptz not null,
+    recorded_at timestamptz not null, operator varchar, reason varchar, details json,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: programmes
 create table staging.programmes (
     partition integer not null, position bigint not null,

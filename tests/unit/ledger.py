@@ -86,6 +86,10 @@ class Stage:
         """Publish a refund of an order."""
         return self.say(facts.REFUND, member, time, {"order_id": order, "currency": "EUR"} | data)
 
+    def staff(self, event_type: str, subject: str, time: str, **data: Any) -> Decision:
+        """Publish an action of staff; operator and reason are given unless `data` says others."""
+        return self.say(event_type, subject, time, {"operator": "op-3", "reason": "asked_for_it"} | data)
+
     def tick(self, time: str) -> list[Decision]:
         """Settle everybody."""
         return self.answer(tick_fact(0, to_us(time), RECORDED)).decisions

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import ValidationError
 
 from schemas import facts
 from schemas.envelope import Fact, encode_fact, parse_fact
@@ -232,3 +233,19 @@ def test_a_fact_survives_the_log() -> None:
     fact = fact_of(event())
 
     assert fact == parse_fact(encode_fact(fact))
+
+
+@pytest.mark.parametrize("reason", ["", "Lost Card", "lost card", "anna wrote to us", "x" * 65])
+def test_staff_say_why_in_a_word_of_their_list(reason: str) -> None:
+    """Free text could hold a name: it does not get in."""
+    with pytest.raises(ValidationError):
+        facts.StaffData.model_validate({"operator": "op-3", "reason": reason})
+    assert facts.StaffData.model_validate({"operator": "op-3", "reason": "lost_card"}).reason == "lost_card"
+
+
+def test_staff_types_come_by_their_own_topic_and_name_who_and_why() -> None:
+    """Every staff type is inbound, and its model asks for operator and reason."""
+    assert set(facts.INBOUND_TYPES) >= facts.STAFF_TYPES
+    assert not facts.STAFF_TYPES & facts.ANONYMOUS_TYPES
+    for event_type, model in facts.DATA_MODELS.items():
+        assert issubclass(model, facts.StaffData) == (event_type in facts.STAFF_TYPES)
