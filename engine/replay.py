@@ -1,8 +1,8 @@
 """The whole road offline: the same core over files, no Kafka, the same DuckDB tables as live.
 
-This process normalises and decides, a second one loads DuckDB; a bounded queue of batches lies between them. A file of raw
-events is one partition in file order, with every derived fact right after its cause. A dump of the ``facts`` log keeps its
-partitions and offsets, and its derived facts, ticks and programme facts are in it already.
+This process decides, a second one loads DuckDB, a third normalises (`engine.normalising`); bounded queues lie between them.
+A file of raw events is one partition in file order, with every derived fact right after its cause. A dump of the ``facts``
+log keeps its partitions and offsets, and its derived facts, ticks and programme facts are in it already.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import os
 import time
 import zlib
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from engine.ledger.engine_facts import midnight_before, programme_fact, tick_fact
 from engine.ledger.partition import Answer, Partition
+from engine.normalising import normalised
 from engine.processes import end_with
 from engine.settings import No, UsageError
 from engine.tuning import expect_a_large_calm_heap
@@ -37,14 +38,13 @@ from projections.warehouse import LOG_SCHEMA, Reject, Warehouse
 from rules.book import Programme
 from schemas.decisions import Decision, encode_decision
 from schemas.envelope import Fact, encode_fact, parse_fact
-from schemas.normalise import normalise
 from schemas.rejects import Rejected
 from schemas.times import MILLISECOND_US, to_text, to_us
 
 BATCH_FACTS = 10_000
-# Lines that take each step together: normalised, then decided, then encoded. Going through all steps line by line costs
+# Facts that take each step together: parsed, then decided, then encoded. Going through all steps line by line costs
 # 40 % more, because each step's code and data push those of the others out of the processor's caches.
-CHUNK_LINES = 64
+CHUNK_FACTS = 64
 # Batches that may wait for the loader: enough to smooth its pauses, few enough to bound memory (some 20 MB each).
 QUEUE_BATCHES = 4
 _ALIVE_CHECK_SECONDS = 1.0
@@ -127,31 +127,22 @@ class Replay:
         partition = self._partition(0)
         batch = Batch()
         known = sorted(self._programmes.values(), key=lambda version: version.valid_from_us)
-        self._write(partition, [programme_fact(version, self._recorded_at) for version in known], batch)
-        numbered = enumerate(lines, 1)
-        while chunk := list(islice(numbered, CHUNK_LINES)):
-            self._write(partition, self._normal(chunk, name, batch), batch)
+        self._write(partition, _encoded(programme_fact(version, self._recorded_at) for version in known), batch)
+        for block in normalised(lines, self._recorded_at, self._recorded_us):
+            self.summary.events += block.events
+            for number, reason, message, field_name in block.refused:
+                self._reject(Rejected(reason, message, field_name), name, 0, number, batch)
+            for start in range(0, len(block.values), CHUNK_FACTS):
+                values = block.values[start : start + CHUNK_FACTS]
+                self._write(partition, [(parse_fact(value), value) for value in values], batch)
             if len(batch.facts.values) >= BATCH_FACTS:
                 yield batch
                 batch = Batch()
         settle_us = until_us if until_us is not None else self._last_midnight(partition)
         if settle_us is not None:
-            self._write(partition, [tick_fact(0, settle_us, self._recorded_at)], batch)
+            self._write(partition, _encoded([tick_fact(0, settle_us, self._recorded_at)]), batch)
             self.summary.settled_to = to_text(settle_us)
         yield batch
-
-    def _normal(self, chunk: Sequence[tuple[int, bytes]], name: str, batch: Batch) -> list[Fact]:
-        """Return the facts of some numbered lines; refused ones go to the batch's rejects."""
-        found = []
-        for number, line in chunk:
-            if not line.strip():
-                continue
-            self.summary.events += 1
-            try:
-                found.append(normalise(line, self._recorded_at, self._recorded_us))
-            except Rejected as rejected:
-                self._reject(rejected, name, 0, number, batch)
-        return found
 
     def _last_midnight(self, partition: Partition) -> int | None:
         if partition.newest_us is None:
@@ -194,20 +185,21 @@ class Replay:
             self._decided[number] = 0
         return self._partitions[number]
 
-    def _write(self, partition: Partition, given: Sequence[Fact], batch: Batch) -> None:
+    def _write(self, partition: Partition, given: Sequence[tuple[Fact, bytes]], batch: Batch) -> None:
         """Append facts and their decisions, each fact followed by what follows from it for others."""
         began = partition.next_offset
-        written: list[Fact] = []
+        written: list[bytes] = []
         decisions: list[Decision] = []
         waiting = list(reversed(given))
         while waiting:
-            fact = waiting.pop()
+            fact, value = waiting.pop()
             answer = self._answer(partition, fact, began + len(written), batch)
-            written.append(fact)
+            written.append(value)
             decisions += answer.decisions
-            waiting += reversed(answer.derived)
-        for offset, fact in enumerate(written, began):
-            batch.facts.append(partition.number, offset, self._timestamp_ms, encode_fact(fact))
+            if answer.derived:
+                waiting += _encoded(reversed(answer.derived))
+        for offset, value in enumerate(written, began):
+            batch.facts.append(partition.number, offset, self._timestamp_ms, value)
         self._keep(partition.number, decisions, self._timestamp_ms, batch)
 
     def _answer(
@@ -247,6 +239,10 @@ class Replay:
         self.summary.rejects += 1
 
 
+def _encoded(facts: Iterable[Fact]) -> list[tuple[Fact, bytes]]:
+    return [(fact, encode_fact(fact)) for fact in facts]
+
+
 def replay(
     path: Path,
     programmes: Sequence[Programme],
@@ -278,8 +274,11 @@ def replay(
         _whole(db, dict(warehouse_options or {})) as (made, options),
         _loading(made, options) as load,
     ):
-        for batch in run.dump(lines, path.name) if dump else run.events(lines, path.name, until_us):
-            load(batch)
+        try:
+            for batch in run.dump(lines, path.name) if dump else run.events(lines, path.name, until_us):
+                load(batch)
+        except BrokenProcessPool:
+            raise ReplayError("the normalising process was killed; nothing was made, start again") from None
     run.summary.seconds = time.monotonic() - began
     return run.summary
 

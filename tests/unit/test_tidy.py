@@ -37,10 +37,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.broker",
         "engine.tuning",
     ),
+    "engine.normalising": ("schemas", "engine.processes", "engine.tuning"),
     "engine.replay": (
         "schemas",
         "rules",
         "engine.ledger",
+        "engine.normalising",
         "engine.settings",
         "engine.telemetry",
         "engine.tuning",
