@@ -32,6 +32,8 @@ class EntryForm(TypedDict):
         burns: [lot_id, points] pairs: positive, what a debit takes from a lot (a credit from its own: it pays a debt); negative,
             what a ``restore`` gives back to it; 0, the lot that a ``release`` makes spendable from ``active_from`` on.
         earned_at: of a lot that came from another member: when it was earned there.
+        waits_for: of a lot that cannot be spent yet: the fact that will make it so.
+        cancel_at: when such a lot is taken if that fact has not come.
     """
 
     entry_id: str
@@ -50,6 +52,8 @@ class EntryForm(TypedDict):
     lines: NotRequired[list[tuple[int, int]]]
     burns: NotRequired[list[tuple[str, int]]]
     earned_at: NotRequired[str]
+    waits_for: NotRequired[str]
+    cancel_at: NotRequired[str]
 
 
 class TierChangeForm(TypedDict):

@@ -31,6 +31,8 @@ class Entry:
         burns: [lot_id, points] pairs: positive, what a debit takes from a lot (a credit from its own: it pays a debt); negative,
             what a ``restore`` gives back to it; 0, the lot that a ``release`` makes spendable from ``active_from`` on.
         earned_at: of a lot that came from another member: when it was earned there.
+        waits_for: of a lot that cannot be spent yet: the fact that will make it so.
+        cancel_at: when such a lot is taken if that fact has not come.
     """
 
     entry_id: str
@@ -49,6 +51,8 @@ class Entry:
     lines: Sequence[tuple[int, int]] = ()
     burns: Sequence[tuple[str, int]] = ()
     earned_at: str | None = None
+    waits_for: str | None = None
+    cancel_at: str | None = None
 
     @property
     def makes_lot(self) -> bool:
@@ -200,6 +204,10 @@ def _entry(entry: Entry, decision: Decision) -> dict[str, Any]:
         record["burns"] = entry.burns
     if entry.earned_at is not None:
         record["earned_at"] = entry.earned_at
+    if entry.waits_for is not None:
+        record["waits_for"] = entry.waits_for
+    if entry.cancel_at is not None:
+        record["cancel_at"] = entry.cancel_at
     return record
 
 
@@ -280,6 +288,8 @@ def _parsed_entry(item: EntryForm, decision: DecisionForm) -> Entry:
         item.get("lines", ()),
         item.get("burns", ()),
         item.get("earned_at"),
+        item.get("waits_for"),
+        item.get("cancel_at"),
     )
 
 

@@ -47,13 +47,15 @@ class Fresh(NamedTuple):
 
 
 class Bought(NamedTuple):
-    """An order as it is kept: its number among the member's orders, its fact, when, and its bytes."""
+    """An order as it is kept: its number among the member's orders, its fact, when, its bytes, and its name."""
 
     number: int
     source: str
     fact_id: str
     at_us: int
     packed: bytes
+    order_source: str
+    order_id: str
 
 
 class History:
@@ -242,11 +244,16 @@ class History:
 
     def _bought(self, count: int, at: int, end: int) -> Bought:
         flags = self._records[at]
-        source, where = read_mark(self._records, at + _IDENTITY_AT[flags])
+        mark, where = read_mark(self._records, at + _IDENTITY_AT[flags])
         fact_id, where = read_name(self._records, where)
+        source = order_source = self.texts.words[mark]
+        order_id = fact_id
         if flags & _OWN_NAME:
-            where = self._behind_name(where)
-        return Bought(count, self.texts.words[source], fact_id, self._time_us(at), bytes(self._records[where:end]))
+            mark, where = read_mark(self._records, where)
+            order_id, where = read_name(self._records, where)
+            order_source = self.texts.words[mark]
+        packed = bytes(self._records[where:end])
+        return Bought(count, source, fact_id, self._time_us(at), packed, order_source, order_id)
 
     def _forget(self, place: int) -> None:
         """The record at ``place`` counts as seen no longer; without an order it goes."""

@@ -38,15 +38,47 @@ class Referral:
     open: bool
 
 
+class Lot(NamedTuple):
+    """Points that came together, and what is left of them.
+
+    Attributes:
+        id: of the entry that made it.
+        left: points not yet taken.
+        earned_us: when they were earned.
+        active_us: from when on they can be spent, None: from the beginning, `NOT_YET` while it ``waits_for`` a fact.
+        expires_us: from when on they are gone, None: never.
+        waits_for: name of the fact that makes them spendable, None: no fact.
+        cancel_us: when they are taken if that fact has not come, None: never.
+        order: name of the order that earned them, where the caller asked for it; never kept.
+    """
+
+    id: str
+    left: int
+    earned_us: int
+    active_us: int | None = None
+    expires_us: int | None = None
+    waits_for: str | None = None
+    cancel_us: int | None = None
+    order: str | None = None
+
+    def active(self, now_us: int) -> bool:
+        """Tell whether its points can be spent."""
+        return self.active_us is None or self.active_us <= now_us
+
+
+#: When a lot becomes active of which nobody knows when: behind every moment a log can hold.
+NOT_YET = 1 << 62
+
+
 @dataclass(slots=True)
 class Member:
     """State of one key: a member, or the order of an anonymous sale.
 
-    ``history`` holds his orders and which facts were seen, ``lots_apart`` the points left by lot where a lot is not one of
-    an order's grants, or is no longer whole; ``returned`` what came back, by number of the order; ``days`` and ``years``
-    progress towards tiers by local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key,
-    ``visits`` the newest visit by store, ``offset`` the place in the log of the newest fact or tick that changed him. It
-    satisfies ``rules.book.MemberView``.
+    ``history`` holds his orders and which facts were seen, ``lots_apart`` the lots that are not an order's grants, are no
+    longer whole, or have a date (all others follow from the orders), ``debt`` what he owes: points that were taken back and
+    were in no lot; ``returned`` what came back, by number of the order; ``days`` and ``years`` progress towards tiers by
+    local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``visits`` the newest visit by
+    store, ``offset`` the place in the log of the newest fact or tick that changed him. It satisfies ``rules.book.MemberView``.
     """
 
     key: str
@@ -61,7 +93,8 @@ class Member:
     last_purchase_us: int | None = None
     referral: Referral | None = None
     history: History = field(default_factory=History)
-    lots_apart: dict[str, int] = field(default_factory=dict)
+    lots_apart: dict[str, Lot] = field(default_factory=dict)
+    debt: int = 0
     returned: dict[int, Returned] = field(default_factory=dict)
     days: dict[int, int] = field(default_factory=dict)
     years: dict[int, int] = field(default_factory=dict)
@@ -121,24 +154,43 @@ class Member:
         """Return the totals of the orders counted at or after ``since_us``, minor units, refunds not taken off."""
         return sum(order.total_minor for order in self.orders_since(since_us))
 
+    def order_lots(self, *, named: bool = False) -> Iterator[Lot]:
+        """Yield the lots that follow from his orders, in the order in which they counted; those in ``lots_apart`` too, as they
+        were in the beginning. ``named``: with the names of their orders."""
+        for bought in self.history.orders_since(None):
+            order = self._unpacked(bought)
+            for entry_id, _, _, shares in order.grants:
+                ref = f"{bought.order_source}|{bought.order_id}" if named else None
+                yield Lot(entry_id, sum([points for _, points in shares]), order.at_us, order=ref)
+
     @property
     def lots(self) -> dict[str, int]:
         """The points left in every lot: those of his orders in the order in which they counted, then the others. It is made
         anew each time."""
-        orders = map(self._unpacked, self.history.orders_since(None))
-        grants = (grant for order in orders for grant in order.grants)
-        return {entry_id: sum(points for _, points in shares) for entry_id, _, _, shares in grants} | self.lots_apart
+        left = {lot.id: lot.left for lot in self.order_lots()}
+        return left | {lot_id: lot.left for lot_id, lot in self.lots_apart.items()}
 
-    def lot_left(self, lot_id: str, order: str | None) -> int:
-        """Return the points left in a lot; ``order`` names the order whose grant it is. Errors: KeyError."""
-        left = self.lots_apart.get(lot_id)
-        if left is not None:
-            return left
+    def set_apart(self, lot_ids: Iterable[str], order: str | None) -> None:
+        """See to it that lots stand in ``lots_apart``; ``order`` names the order whose grants they probably are.
+
+        Raises:
+            KeyError: he has no such lot.
+        """
+        missing = {lot_id for lot_id in lot_ids if lot_id not in self.lots_apart}
+        if not missing:
+            return
         found = None if order is None else self.order(order)
-        for entry_id, _, _, shares in () if found is None else found.grants:
-            if entry_id == lot_id:
-                return sum(points for _, points in shares)
-        raise KeyError(lot_id)
+        if found is not None:
+            for entry_id, _, _, shares in found.grants:
+                if entry_id in missing:
+                    missing.discard(entry_id)
+                    self.lots_apart[entry_id] = Lot(entry_id, sum([points for _, points in shares]), found.at_us)
+        for lot in self.order_lots() if missing else ():
+            if lot.id in missing:
+                missing.discard(lot.id)
+                self.lots_apart[lot.id] = lot
+        if missing:
+            raise KeyError(min(missing))
 
 
 def _named(ref: str) -> tuple[str, str]:
@@ -280,18 +332,65 @@ def take_in(member: Member, moves: Moves, order: str = "", own: bool = False) ->
 
 
 def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool) -> None:
-    """A credit makes a lot, a debit takes from the lots it names.
+    """A credit makes a lot, a debit takes from the lots it names, and what no lot gave is owed.
 
-    A grant of the ``order`` just kept is its lot, unless the log says that other points were given than its lines have.
+    A grant of the ``order`` just kept is its lot, unless it has a date, or the log says that other points were given than its
+    lines have.
     """
     for entry in entries:
         member.balance += entry.points
-        if entry.makes_lot:
-            if entry.order != order or not entry.lines or (not own and entry.points != _on_lines(entry)):
-                member.lots_apart[entry.entry_id] = entry.points
-            continue
-        for lot_id, points in entry.burns:
-            left = member.lot_left(lot_id, entry.order) - points
-            if left < 0:
-                raise AssertionError(f"lot {lot_id} would hold {left} points: this decision is not of this log")
-            member.lots_apart[lot_id] = left
+        if entry.makes_lot and (
+            entry.order != order
+            or not entry.lines
+            or entry.expires_at is not None
+            or entry.active_from != entry.occurred_at
+            or entry.waits_for is not None
+            or (not own and entry.points != _on_lines(entry))
+        ):
+            member.lots_apart[entry.entry_id] = _new_lot(entry)
+        if entry.burns:
+            _burn(member, entry)
+        elif entry.points < 0:
+            member.debt -= entry.points
+
+
+def _new_lot(entry: Entry) -> Lot:
+    earned_us = _to_us(entry.occurred_at if entry.earned_at is None else entry.earned_at)
+    active_us = None if entry.active_from in (None, entry.occurred_at) else _moment(entry.active_from)
+    if entry.waits_for is not None:
+        active_us = NOT_YET
+    return Lot(
+        entry.entry_id,
+        entry.points,
+        earned_us,
+        active_us,
+        _moment(entry.expires_at),
+        entry.waits_for,
+        _moment(entry.cancel_at),
+    )
+
+
+def _moment(text: str | None) -> int | None:
+    return None if text is None else _to_us(text)
+
+
+def _burn(member: Member, entry: Entry) -> None:
+    """Take from lots, or give back to them; the rest of what the entry moves is debt, made or paid."""
+    member.set_apart([lot_id for lot_id, _ in entry.burns], entry.order)
+    burnt = 0
+    for lot_id, points in entry.burns:
+        lot = member.lots_apart[lot_id]
+        if lot.left < points:
+            raise AssertionError(
+                f"lot {lot_id} would hold {lot.left - points} points: this decision is not of this log"
+            )
+        burnt += points
+        if entry.kind == "release":
+            lot = lot._replace(
+                active_us=_moment(entry.active_from),
+                expires_us=_moment(entry.expires_at),
+                waits_for=None,
+                cancel_us=None,
+            )
+        member.lots_apart[lot_id] = lot._replace(left=lot.left - points)
+    member.debt -= burnt if entry.makes_lot else burnt + entry.points

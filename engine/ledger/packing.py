@@ -24,18 +24,20 @@ import orjson
 
 from engine.ledger.compact import Reader, from_utf8, numbers, read_numbers, to_utf8, word
 from engine.ledger.history import History
-from engine.ledger.member import Member, Referral, Standing
+from engine.ledger.member import Lot, Member, Referral, Standing
 from engine.ledger.orders import Returned
 from engine.ledger.timers import due_us
 from schemas.times import SECOND_US
 
 #: Changes with every change of the packed form: what another engine packed is folded anew, never guessed.
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 _SUM, _HEAD = struct.Struct(">BI"), struct.Struct(">Hq")
 _MOMENTS = [struct.Struct(f">{count}q") for count in range(9)]
 _SIZES, _LARGE_SIZES = struct.Struct(">4B"), struct.Struct(">4I")
 _SMALL_MOST = 255
 _ID_BYTES = 16
+# Of a lot, above the bits for its moments: it waits for a fact.
+_WAITS = 8
 # Which moments are there, in this order.
 _DUE, _UNTIL, _SINCE, _JOINED, _NEWEST, _BOUGHT, _SETTLED, _BASE = _NAMES = tuple(1 << bit for bit in range(8))
 # What needs no moment of its own: the tier's end is what is due next, the last purchase is the newest fact, times count from
@@ -193,21 +195,43 @@ def _read_words(packed: bytes, has_tier: bool) -> tuple[str | None, tuple[str, .
     return (words[0], tuple(words[1:])) if has_tier else (None, tuple(words))
 
 
-def _pack_lots(lots: dict[str, int]) -> bytes:
-    """Ids of 16 bytes each, then what is left of each; its beginning says how many."""
+def _pack_lots(lots: dict[str, Lot]) -> bytes:
+    """How many; their ids, 16 bytes each; the distinct moments, 8 bytes each; then numbers and words, lot by lot."""
     if not lots:
         return b""
+    found = {lot.earned_us for lot in lots.values()}
+    for lot in lots.values():
+        found.update(moment for moment in (lot.active_us, lot.expires_us, lot.cancel_us) if moment is not None)
+    moments = sorted(found)
+    place = {moment: number for number, moment in enumerate(moments)}
+    text = []
+    for lot in lots.values():
+        said = (lot.active_us, lot.expires_us, lot.cancel_us)
+        flags = sum(1 << bit for bit, moment in enumerate(said) if moment is not None)
+        flags += _WAITS if lot.waits_for is not None else 0
+        places = [place[moment] for moment in said if moment is not None]
+        text.append(numbers((flags, lot.left, place[lot.earned_us], *places)))
+        text.append("" if lot.waits_for is None else word(lot.waits_for))
+    head = (len(lots).to_bytes(4, "big"), len(moments).to_bytes(4, "big"))
     ids = b"".join(map(bytes.fromhex, lots))
-    return b"".join((len(lots).to_bytes(4, "big"), ids, to_utf8(numbers(lots.values()))))
+    return b"".join((*head, ids, struct.pack(f">{len(moments)}q", *moments), to_utf8("".join(text))))
 
 
-def _read_lots(packed: bytes) -> dict[str, int]:
+def _read_lots(packed: bytes) -> dict[str, Lot]:
     if not packed:
         return {}
-    count = int.from_bytes(packed[:4], "big")
-    end = 4 + _ID_BYTES * count
-    ids = [packed[start : start + _ID_BYTES].hex() for start in range(4, end, _ID_BYTES)]
-    return dict(zip(ids, read_numbers(from_utf8(packed[end:])), strict=True))
+    count, moment_count = struct.unpack_from(">2I", packed)
+    end = 8 + _ID_BYTES * count
+    ids = [packed[start : start + _ID_BYTES].hex() for start in range(8, end, _ID_BYTES)]
+    moments = struct.unpack_from(f">{moment_count}q", packed, end)
+    reader = Reader(from_utf8(packed[end + 8 * moment_count :]))
+    lots = {}
+    for lot_id in ids:
+        flags, left, earned_us = reader.number(), reader.number(), moments[reader.number()]
+        active, expires, cancel = [moments[reader.number()] if flags & 1 << bit else None for bit in range(3)]
+        waits_for = reader.word() if flags & _WAITS else None
+        lots[lot_id] = Lot(lot_id, left, earned_us, active, expires, waits_for, cancel)
+    return lots
 
 
 def _rest(member: Member) -> bytes:
@@ -223,6 +247,8 @@ def _rest(member: Member) -> bytes:
         rest["brought"] = sorted(member.brought)
     if member.returned:
         rest["returned"] = [[number, *_returned(back)] for number, back in member.returned.items()]
+    if member.debt:
+        rest["debt"] = member.debt
     # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
     return bytes(memoryview(orjson.dumps(rest))) if rest else b""
 
@@ -236,6 +262,7 @@ def _read_rest(member: Member, packed: bytes) -> None:
     rest: dict[str, Any] = orjson.loads(packed)
     if "referral" in rest:
         member.referral = Referral(*rest["referral"])
+    member.debt = rest.get("debt", 0)
     member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}
     member.visits, member.brought = rest.get("visits", {}), set(rest.get("brought", ()))
     member.returned = {
