@@ -90,6 +90,10 @@ class Book:
             return None
         return programme
 
+    def of_number(self, version: int) -> Programme | None:
+        """Return the version of that number, None if it is not known here."""
+        return next((programme for programme in self.versions if programme.version == version), None)
+
 
 def _refuse_overlap(earlier: Programme, later: Programme) -> None:
     if earlier.name != later.name:

@@ -196,6 +196,10 @@ class Programme:
         """Return what the `programmes` topic holds: every value said or defaulted, keys sorted, no spaces."""
         return self.canonical
 
+    def rule(self, on: str, rule_id: str) -> Rule | None:
+        """Return a rule on a type of fact by its id."""
+        return next((rule for rule in self.rules_on.get(on, ()) if rule.id == rule_id), None)
+
     @property
     def base_tier(self) -> str | None:
         """Id of the first level, None without tiers."""

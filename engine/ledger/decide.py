@@ -7,13 +7,13 @@ from engine.ledger.member import Member
 from engine.ledger.purchases import decide_purchase
 from engine.ledger.referrals import decide_referral, decide_referral_award
 from engine.ledger.refunds import decide_refund
-from rules.book import Programme
+from rules.book import Book, Programme
 from schemas import facts
 from schemas.decisions import Decision
 from schemas.envelope import Fact
 
 
-def decide(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+def decide(member: Member, fact: Fact, programme: Programme | None, decision: Decision, book: Book) -> list[Fact]:
     """Fill ``decision`` with what ``fact`` does to ``member``; return facts that follow for other subjects.
 
     Args:
@@ -21,6 +21,7 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
         fact: new for this member, not too late.
         programme: the version in force at the fact's time, None in a gap.
         decision: outcome ``decided``, empty.
+        book: the versions known here; what an order moved is given back as its own version counted it.
 
     Raises:
         UnknownFactType: the log holds a type that this engine does not know.
@@ -29,7 +30,7 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
         case facts.PURCHASE:
             return decide_purchase(member, fact, programme, decision)
         case facts.REFUND:
-            return decide_refund(member, fact, decision)
+            return decide_refund(member, fact, decision, book)
         case facts.VISIT:
             return decide_visit(member, fact, programme, decision)
         case facts.REVIEW | facts.ACTIVITY:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from engine.ledger.caps import Clipper, Share
 from engine.ledger.member import Member
 from rules.book import Award, Cap, Programme, Rule
 from schemas import facts
@@ -36,17 +36,6 @@ class Unit:
     den: int
     rounding: Rounding
     running: int
-
-
-@dataclass(slots=True)
-class Share:
-    """Points one rule gives before its entry is made; ``parts`` of them fall on ``lines`` (none for facts without lines)."""
-
-    rule_id: str
-    cap: Cap | None
-    points: int
-    lines: Sequence[int] = ()
-    parts: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -85,7 +74,7 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
     earned = Earned()
     for rule, _ in applicable:
         if rule.clips:
-            clipper = _Clipper(member, fact, programme)
+            clipper = Clipper(member, fact, programme)
             _clip(shares, applicable, clipper)
             earned.counts, earned.notes = clipper.counts(), clipper.notes
             break
@@ -94,7 +83,7 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
     return earned
 
 
-def _clip(shares: list[Share], applicable: list[Applicable], clipper: _Clipper) -> None:
+def _clip(shares: list[Share], applicable: list[Applicable], clipper: Clipper) -> None:
     """Clip every share by its own rule's cap, then all of them by the limits."""
     for share in shares:
         if share.cap is not None:
@@ -239,63 +228,6 @@ def _share(rule_id: str, cap: Cap | None, units: Sequence[Unit], steps: Sequence
                 by_line[line] = by_line.get(line, 0) + points
     lines = sorted(by_line)
     return Share(rule_id, cap, sum(steps), lines, [by_line[line] for line in lines])
-
-
-class _Clipper:
-    """Clips shares to what caps leave, and writes down what was cut; what each cap granted is counted at the end."""
-
-    def __init__(self, member: Member, fact: Fact, programme: Programme) -> None:
-        self._member, self._fact, self._programme = member, fact, programme
-        self._used: list[tuple[str, list[Share]]] = []
-        self.notes: list[Note] = []
-
-    def clip(self, shares: list[Share], rule_id: str, cap: Cap) -> None:
-        """Clip ``shares``, filled in their order, to what ``cap`` leaves in its window."""
-        wanted = sum(share.points for share in shares)
-        if wanted == 0:
-            return
-        key, left = cap_left(self._member, self._fact, self._programme, rule_id, cap)
-        self._used.append((key, shares))
-        granted = 0
-        for share in shares:
-            take = share.points if left is None else min(share.points, left - granted)
-            _cut(share, take)
-            granted += take
-        if granted < wanted:
-            self.notes.append(capped(rule_id, cap, wanted, granted))
-
-    def counts(self) -> list[tuple[str, int, int]]:
-        """Return (cap key, points, times) of what was granted in the end: a later limit may have cut a share again."""
-        granted = [(key, sum(share.points for share in shares)) for key, shares in self._used]
-        return [(key, points, 1) for key, points in granted if points]
-
-
-def cap_left(member: Member, fact: Fact, programme: Programme, rule_id: str, cap: Cap) -> tuple[str, int | None]:
-    """Return the cap's key in the window of the fact's time, and the points it leaves; None means no bound."""
-    where = place(fact.data) if cap.per_place else ""
-    key = f"{rule_id}|{where}|{cap.window(fact.time_us, programme.time_zone)}"
-    points, times = member.caps.get(key, (0, 0))
-    if cap.times is not None and times >= cap.times:
-        return key, 0
-    return key, None if cap.points is None else max(0, cap.points - points)
-
-
-def capped(rule_id: str, cap: Cap, wanted: int, granted: int) -> Note:
-    """Return the note that says by which cap points were cut."""
-    return Note("capped", rule_id, f"{cap.text}: {wanted} due, {granted} granted")
-
-
-def place(data: Any) -> str:
-    """Return where a fact happened, or what it is about: store, place or SKU; empty if it does not say."""
-    return data.get("store") or data.get("place") or data.get("sku") or ""
-
-
-def _cut(share: Share, points: int) -> None:
-    if points == share.points:
-        return
-    if share.parts:
-        share.parts = allot(points, share.parts) if points else [0] * len(share.parts)
-    share.points = points
 
 
 def entry_ids(member: Member, fact: Fact) -> Ids:

@@ -233,7 +233,11 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
         member.years[year] = member.years.get(year, 0) + amount
     for key, points, times in decision.counts:
         used_points, used_times = member.caps.get(key, (0, 0))
-        member.caps[key] = (used_points + points, used_times + times)
+        used_points, used_times = used_points + points, used_times + times
+        if used_points or used_times:
+            member.caps[key] = (used_points, used_times)
+        else:
+            member.caps.pop(key, None)
 
 
 def _remember(member: Member, fact: Fact, order: bytes | None) -> None:

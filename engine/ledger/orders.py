@@ -22,10 +22,16 @@ _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 OrderLine = tuple[str, str, int]
 #: entry id, rule id, rule version, [order line from 1, points] pairs of an earn entry.
 Grant = tuple[str, str, int, Sequence[tuple[int, int]]]
+#: cap key and points that it used, once.
+Count = tuple[str, int]
+#: Awards for a referral have caps of their own, and ways of their own to come back.
+REFER_PREFIX = "refer"
 # What an order says in one bit each: the total is that of its lines, it moved progress, by its total.
 _SUM, _PROGRESS, _BY_TOTAL = 1, 2, 4
 # How far its local day is from the day in UTC: -1 to 1, plus 1, above the bits before; 3: the day is written out.
 _DAY_BITS, _DAY_FAR = 8, 3
+# Above that: what it used of caps.
+_COUNTED, _DAY_STEPS = 32, 4
 # What a grant says in one bit each, above its rule: the id is written out, the lines are written out.
 _NAMED, _SOME_LINES, _RULE_BITS = 1, 2, 4
 
@@ -55,6 +61,8 @@ class Returned:
 class Order:
     """An order that counted once; ``progress`` is [local day, amount] towards tiers, None without.
 
+    ``counts`` is what it used of caps.
+
     A member keeps it packed: most orders are never looked at again.
     """
 
@@ -64,6 +72,7 @@ class Order:
     lines: Sequence[OrderLine]
     progress: tuple[str, int] | None = None
     grants: Sequence[Grant] = ()
+    counts: Sequence[Count] = ()
     returned: Returned | None = None
 
 
@@ -80,9 +89,13 @@ def keep_order(data: facts.PurchaseForm, decision: Decision, ids: Ids | None) ->
     grants = [
         (entry.rule_id, entry.rule_version, entry.lines, _other_name(entry, ids))
         for entry in decision.entries
-        if entry.order == order and entry.lines
+        if entry.points > 0 and entry.order == order and entry.lines
     ]
-    kept = orjson.dumps((data["currency"], data["total_minor"], lines, decision.progress[:1], grants))
+    used: list[int | str] = []
+    for key, points, _ in decision.counts:
+        if points > 0 and key.partition(":")[0] != REFER_PREFIX:
+            used += (key, points)
+    kept = orjson.dumps((data["currency"], data["total_minor"], lines, decision.progress[:1], grants, used))
     # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
     return bytes(memoryview(kept))
 
@@ -99,8 +112,35 @@ def pack_order(kept: bytes, at_us: int, texts: Numbered) -> bytes:
         at_us: when it was paid.
         texts: gives numbers to the texts that many orders share (currency, rules).
     """
-    currency, total, lines, progress, grants = orjson.loads(kept)
-    says, extra = 0, []
+    currency, total, lines, progress, grants, used = orjson.loads(kept)
+    says, extra = _head(total, lines, progress, at_us)
+    if used:
+        says += _COUNTED
+    flat: list[int | str] = [texts.text(currency), says, *extra, len(lines)]
+    for sku, quantity, amount in lines:
+        flat += (plain(sku), plain(quantity), amount)
+    if used:
+        flat += (len(used), *used)
+    for rule_id, version, shares, other_name in grants:
+        says = _RULE_BITS * texts.text(_rule(rule_id, version))
+        if other_name is not None:
+            says |= _NAMED
+        if len(shares) != len(lines):
+            says |= _SOME_LINES
+        flat.append(says)
+        if other_name is not None:
+            flat.append(other_name)
+        if says & _SOME_LINES:
+            flat.append(len(shares))
+            flat += [line for line, _ in shares]
+        flat += [points for _, points in shares]
+    return pack_list(flat)
+
+
+def _head(total: int, lines: Sequence[Any], progress: Sequence[Any], at_us: int) -> tuple[int, list[int]]:
+    """Which of total and progress follow from the rest, and those that do not."""
+    says = 0
+    extra: list[int] = []
     if total == sum([line[2] for line in lines]):
         says = _SUM
     else:
@@ -116,23 +156,7 @@ def pack_order(kept: bytes, at_us: int, texts: Numbered) -> bytes:
             extra.append(day_number(day))
             step = _DAY_FAR
         says += _PROGRESS + _DAY_BITS * step
-    flat: list[int | str] = [texts.text(currency), says, *extra, len(lines)]
-    for sku, quantity, amount in lines:
-        flat += (plain(sku), plain(quantity), amount)
-    for rule_id, version, shares, other_name in grants:
-        says = _RULE_BITS * texts.text(_rule(rule_id, version))
-        if other_name is not None:
-            says |= _NAMED
-        if len(shares) != len(lines):
-            says |= _SOME_LINES
-        flat.append(says)
-        if other_name is not None:
-            flat.append(other_name)
-        if says & _SOME_LINES:
-            flat.append(len(shares))
-            flat += [line for line, _ in shares]
-        flat += [points for _, points in shares]
-    return pack_list(flat)
+    return says, extra
 
 
 @lru_cache(maxsize=1 << 12)
@@ -155,14 +179,16 @@ def read_order(packed: bytes, at_us: int, texts: Sequence[str], ids: Ids) -> Ord
     currency, says = texts[next(values)], next(values)
     total = None if says & _SUM else next(values)
     amount = next(values) if says & _PROGRESS and not says & _BY_TOTAL else None
-    step = says // _DAY_BITS
+    step = says // _DAY_BITS % _DAY_STEPS
     day = next(values) if step == _DAY_FAR else at_us // DAY_US + step - 1
     lines = [(str(next(values)), str(next(values)), next(values)) for _ in range(next(values))]
     if total is None:
         total = sum([line[2] for line in lines])
     progress = (day_text(day), total if amount is None else amount) if says & _PROGRESS else None
+    used = [next(values) for _ in range(next(values))] if says & _COUNTED else ()
+    counts = [(str(used[place]), used[place + 1]) for place in range(0, len(used), 2)]
     grants = [_read_grant(first, values, len(lines), texts, ids) for first in values]
-    return Order(at_us, currency, total, lines, progress, grants)
+    return Order(at_us, currency, total, lines, progress, grants, counts)
 
 
 def _read_grant(says: int, values: Iterator[Any], lines: int, texts: Sequence[str], ids: Ids) -> Grant:

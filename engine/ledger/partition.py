@@ -267,7 +267,7 @@ class Partition:
         if decision.outcome != "decided":
             return Answer([decision], reject=reject)
         settled, moved = settle(member, self.book, fact.time_us)
-        derived = decide(settled, fact, programme, decision)
+        derived = decide(settled, fact, programme, decision, self.book)
         if not member.anonymous:
             change = self._review(settled, fact, programme, decision)
             if change is not None:

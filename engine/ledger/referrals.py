@@ -7,7 +7,8 @@ The derived fact is written whenever the moment has come, also where the referre
 from __future__ import annotations
 
 from engine.ledger.activities import decide_earning
-from engine.ledger.earning import Share, cap_left, capped, entry_ids, make_entry
+from engine.ledger.caps import Share, cap_left, capped
+from engine.ledger.earning import entry_ids, make_entry
 from engine.ledger.member import Member
 from rules.book import Programme, ReferAward
 from schemas import facts

@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.ids import hash_id
 from tests.properties.naive_conditions import Before
+from tests.properties.naive_earn import caps_given_back
 from tests.properties.naive_earning import Earning
 from tests.properties.naive_refunds import Returned
 from tests.properties.plans import DAY, Bring, Ladder, Limit, Plan, Step, add_months, in_force, midnight, window
@@ -328,6 +329,7 @@ class Model:
             if lines:
                 points = sum(lines.values())
                 verdict.moves.append(Move(person.key, points, move.rule, move.version, fact, order, lines, move))
+        verdict.counts += caps_given_back(self.library.values(), earned, before, after)
         for day, amount in earned.progress:
             taken = after.progress_taken(amount) - before.progress_taken(amount)
             if taken:
