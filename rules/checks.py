@@ -22,7 +22,7 @@ from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
 # Keys that the language will have one day. They are refused by name, so that nobody takes silence for consent.
 LATER_KEYS = frozenset(
     {
-        "expire", "pending", "rewards", "reward", "every_nth", "nth_purchase", "welcome", "keep", "grace", "hold_out",
+        "expire", "pending", "rewards", "reward", "every_nth", "nth_purchase", "welcome", "hold_out",
         "segment", "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
         "tier_changed", "segment_entered", "join", "claim", "benefits", "challenge", "notice", "voucher", "quiet",
         "stock", "incentive", "paid_with_points", "override", "transfer", "wait_for_purchase"
@@ -31,9 +31,6 @@ LATER_KEYS = frozenset(
 LATER_EFFECTS = frozenset({"reward", "voucher", "notice", "challenge"})
 LATER_VALUES = {
     "negative_balance": {"allow", "only_pending"},
-    "over": {"membership_year"},
-    "downgrade": {"one_level"},
-    "to": {"one_level"},
     "moment": {"joined", "every_purchase"},
     "on": {
         "birthday",
@@ -437,6 +434,19 @@ def _check_tiers(draft: Draft) -> None:
         elif amount <= last:
             draft.report(path, f"{begin} is not above the level before", "order levels from the base upwards")
         last = max(last, amount)
+    _check_lasting(draft)
+
+
+def _check_lasting(draft: Draft) -> None:
+    """Refuse what is said about time where time takes nothing: it reads like a promise and changes nothing."""
+    lowered = draft.at("tiers", "downgrade")
+    never = draft.at("tiers", "qualify", "over") == "lifetime"
+    if isinstance(lowered, dict) and never:
+        draft.report(("tiers", "downgrade"), "levels over lifetime are not lost by time", "write downgrade: none")
+    for index, level in _mappings(draft, "tiers", "levels"):
+        if "keep" in level and (index == 0 or not isinstance(lowered, dict) or never):
+            why = "everybody has the base level" if index == 0 else "time takes no level here"
+            draft.report(("tiers", "levels", index, "keep"), f"keep changes nothing: {why}", "take keep out")
 
 
 def _threshold(draft: Draft, path: Path, begin: Any, by: Any) -> int | None:

@@ -139,19 +139,21 @@ def cap_text(cap: language.Cap) -> str:
 
 def _tiers(tiers: language.Tiers) -> TierPlan:
     over = tiers.qualify.over
+    lowered = tiers.downgrade if isinstance(tiers.downgrade, language.Lowered) else None
     return TierPlan(
         by=tiers.qualify.by,
         over="rolling" if isinstance(over, language.Rolling) else over,
-        months=over.rolling.months if isinstance(over, language.Rolling) else 0,
-        downgrade="none" if tiers.downgrade == "none" else "earned_level",
+        months=over.rolling.months if isinstance(over, language.Rolling) else 0 if over == "lifetime" else 12,
+        downgrade=lowered.to if lowered is not None else "none",
         levels=tuple(_level(level) for level in tiers.levels),
+        grace_months=lowered.grace.months if lowered is not None and lowered.grace is not None else 0,
     )
 
 
 def _level(level: language.Level) -> Level:
     begin = level.from_.minor if isinstance(level.from_, Money) else level.from_
     num, den = (1, 1) if level.multiply is None else level.multiply.as_integer_ratio()
-    return Level(level.id, level.label or level.id, begin, num, den)
+    return Level(level.id, level.label or level.id, begin, num, den, level.keep is not None)
 
 
 def _refer(refer: language.Refer) -> ReferPlan:

@@ -351,7 +351,9 @@ class Rolling(Part):
     rolling: CalendarText = Field(description="How far back progress counts, for example 12 months.")
 
 
-Over = Annotated[Annotated[Literal["calendar_year", "lifetime"], _WORD] | Annotated[Rolling, _MAPPING], _BY_SHAPE]
+Over = Annotated[
+    Annotated[Literal["calendar_year", "membership_year", "lifetime"], _WORD] | Annotated[Rolling, _MAPPING], _BY_SHAPE
+]
 
 
 class Qualify(Part):
@@ -361,18 +363,25 @@ class Qualify(Part):
         "spend", description="What counts: money spent, points earned, visits or orders. Default: spend."
     )
     over: Over = Field(
-        "calendar_year", description="calendar_year, lifetime, or {rolling: 12 months}. Default: calendar_year."
+        "calendar_year",
+        description="calendar_year, membership_year (from the day the account began), lifetime, or {rolling: 12 months}. "
+        "Default: calendar_year.",
     )
 
 
-class EarnedLevel(Part):
-    """When a period ends, the member goes to the level that was earned."""
+class Lowered(Part):
+    """When a period ends, the member goes down: to the level that was earned, or one level at a time."""
 
-    to: Literal["earned_level"] = Field(description="earned_level")
+    to: Literal["earned_level", "one_level"] = Field(
+        description="earned_level, or one_level: one down for each period that earned less."
+    )
     after: Literal["period_end"] = Field("period_end", description="Default: period_end.")
+    grace: CalendarText | None = Field(
+        None, description="How long after the end of the period the level still holds. Default: not at all."
+    )
 
 
-Downgrade = Annotated[Annotated[Literal["none"], _WORD] | Annotated[EarnedLevel, _MAPPING], _BY_SHAPE]
+Downgrade = Annotated[Annotated[Literal["none"], _WORD] | Annotated[Lowered, _MAPPING], _BY_SHAPE]
 
 
 def _parse_threshold(value: Any, info: ValidationInfo) -> int | Money:
@@ -414,6 +423,10 @@ class Level(Part):
         "The first level is the base and has none. Default: 0.",
     )
     multiply: FactorText | None = Field(None, description="Factor on base awards of its members. Default: 1.")
+    keep: Literal["for_ever"] | None = Field(
+        None,
+        description="for_ever: time never takes this level from whom reached it; a refund may. Default: as the others.",
+    )
 
 
 class Tiers(Part):
@@ -422,7 +435,8 @@ class Tiers(Part):
     qualify: Qualify = Field(Qualify(), description="Default: {by: spend, over: calendar_year}.")
     downgrade: Downgrade = Field(
         "none",
-        description="What the passing of time does: none, or {to: earned_level, after: period_end}. Default: none.",
+        description="What the passing of time does: none, or {to: earned_level, after: period_end, grace: 3 months}, "
+        "or the same with one_level. Default: none.",
     )
     levels: Annotated[tuple[Level, ...], Field(min_length=1)] = Field(
         description="From the base upwards, thresholds ascending."

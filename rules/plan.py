@@ -118,13 +118,17 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One tier: reached at ``from_amount`` (minor units, points or a count, as the plan says), times ``num/den``."""
+    """One tier: reached at ``from_amount`` (minor units, points or a count, as the plan says), times ``num/den``.
+
+    ``keep`` says that time never takes it from whom ever reached it.
+    """
 
     id: str
     label: str
     from_amount: int
     num: int = 1
     den: int = 1
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +136,27 @@ class TierPlan:
     """How members qualify for tiers; ``levels`` ascend and the first is the base, from 0."""
 
     by: str  # spend | points | visits | orders
-    over: str  # calendar_year | rolling | lifetime
-    months: int  # length of a rolling window; 0 otherwise
-    downgrade: str  # none | earned_level
+    over: str  # calendar_year | membership_year | rolling | lifetime
+    months: int  # length of a window: 12 for years, 0 for lifetime
+    downgrade: str  # none | one_level | earned_level
     levels: tuple[Level, ...]
+    grace_months: int = 0  # how much longer than its period a level holds
 
-    def level_at(self, amount: int) -> Level:
-        """Return the highest level that ``amount`` reaches."""
-        reached = self.levels[0]
-        for level in self.levels:
+    def height_at(self, amount: int) -> int:
+        """Return how high the highest level is that ``amount`` reaches; the base is 0."""
+        reached = 0
+        for height, level in enumerate(self.levels):
             if level.from_amount <= amount:
-                reached = level
+                reached = height
         return reached
+
+    def kept_of(self, height: int) -> int:
+        """Return how much of a height that was ever reached time never takes."""
+        if self.downgrade == "none":
+            return height
+        while height and not self.levels[height].keep:
+            height -= 1
+        return height
 
     def level(self, level_id: str | None) -> Level:
         """Return the level of that id; the base level for None and for ids this version does not know."""

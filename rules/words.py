@@ -14,6 +14,7 @@ from rules.language import (
     EarnRule,
     FirstPurchase,
     Level,
+    Lowered,
     Multiply,
     NumberRange,
     ProgrammeFile,
@@ -159,19 +160,26 @@ def tier_words(tiers: Tiers) -> list[str]:
     """Return how tiers are reached and kept, and one line per level."""
     over = tiers.qualify.over
     window = f"the last {over.rolling}" if isinstance(over, Rolling) else over.replace("_", " ")
-    kept = (
-        "never lost by time"
-        if tiers.downgrade == "none"
-        else "at the end of a period down to the level that was earned"
-    )
-    return [f"by {tiers.qualify.by} over {window}; {kept}", *(_level_words(level) for level in tiers.levels)]
+    return [
+        f"by {tiers.qualify.by} over {window}; {_lowered_words(tiers.downgrade)}",
+        *(_level_words(level) for level in tiers.levels),
+    ]
+
+
+def _lowered_words(downgrade: str | Lowered) -> str:
+    if isinstance(downgrade, str):
+        return "never lost by time"
+    when = f"{downgrade.grace} after" if downgrade.grace is not None else "at"
+    to = "down to the level that was earned" if downgrade.to == "earned_level" else "one level down"
+    return f"{when} the end of a period {to}"
 
 
 def _level_words(level: Level) -> str:
     label = f" ({level.label})" if level.label and level.label != level.id else ""
     begin = f"from {level.from_}" if level.from_ else "everybody"
     factor = f", base awards times {factor_text(level.multiply)}" if level.multiply else ""
-    return f"{level.id}{label}: {begin}{factor}"
+    kept = ", kept for ever" if level.keep else ""
+    return f"{level.id}{label}: {begin}{factor}{kept}"
 
 
 def refer_words(document: ProgrammeFile) -> str:

@@ -57,12 +57,13 @@ class EntryForm(TypedDict):
 
 
 class TierChangeForm(TypedDict):
-    """A member's tier, or the moment until which it holds, is now this."""
+    """A member's tier, the moment until which it holds if nothing more happens, or the tier then, is now this."""
 
     tier: str
     since: str
     previous: NotRequired[str]
     until: NotRequired[str]
+    projected: NotRequired[str]
     member_id: NotRequired[str]
     source: NotRequired[str]
     fact_id: NotRequired[str]

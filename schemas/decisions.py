@@ -62,7 +62,7 @@ class Entry:
 
 @dataclass(slots=True)
 class TierChange:
-    """A member's tier, or the moment until which it holds, is now this."""
+    """A member's tier, the moment until which it holds if nothing more happens, or the tier then, is now this."""
 
     member_id: str
     tier: str
@@ -72,6 +72,7 @@ class TierChange:
     source: str
     fact_id: str
     occurred_at: str
+    projected: str | None = None
 
 
 @dataclass(slots=True)
@@ -217,6 +218,8 @@ def _tier(change: TierChange, decision: Decision) -> dict[str, Any]:
         record["previous"] = change.previous
     if change.until is not None:
         record["until"] = change.until
+    if change.projected is not None:
+        record["projected"] = change.projected
     _add_cause(record, change, decision)
     return record
 
@@ -303,6 +306,7 @@ def _parsed_tier(item: TierChangeForm, decision: DecisionForm) -> TierChange:
         item.get("source", decision["source"]),
         item.get("fact_id", decision["fact_id"]),
         item.get("occurred_at", decision["occurred_at"]),
+        item.get("projected"),
     )
 
 

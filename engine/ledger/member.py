@@ -22,11 +22,16 @@ _to_us = lru_cache(maxsize=1 << 14)(to_us)
 
 
 class Standing(NamedTuple):
-    """A tier, since when, and until when it holds if nothing more happens (None: for good)."""
+    """A tier, since when, until when it holds if nothing more happens (None: for good), and which one comes then."""
 
     tier: str
     since_us: int
     until_us: int | None
+    projected: str | None = None
+
+    def same(self, other: Standing) -> bool:
+        """Tell whether both say the same, but for since when."""
+        return self.tier == other.tier and self.until_us == other.until_us and self.projected == other.projected
 
 
 @dataclass(slots=True)
@@ -328,7 +333,7 @@ def take_in(member: Member, moves: Moves, order: str = "", own: bool = False) ->
     if moves.tiers:
         newest = moves.tiers[-1]
         until_us = None if newest.until is None else _to_us(newest.until)
-        member.standing = Standing(newest.tier, _to_us(newest.since), until_us)
+        member.standing = Standing(newest.tier, _to_us(newest.since), until_us, newest.projected)
     for things in (moves.entries, moves.tiers, moves.states):
         for thing in things:
             if thing.source == TIMER_SOURCE:

@@ -8,7 +8,8 @@ The same state gives the same bytes. They are::
     offset   8 bytes: of the newest fact in the state
     moments  8 bytes each; the first is when the member is due next
     sizes    of the sections, 1 byte each, or 4 where one is larger
-    sections numbers (balance, progress by day and year), words (tier, texts), lots, rest (JSON; of most members empty)
+    sections numbers (balance, progress by day and year), words (tier, the projected one, texts), lots, rest (JSON; of most
+             members empty)
     records  see `engine.ledger.history`
 """
 
@@ -59,7 +60,7 @@ def pack(member: Member) -> bytes:
     years = sorted(member.years)
     values = [member.balance, member.orders_counted, len(days), *steps, *[member.days[day] for day in days]]
     values += [*years, *[member.years[year] for year in years]]
-    tier = word(member.standing.tier) if member.standing is not None else ""
+    tier = "" if member.standing is None else word(member.standing.tier) + word(member.standing.projected or "")
     sections = (
         to_utf8(numbers(values)),
         _words(tier, member.history.texts.words),
@@ -151,7 +152,7 @@ def _unpack(key: str, packed: bytes) -> Member:
     if ends[-1] > len(packed):
         raise ValueError("it is cut off")
     values, words, lots, rest = [packed[start:end] for start, end in pairwise(ends)]
-    tier, texts = _read_words(words, bool(flags & _HAS_TIER))
+    tier, projected, texts = _read_words(words, bool(flags & _HAS_TIER))
     balance, counted, count, *progress = read_numbers(from_utf8(values))
     years = progress[2 * count :]
     joined_us, newest_us = moments.get(_JOINED), moments.get(_NEWEST)
@@ -166,7 +167,7 @@ def _unpack(key: str, packed: bytes) -> Member:
         balance=balance,
         standing=None
         if tier is None
-        else Standing(tier, moments[_SINCE], moments.get(_DUE if flags & _UNTIL_DUE else _UNTIL)),
+        else Standing(tier, moments[_SINCE], moments.get(_DUE if flags & _UNTIL_DUE else _UNTIL), projected or None),
         settled_us=moments.get(_SETTLED),
         orders_counted=counted,
         last_purchase_us=newest_us if flags & _BOUGHT_NEWEST else moments.get(_BOUGHT),
@@ -187,12 +188,12 @@ def _words(tier: str, texts: tuple[str, ...]) -> bytes:
 
 
 @lru_cache(maxsize=1 << 12)
-def _read_words(packed: bytes, has_tier: bool) -> tuple[str | None, tuple[str, ...]]:
+def _read_words(packed: bytes, has_tier: bool) -> tuple[str | None, str, tuple[str, ...]]:
     text, words = from_utf8(packed), []
     reader = Reader(text)
     while reader.at < len(text):
         words.append(reader.word())
-    return (words[0], tuple(words[1:])) if has_tier else (None, tuple(words))
+    return (words[0], words[1], tuple(words[2:])) if has_tier else (None, "", tuple(words))
 
 
 def _pack_lots(lots: dict[str, Lot]) -> bytes:

@@ -16,7 +16,7 @@ from engine.ledger.member import DEDUPE_HORIZON_US, Member, evolve, take_in
 from engine.ledger.members import LIVE_MEMBERS, Members
 from engine.ledger.moved import Moved, by_member
 from engine.ledger.packing import UnknownStateFormat, peek
-from engine.ledger.tiers import review
+from engine.ledger.tiers import review_after
 from engine.ledger.timers import due_us, settle
 from rules.book import Book, Programme
 from schemas import facts
@@ -282,7 +282,7 @@ class Partition:
             programme = self.book.at(now_us)
         if programme is None:
             return None
-        return review(member, programme, now_us, decision.progress, fact.source, fact.id)
+        return review_after(member, fact, programme, now_us, decision)
 
 
 def _new_decision(fact: Fact, offset: int, member_id: str | None, programme: str | None) -> Decision:

@@ -1,61 +1,71 @@
-"""Tiers: the level a member's progress reaches, and until when it holds if nothing more happens.
+"""Tiers: the level a member's progress reaches, until when it holds if nothing more happens, and which one then.
 
-The level is a function of the progress by day, the moment and the programme version in force at that moment; nothing else
-is remembered. So a level follows late facts and refunds by itself, and a new version's thresholds count from the member's
-next fact or review on.
-
-Windows, in local days of the programme's time zone:
-
-- ``calendar_year``: what was earned in a year holds to the end of the next.
-- ``rolling``: the amount of day D counts until the midnight that ends day D + N months (clamped to the month's end).
-- ``lifetime``: one window.
-
-Under ``downgrade: none`` the best window ever decides, so only a refund can lower the level.
+The level is a function of the progress by day, the moment and the programme version in force at that moment (see
+`engine.ledger.levels`); nothing else is remembered. So a level follows late facts and refunds by itself, and a new version's
+thresholds count from the member's next fact or review on.
 """
 
 from __future__ import annotations
 
-from calendar import monthrange
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Sequence
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from engine.ledger.member import Member
+from engine.ledger.levels import held_on, windows_of_days, windows_of_years, years_of_days
+from engine.ledger.member import Member, Standing
 from engine.ledger.moved import Moved
 from engine.ledger.orders import day_number, day_text
-from rules.book import Book, Level, Programme, TierPlan
-from rules.local_time import day_date, local_day
+from rules.book import Book, Programme, TierPlan
+from rules.local_time import local_day
 from rules.local_time import midnight_us as _midnight
+from schemas import facts
 from schemas.decisions import Decision, TierChange
 from schemas.envelope import TIMER_SOURCE, Fact
 from schemas.ids import hash_id
 from schemas.times import to_text
 
+_FIRST_YEAR = 1970
+Progress = Sequence[tuple[str, int]]
 
-def review(
-    member: Member, programme: Programme, now_us: int, progress: Progress, source: str, fact_id: str
+
+def review_after(
+    member: Member, fact: Fact, programme: Programme, now_us: int, decision: Decision
 ) -> TierChange | None:
-    """Return the change of tier that ``progress`` or the passing of time brings at ``now_us``, if any.
+    """Return the change of tier that a fact brings, if any.
 
     Args:
-        member: as he stood before; not changed.
+        member: as he stood before the fact; not changed.
+        fact: the one that is being decided.
         programme: the version in force at ``now_us``.
-        progress: [local day, amount] pairs of the decision being made.
-        source, fact_id: of the fact or timer that moved the tier.
+        now_us: where the member's timeline stands.
+        decision: on the fact, but for its tier.
     """
+    joined_us = member.joined_us
+    if joined_us is None or (fact.type == facts.JOINED and not member.joined_said):
+        joined_us = fact.time_us
+    return _review(member, programme, now_us, decision.progress, joined_us, fact.source, fact.id)
+
+
+def _review(
+    member: Member,
+    programme: Programme,
+    now_us: int,
+    progress: Progress,
+    joined_us: int | None,
+    source: str,
+    fact_id: str,
+) -> TierChange | None:
     plan = programme.tiers
     before = member.standing
     if plan is None:
-        return (
-            None
-            if before is None or before.until_us is None
-            else _change(member, before.tier, None, now_us, source, fact_id)
-        )
-    level, until_us = standing_at(plan, member, progress, now_us, programme.time_zone)
-    if before is not None and before.tier == level.id and before.until_us == until_us:
-        return None
-    return _change(member, level.id, until_us, now_us, source, fact_id)
+        if before is None or before.until_us is None:
+            return None
+        now = Standing(before.tier, now_us, None, None)
+    else:
+        now = standing_at(plan, member, progress, now_us, programme.time_zone, joined_us)
+        if before is not None and before.same(now):
+            return None
+    return _change(member, now, source, fact_id)
 
 
 def due_us(member: Member) -> int | None:
@@ -67,7 +77,9 @@ def review_when_due(member: Member, book: Book, due: int) -> Moved:
     """Review the tier at the moment until which it held."""
     fact_id = hash_id("tier_review", member.key, to_text(due))
     programme = book.at(due)
-    change = None if programme is None else review(member, programme, due, [], TIMER_SOURCE, fact_id)
+    change = None
+    if programme is not None:
+        change = _review(member, programme, due, [], member.joined_us, TIMER_SOURCE, fact_id)
     if change is None:
         # No version in force, or none that would move it: the tier stays, and this timer must not fire again.
         standing = member.standing
@@ -81,22 +93,20 @@ def review_when_due(member: Member, book: Book, due: int) -> Moved:
 _text = lru_cache(maxsize=1 << 14)(to_text)
 
 
-def _change(member: Member, tier: str, until_us: int | None, now_us: int, source: str, fact_id: str) -> TierChange:
+def _change(member: Member, now: Standing, source: str, fact_id: str) -> TierChange:
     before = member.standing
-    since_us = before.since_us if before is not None and before.tier == tier else now_us
+    since_us = before.since_us if before is not None and before.tier == now.tier else now.since_us
     return TierChange(
         member_id=member.key,
-        tier=tier,
+        tier=now.tier,
         previous=before.tier if before is not None else None,
         since=_text(since_us),
-        until=None if until_us is None else _text(until_us),
+        until=None if now.until_us is None else _text(now.until_us),
         source=source,
         fact_id=fact_id,
-        occurred_at=_text(now_us),
+        occurred_at=_text(now.since_us),
+        projected=now.projected,
     )
-
-
-Progress = Sequence[tuple[str, int]]
 
 
 def count_progress(fact: Fact, programme: Programme, amount: int, decision: Decision) -> None:
@@ -106,23 +116,41 @@ def count_progress(fact: Fact, programme: Programme, amount: int, decision: Deci
 
 
 def standing_at(
-    plan: TierPlan, member: Member, progress: Progress, now_us: int, zone: ZoneInfo
-) -> tuple[Level, int | None]:
-    """Return the level that the member's progress and ``progress`` reach at ``now_us``, and when time would lower it."""
-    if plan.over == "lifetime":
-        return plan.level_at(sum(_years(member, progress).values())), None
+    plan: TierPlan, member: Member, progress: Progress, now_us: int, zone: ZoneInfo, joined_us: int | None
+) -> Standing:
+    """Return what the member's progress and ``progress`` hold at ``now_us``, as if it were held since then.
+
+    Args:
+        plan: of the version in force.
+        member: as he stood before; not changed.
+        progress: [local day, amount] pairs of the decision being made.
+        now_us: the moment.
+        zone: of the programme.
+        joined_us: when his account began, as far as is known with the decision being made.
+    """
+    today = local_day(now_us, zone)
+    first_day = 0
     if plan.over == "calendar_year":
-        return _calendar_years(plan, _years(member, progress), now_us, zone)
-    days = _days(member, progress)
-    if plan.downgrade == "none":
-        return plan.level_at(_best_rolling(days, plan.months)), None
-    return _rolling(plan, days, now_us, zone)
+        windows = windows_of_years(_years(member, progress))
+    elif plan.over == "rolling":
+        windows = windows_of_days(_days(member, progress), plan.months)
+    elif plan.over == "membership_year":
+        first_day = local_day(now_us if joined_us is None else joined_us, zone)
+        windows = windows_of_years(years_of_days(_days(member, progress), first_day))
+    else:
+        windows = [(sum(_years(member, progress).values()), 0)]
+    held = held_on(plan, windows, first_day, today)
+    tier = plan.levels[held.height].id
+    if held.until_day is None or held.then is None:
+        return Standing(tier, now_us, None, None)
+    return Standing(tier, now_us, _midnight(held.until_day, zone), plan.levels[held.then].id)
 
 
 def _years(member: Member, progress: Progress) -> dict[int, int]:
-    years = dict(member.years)
+    """Progress by calendar year, counted from 1970."""
+    years = {year - _FIRST_YEAR: amount for year, amount in member.years.items()}
     for day, amount in progress:
-        year = int(day[:4])
+        year = int(day[:4]) - _FIRST_YEAR
         years[year] = years.get(year, 0) + amount
     return years
 
@@ -133,78 +161,3 @@ def _days(member: Member, progress: Progress) -> dict[int, int]:
         number = day_number(day)
         days[number] = days.get(number, 0) + amount
     return days
-
-
-def _calendar_years(plan: TierPlan, years: Mapping[int, int], now_us: int, zone: ZoneInfo) -> tuple[Level, int | None]:
-    if plan.downgrade == "none":
-        return plan.level_at(max(years.values(), default=0)), None
-    year = _year_of(local_day(now_us, zone))
-    this_year = years.get(year, 0)
-    level = plan.level_at(max(this_year, years.get(year - 1, 0)))
-    if level is plan.levels[0]:
-        return level, None
-    # What was earned this year carries through the next; a level that only last year carries ends with this one.
-    carried = this_year >= level.from_amount
-    return level, _new_year(year + 2 if carried else year + 1, zone)
-
-
-@lru_cache(maxsize=1 << 14)
-def _year_of(day: int) -> int:
-    return day_date(day).year
-
-
-@lru_cache(maxsize=1 << 10)
-def _new_year(year: int, zone: ZoneInfo) -> int:
-    """Return the moment at which a year begins."""
-    return _midnight((date(year, 1, 1) - date(1970, 1, 1)).days, zone)
-
-
-def _rolling(plan: TierPlan, days: Mapping[int, int], now_us: int, zone: ZoneInfo) -> tuple[Level, int | None]:
-    first = _first_counting(local_day(now_us, zone), plan.months)
-    total = sum([amount for day, amount in days.items() if day >= first])
-    level = plan.level_at(total)
-    if level is plan.levels[0]:
-        return level, None
-    ends: dict[int, int] = {}
-    for day in days:
-        if day >= first:
-            # Days at the end of a month can fall out together: 29, 30 and 31 January all count to 28 February.
-            end = last_day(day, plan.months)
-            ends[end] = ends.get(end, 0) + days[day]
-    for end in sorted(ends):
-        total -= ends[end]
-        if total < level.from_amount:
-            return level, _midnight(end + 1, zone)
-    return level, None
-
-
-@lru_cache(maxsize=1 << 10)
-def _first_counting(today: int, months: int) -> int:
-    """Return the first local day whose amount still counts on ``today``."""
-    day = today - 31 * (months + 1)
-    while last_day(day, months) < today:
-        day += 1
-    return day
-
-
-def _best_rolling(days: Mapping[int, int], months: int) -> int:
-    """Return the largest sum any window ever held; a window changes only on a day with progress."""
-    ordered = sorted(days)
-    best = total = first = 0
-    for day in ordered:
-        total += days[day]
-        while last_day(ordered[first], months) < day:
-            total -= days[ordered[first]]
-            first += 1
-        best = max(best, total)
-    return best
-
-
-@lru_cache(maxsize=1 << 14)
-def last_day(day: int, months: int) -> int:
-    """Return the last local day on which the amount of ``day`` counts: ``months`` later, clamped to the month's end."""
-    start = day_date(day)
-    month = start.month - 1 + months
-    year, month = start.year + month // 12, month % 12 + 1
-    end = date(year, month, min(start.day, monthrange(year, month)[1]))
-    return (end - date(1970, 1, 1)).days

@@ -21,7 +21,7 @@ class Account:
         entries: how many. points: their sum. left: points left in lots. lots: weighted sum of what is left, see above.
         earned, spent, expired, clawed: as the table `balances` counts them, positive.
         later: (active from, points left) of lots that become active after they were earned, None without one.
-        tier: (tier, since, until) as the newest change says, None before the first.
+        tier: (tier, since, until, projected) as the newest change says, None before the first.
     """
 
     __slots__ = ("clawed", "earned", "entries", "expired", "later", "left", "lots", "points", "spent", "tier")
@@ -29,7 +29,7 @@ class Account:
     def __init__(self) -> None:
         self.entries = self.points = self.left = self.lots = self.earned = self.spent = self.expired = self.clawed = 0
         self.later: dict[str, tuple[str, int]] | None = None
-        self.tier: tuple[str, str, str | None] | None = None
+        self.tier: tuple[str, str, str | None, str | None] | None = None
 
     def pending(self, at: str | None) -> int:
         """Points left in lots that become active behind a moment (canonical text)."""
@@ -72,7 +72,12 @@ class Books:
             return
         for change in raw.get("tiers", ()):
             member = change.get("member_id", raw["member_id"])
-            self.account(member).tier = (change["tier"], change["since"], change.get("until"))
+            self.account(member).tier = (
+                change["tier"],
+                change["since"],
+                change.get("until"),
+                change.get("projected"),
+            )
         for entry in raw.get("entries", ()):
             self.entries += 1
             account = self.account(entry.get("member_id", raw["member_id"]))

@@ -200,7 +200,9 @@ class FileTables:
 
     def _compare_member(self, member: str, account: Account | None, row: Row | None, settled: str | None) -> None:
         expected = {} if account is None else member_row(account, settled)
-        stands = {} if row is None else {name: row[name] for name in (*_SUMS, "lots", "tier", "since", "until")}
+        stands = (
+            {} if row is None else {name: row[name] for name in (*_SUMS, "lots", "tier", "since", "until", "projected")}
+        )
         least = None if row is None else row["least"]
         if expected == stands and (least is None or least >= 0):
             return
@@ -221,7 +223,7 @@ def member_row(account: Account, settled: str | None) -> Row:
     """What the tables must say of a member; a member without entries stands in `tiers` alone."""
     moved = account.entries > 0
     pending = account.pending(settled)
-    tier, since, until = account.tier or (None, None, None)
+    tier, since, until, projected = account.tier or (None, None, None, None)
     sums = {
         "available": account.left - pending,
         "pending": pending,
@@ -237,6 +239,7 @@ def member_row(account: Account, settled: str | None) -> Row:
         "tier": tier,
         "since": None if since is None else to_us(since),
         "until": None if until is None else to_us(until),
+        "projected": projected,
     }
 
 

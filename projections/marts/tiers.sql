@@ -1,4 +1,4 @@
 create or replace view tiers as
-select member_id, tier, since, until
+select member_id, tier, since, until, projected
 from staging.tier_changes
 qualify row_number() over (partition by member_id order by position desc, ordinal desc) = 1;

@@ -16,14 +16,14 @@ with lots_of as (
 
 select 'position' as what, topic as name, partition, position,
     null as available, null as pending, null as debt, null as earned_ever, null as spent_ever, null as expired_ever, null as clawed_back_ever,
-    null as least, null as lots, null as tier, null as since, null as until
+    null as least, null as lots, null as tier, null as since, null as until, null as projected
 from log_positions
 union all
-select 'settled', null, null, epoch_us(settled_at), null, null, null, null, null, null, null, null, null, null, null, null
+select 'settled', null, null, epoch_us(settled_at), null, null, null, null, null, null, null, null, null, null, null, null, null
 from meta
 union all
 select 'member', member_id, null, null, b.available, b.pending, b.debt, b.earned_ever, b.spent_ever, b.expired_ever, b.clawed_back_ever,
-    l.least, cast(l.lots as varchar), t.tier, epoch_us(t.since), epoch_us(t.until)
+    l.least, cast(l.lots as varchar), t.tier, epoch_us(t.since), epoch_us(t.until), t.projected
 from balances as b
 full join lots_of as l using (member_id)
 full join tiers as t using (member_id);

@@ -16,7 +16,7 @@ with fresh as (
                           "rule_version":"INTEGER","source":"VARCHAR","fact_id":"VARCHAR","occurred_at":"VARCHAR","caused_by":"VARCHAR",
                           "active_from":"VARCHAR","expires_at":"VARCHAR","order":"VARCHAR","lines":[["BIGINT"]],"burns":[["VARCHAR"]]}],
               "tiers":[{"member_id":"VARCHAR","tier":"VARCHAR","previous":"VARCHAR","since":"VARCHAR","until":"VARCHAR",
-                        "source":"VARCHAR","fact_id":"VARCHAR","occurred_at":"VARCHAR"}],
+                        "projected":"VARCHAR","source":"VARCHAR","fact_id":"VARCHAR","occurred_at":"VARCHAR"}],
               "returned":[["BIGINT"]],
               "notes":[{"code":"VARCHAR","rule_id":"VARCHAR","text":"VARCHAR"}]}'
         ) as decision
@@ -86,7 +86,7 @@ with changes as (
 )
 
 select partition, position, ordinal, coalesce(tier.member_id, member_id), tier.tier, tier.previous, cast(tier.since as timestamptz),
-    cast(tier.until as timestamptz), coalesce(tier.source, source), coalesce(tier.fact_id, fact_id),
+    cast(tier.until as timestamptz), tier.projected, coalesce(tier.source, source), coalesce(tier.fact_id, fact_id),
     cast(coalesce(tier.occurred_at, occurred_at) as timestamptz), recorded_at
 from changes;
 

@@ -147,7 +147,7 @@ create table staging.returned_lines (
 -- statement: tier_changes
 create table staging.tier_changes (
     partition integer not null, position bigint not null, ordinal integer not null,
-    member_id varchar not null, tier varchar not null, previous varchar, since timestamptz not null, until timestamptz,
+    member_id varchar not null, tier varchar not null, previous varchar, since timestamptz not null, until timestamptz, projected varchar,
     source varchar not null, fact_id varchar not null, occurred_at timestamptz not null, recorded_at timestamptz not null,
     check (coalesce(getvariable('stammgast_writes'), false))
 );

@@ -46,7 +46,7 @@ LATER = (
 LADDER = Ladder(
     "spend",
     "calendar_year",
-    False,
+    "earned_level",
     (Step("guest", 0), Step("regular", 3000, Fraction(5, 4)), Step("family", 9000, Fraction(3, 2))),
 )
 

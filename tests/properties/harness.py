@@ -87,6 +87,7 @@ class Pair:
                     t.source,
                     t.fact_id,
                     text_of(t.time),
+                    t.projected,
                 )
                 for t in verdict.turns
             ],
@@ -140,7 +141,7 @@ class Pair:
                 for d in parts for e in d.entries
             ],
             "tiers": [
-                (t.member_id, t.tier, t.previous, t.since, t.until, t.source, t.fact_id, t.occurred_at)
+                (t.member_id, t.tier, t.previous, t.since, t.until, t.source, t.fact_id, t.occurred_at, t.projected)
                 for d in parts for t in d.tiers
             ],
             "progress": [tuple(pair) for d in parts for pair in d.progress],

@@ -15,7 +15,8 @@ from tests.properties.naive_conditions import Before
 from tests.properties.naive_earn import caps_given_back
 from tests.properties.naive_earning import Earning
 from tests.properties.naive_refunds import Returned
-from tests.properties.plans import DAY, Bring, Ladder, Limit, Plan, Step, add_months, in_force, midnight, window
+from tests.properties.naive_tiers import Climber
+from tests.properties.plans import DAY, Bring, Limit, Plan, in_force, midnight, window
 
 HORIZON = timedelta(days=400)
 TIMER = "urn:stammgast:timer"
@@ -64,6 +65,7 @@ class Turn:
     source: str
     fact_id: str
     time: datetime
+    projected: str | None = None
 
 
 @dataclass
@@ -157,39 +159,6 @@ def order_of(fact: FactDict) -> str:
     return f"{fact['data']['order_source']}|{fact['data']['order_id']}"
 
 
-def held(ladder: Ladder, days: dict[date, int], today: date) -> Step:
-    """Return the step that what was reached on those days holds today."""
-    best = [window_step(ladder, days, today)]
-    if ladder.over == "calendar_year":
-        best.append(window_step(ladder, days, today.replace(year=today.year - 1, day=1)))
-    if ladder.keeps:
-        best += [window_step(ladder, days, day) for day in days]
-    return max(best, key=lambda step: ladder.height(step.id))
-
-
-def window_step(ladder: Ladder, days: dict[date, int], today: date) -> Step:
-    """Return the step of the one window that holds today."""
-    if ladder.over == "lifetime":
-        return ladder.level(sum(days.values()))
-    if ladder.over == "calendar_year":
-        return ladder.level(sum(amount for day, amount in days.items() if day.year == today.year))
-    months = int(ladder.over)
-    return ladder.level(sum(amount for day, amount in days.items() if day <= today <= add_months(day, months)))
-
-
-def lowered_on(ladder: Ladder, days: dict[date, int], today: date) -> date | None:
-    """Return the first coming day on which the step will be lower if nothing happens."""
-    if ladder.keeps or ladder.over == "lifetime":
-        return None
-    if ladder.over == "calendar_year":
-        coming = [date(today.year + 1, 1, 1), date(today.year + 2, 1, 1)]
-    else:
-        ends = sorted({add_months(day, int(ladder.over)) + DAY for day in days})
-        coming = [day for day in ends if day > today]
-    now = ladder.height(held(ladder, days, today).id)
-    return next((day for day in coming if ladder.height(held(ladder, days, day).id) < now), None)
-
-
 class Model:
     """One partition: facts in, verdicts out."""
 
@@ -259,7 +228,8 @@ class Model:
         fired = [turn.time for turn in person.turns if turn.source == TIMER]
         at = max([moment, person.newest() or moment, *fired])
         cause = (fact["source"], fact["id"], at, at)
-        verdict.turns += self.review(person, at, verdict, cause)
+        joins = kind_of(fact) == "joined" and not person.facts("joined", unusual=True)
+        verdict.turns += self.review(person, at, verdict, cause, moment if joins or not person.past else None)
         person.past.append((fact, verdict))
         return verdict
 
@@ -274,23 +244,31 @@ class Model:
         return turns
 
     def review(
-        self, person: Person, at: datetime, now: Verdict, cause: tuple[str, str, datetime, datetime]
+        self,
+        person: Person,
+        at: datetime,
+        now: Verdict,
+        cause: tuple[str, str, datetime, datetime],
+        joined: datetime | None = None,
     ) -> list[Turn]:
-        """Compare the tier with what was reached; return the change, if any."""
+        """Compare the tier with what was reached; return the change, if any. ``joined`` is news about when he joined."""
         plan = in_force(self.known, at)
         if plan is None or plan.ladder is None:
             return []
-        days, today = person.days(now), plan.local(at).date()
-        step = held(plan.ladder, days, today).id
-        lowered = lowered_on(plan.ladder, days, today)
+        climber = Climber(plan.ladder, person.days(now), plan.local(joined or person.joined() or at).date())
+        today = plan.local(at).date()
+        step = plan.ladder.steps[climber.held(today)].id
+        lowered = climber.lowered(today)
         until = None if lowered is None else midnight(lowered, plan.zone)
+        then = None if lowered is None else plan.ladder.steps[climber.held(lowered)].id
         source, fact_id, occurred, since = cause
         last = person.turns[-1] if person.turns else None
-        if last is not None and (last.tier, last.until) == (step, until):
+        if last is not None and (last.tier, last.until, last.projected) == (step, until, then):
             return []
         if last is not None and last.tier == step:
             since = last.since
-        turn = Turn(person.key, step, last.tier if last else None, since, until, source, fact_id, occurred)
+        previous = last.tier if last else None
+        turn = Turn(person.key, step, previous, since, until, source, fact_id, occurred, then)
         person.turns.append(turn)
         return [turn]
 

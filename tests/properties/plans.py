@@ -83,16 +83,18 @@ class Step:
     id: str
     start: int
     by: Fraction = Fraction(1)
+    keep: bool = False
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """How tiers are reached; ``over`` is calendar_year, lifetime or a number of months."""
+    """How tiers are reached; ``over`` is calendar_year, membership_year, lifetime or a number of months."""
 
     by: str
     over: str | int
-    keeps: bool  # True: the passing of time never lowers
+    falls: str  # none: the passing of time never lowers; earned_level; one_level
     steps: tuple[Step, ...]
+    grace: int = 0
 
     def level(self, amount: int) -> Step:
         """Return the highest step that ``amount`` reaches."""

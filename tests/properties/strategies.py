@@ -213,13 +213,18 @@ def ladders(draw: Draw) -> Ladder:
     starts = {"spend": (2000, 5000), "points": (30, 80), "visits": (1, 3), "orders": (2, 3)}[by]
     factors = draw(st.sampled_from(((Fraction(1), Fraction(5, 4), Fraction(3, 2)), (Fraction(1),) * 3)))
     raised = draw(rarely(st.sampled_from((2, 3)), 1))
+    spans: tuple[str | int, ...] = ("calendar_year", "calendar_year", "membership_year", "lifetime", 1, 3, 12)
+    over = draw(st.sampled_from(spans))
+    falls = (
+        "none" if over == "lifetime" else draw(st.sampled_from(("none", "earned_level", "earned_level", "one_level")))
+    )
+    grace = 0 if falls == "none" else draw(rarely(st.sampled_from((1, 3)), 0))
+    kept = "" if falls == "none" else draw(rarely(st.sampled_from(("regular", "family")), ""))
     steps = tuple(
-        Step(step_id, start * raised, by_)
+        Step(step_id, start * raised, by_, step_id == kept)
         for step_id, start, by_ in zip(("guest", "regular", "family"), (0, *starts), factors, strict=True)
     )
-    spans: tuple[str | int, ...] = ("calendar_year", "lifetime", 1, 3, 12)
-    over = draw(st.sampled_from(spans))
-    return Ladder(by, over, draw(st.booleans()), steps)
+    return Ladder(by, over, falls, steps, grace)
 
 
 @st.composite

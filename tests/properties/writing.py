@@ -101,10 +101,12 @@ def tiers(ladder: Ladder | None, plan: Plan) -> dict[str, Any] | None:
             id=step.id,
             from_=(money(step.start, plan) if ladder.by == "spend" else step.start) if step.start else None,
             multiply=factor(step.by) if step.by != 1 else None,
+            keep="for_ever" if step.keep else None,
         )
         for step in ladder.steps
     ]
-    downgrade = "none" if ladder.keeps else {"to": "earned_level", "after": "period_end"}
+    grace = f"{ladder.grace} months" if ladder.grace else None
+    downgrade = "none" if ladder.falls == "none" else said(to=ladder.falls, after="period_end", grace=grace)
     return {"qualify": {"by": ladder.by, "over": over}, "downgrade": downgrade, "levels": levels}
 
 

@@ -1,0 +1,140 @@
+"""Which level holds on which day: years, membership years, rolling windows, grace, one level at a time, levels for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rules.book import Programme
+from schemas import facts
+from tests.unit.ledger import Stage, programme
+from tests.unit.rules_help import problems
+
+
+def ladder(over: str = "calendar_year", to: str = "earned_level", grace: str = "", keep: str = "") -> Programme:
+    """Silver from 100 and gold from 300 euros."""
+    more = f", grace: {grace}" if grace else ""
+    keeps = {level: ", keep: for_ever" if level == keep else "" for level in ("silver", "gold")}
+    return programme(
+        f"tiers:\n  qualify: {{by: spend, over: {over}}}\n  downgrade: {{to: {to}, after: period_end{more}}}\n"
+        f"  levels:\n    - {{id: guest}}\n    - {{id: silver, from: 100.00 EUR{keeps['silver']}}}\n"
+        f"    - {{id: gold, from: 300.00 EUR{keeps['gold']}}}\n",
+        start="2020-01-01",
+    )
+
+
+def moves(stage: Stage, until: str) -> list[tuple[str, str]]:
+    """What time alone does: the day in Berlin of every change of tier, and the tier then."""
+    found = [change for decision in stage.tick(until) for change in decision.tiers]
+    return [(change.occurred_at[:13], change.tier) for change in found if change.tier != change.previous]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, [("2027-12-31T23", "guest")]),
+        ({"grace": "3 months"}, [("2028-03-31T22", "guest")]),
+        ({"to": "one_level"}, [("2027-12-31T23", "silver"), ("2028-12-31T23", "guest")]),
+        ({"to": "one_level", "grace": "1 month"}, [("2028-01-31T23", "silver"), ("2029-01-31T23", "guest")]),
+        ({"keep": "silver"}, [("2027-12-31T23", "silver")]),
+        ({"keep": "gold"}, []),
+        ({"over": "{rolling: 6 months}"}, [("2026-08-28T22", "guest")]),
+        ({"over": "{rolling: 6 months}", "grace": "1 month"}, [("2026-09-28T22", "guest")]),
+        ({"over": "{rolling: 6 months}", "to": "one_level"}, [("2026-08-28T22", "silver"), ("2027-02-28T23", "guest")]),
+        # She joined with this purchase: her years begin on 28 February.
+        ({"over": "membership_year"}, [("2028-02-27T23", "guest")]),
+        ({"over": "membership_year", "to": "one_level"}, [("2028-02-27T23", "silver"), ("2029-02-27T23", "guest")]),
+    ],
+)
+def test_time_takes_a_level_when_its_period_and_the_grace_are_over(
+    said: dict[str, Any], expected: list[tuple[str, str]]
+) -> None:
+    """Gold on 28 February 2026, and nothing more: what time does, and when, in Berlin."""
+    stage = Stage(ladder(**said))
+    stage.buy("2026-02-28T10:00:00+01:00", ("chair", "300.00"))
+
+    assert moves(stage, "2036-01-01T00:00:00Z") == expected
+
+
+def test_what_is_earned_in_the_grace_keeps_the_level() -> None:
+    """Given gold of 2026 with three months of grace, when 300 euros are spent in February 2028, then it was never lost."""
+    stage = Stage(ladder(grace="3 months"))
+    stage.buy("2026-02-28T10:00:00+01:00", ("chair", "300.00"))
+    kept = stage.buy("2028-02-01T10:00:00+01:00", ("chair", "300.00")).tiers[-1]
+
+    assert (kept.tier, kept.since, kept.until) == ("gold", "2026-02-28T09:00:00.000000Z", "2030-03-31T22:00:00.000000Z")
+
+
+def test_who_began_on_a_leap_day_has_years_from_28_february() -> None:
+    """A year that has no 29 February begins a day earlier, and the next leap year on the day itself."""
+    stage = Stage(ladder("membership_year"))
+    stage.say(facts.JOINED, "anna", "2024-02-29T10:00:00+01:00", {})
+    reached = stage.buy("2026-02-28T10:00:00+01:00", ("chair", "300.00")).tiers[-1]
+
+    assert reached.until == "2028-02-28T23:00:00.000000Z"  # the third year is 28 February 2026 to 27 February 2027
+
+
+def test_joining_later_moves_the_membership_years() -> None:
+    """A `joined` that comes behind the first purchase says when the years begin, and the tier follows at once."""
+    stage = Stage(ladder("membership_year"))
+    stage.buy("2026-03-01T10:00:00+01:00", ("chair", "300.00"))
+    joined = stage.say(facts.JOINED, "anna", "2026-05-01T10:00:00+02:00", {})
+
+    assert [change.until for change in joined.tiers] == ["2027-04-30T22:00:00.000000Z"]  # bought in the year before
+
+
+def test_the_projected_tier_follows_what_is_earned_meanwhile() -> None:
+    """Gold of last year: guest is next, and after 100 euros this year silver, with the same end."""
+    stage = Stage(ladder())
+    first = stage.buy("2026-03-01T10:00:00+01:00", ("chair", "300.00")).tiers[-1]
+    second = stage.buy("2027-03-01T10:00:00+01:00", ("lamp", "100.00")).tiers[-1]
+
+    assert [(change.tier, change.until, change.projected) for change in (first, second)] == [
+        ("gold", "2027-12-31T23:00:00.000000Z", "guest"),
+        ("gold", "2027-12-31T23:00:00.000000Z", "silver"),
+    ]
+
+
+def test_a_late_purchase_counts_in_the_window_of_its_time() -> None:
+    """Told in 2027, 100 euros of December 2026 make gold of 2026; told when that is over they change nothing."""
+    stage = Stage(ladder())
+    stage.buy("2026-03-01T10:00:00+01:00", ("chair", "200.00"))
+    stage.buy("2027-01-10T10:00:00+01:00", ("pen", "1.00"))
+    late = stage.buy("2026-12-30T10:00:00+01:00", ("lamp", "100.00")).tiers[-1]
+    assert (late.tier, late.since, late.until) == ("gold", "2027-01-10T09:00:00.000000Z", "2027-12-31T23:00:00.000000Z")
+
+    stage = Stage(ladder())
+    stage.buy("2026-12-01T10:00:00+01:00", ("chair", "200.00"))
+    stage.tick("2028-01-01T00:00:00+01:00")
+    assert list(stage.buy("2026-12-30T10:00:00+01:00", ("lamp", "100.00")).tiers) == []
+
+
+def test_a_refund_takes_a_level_kept_for_ever_at_once() -> None:
+    """What is kept is kept from time, not from a refund of what reached it."""
+    stage = Stage(ladder(keep="gold"))
+    stage.buy("2026-03-01T10:00:00+01:00", ("chair", "300.00"), order="o1")
+    stage.tick("2030-01-01T00:00:00Z")
+
+    assert stage.refund("2030-02-01T10:00:00+01:00", "o1", amount="1.00").tiers[-1].tier == "guest"
+
+
+@pytest.mark.parametrize(
+    ("tiers", "message"),
+    [
+        (
+            {"qualify": {"over": "lifetime"}, "downgrade": {"to": "one_level"}},
+            "levels over lifetime are not lost by time",
+        ),
+        ({"levels": [{"id": "guest"}, {"id": "gold", "from": 5, "keep": "for_ever"}]}, "time takes no level here"),
+        ({"levels": [{"id": "guest", "keep": "for_ever"}]}, "everybody has the base level"),
+    ],
+)
+def test_what_changes_nothing_is_refused(tiers: dict[str, Any], message: str) -> None:
+    """A promise about time where time takes nothing."""
+    said = {"qualify": {"by": "visits"}, "levels": [{"id": "guest"}], **tiers}
+    if "over" in said["qualify"]:
+        said["qualify"] = {"by": "visits", **said["qualify"]}
+    found = [problem.message for problem in problems(tiers=said)]
+    assert len(found) == 1
+    assert message in found[0]
