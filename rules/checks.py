@@ -317,7 +317,7 @@ def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
         draft.report((*path, "bonus"), f"only an award can be a bonus, not {effects[0]}", "take bonus out")
     if "limit" in rule:
         for key in ("cap", "exclusive", "stop"):
-            if key in rule:
+            if rule.get(key, False) is not False:  # canonical JSON says every default
                 draft.report((*path, key), f"a limit has no {key}", f"take {key} out")
         if isinstance(rule["limit"], dict) and "times" in rule["limit"]:
             draft.report((*path, "limit", "times"), "a limit is over points", "write points, or put a cap on the rule")
