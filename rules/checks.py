@@ -24,7 +24,7 @@ LATER_KEYS = frozenset(
     {
         "expire", "pending", "rewards", "reward", "every_nth", "nth_purchase", "welcome", "hold_out",
         "segment", "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
-        "tier_changed", "segment_entered", "join", "claim", "benefits", "challenge", "notice", "voucher", "quiet",
+        "tier_changed", "segment_entered", "claim", "benefits", "challenge", "notice", "voucher", "quiet",
         "stock", "incentive", "paid_with_points", "override", "transfer", "wait_for_purchase"
     }
 )  # fmt: skip

@@ -42,6 +42,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         rules_on=_rules_on(document.earn, rules),
         tiers=None if document.tiers is None else _tiers(document.tiers),
         refer=None if document.refer is None else _refer(document.refer),
+        join_explicit=document.join == "explicit",
         document=document,
         canonical=canonical,
     )

@@ -492,6 +492,11 @@ class ProgrammeFile(Part):
     accept_late: FixedText | None = Field(
         None, description="How far a fact may lie behind the member's newest one. Default: however late."
     )
+    join: Literal["first_fact", "explicit"] | None = Field(
+        None,
+        description="An account begins with its first fact, or explicit: nothing is earned before a joined fact. "
+        "Default: first_fact.",
+    )
     earn: Annotated[tuple[EarnRule, ...], Field(strict=False)] = Field(
         (), description="The rules. Their order in the file does not matter."
     )

@@ -202,6 +202,7 @@ class Programme:
     rules_on: dict[str, tuple[Rule, ...]]  # short type name -> rules in total order; a type without rules is missing
     tiers: TierPlan | None
     refer: ReferPlan | None
+    join_explicit: bool  # nothing is earned before `joined`
     document: ProgrammeFile = field(repr=False)
     canonical: bytes = field(repr=False)
 

@@ -201,3 +201,8 @@ def _moment_words(moment: str | FirstPurchase) -> str:
     said = "at the first purchase"
     said += f" of {moment.at_least} or more" if moment.at_least else ""
     return said + (f" within {moment.within}" if moment.within else "")
+
+
+def who_words(document: ProgrammeFile) -> list[str]:
+    """Return who collects points and how accounts begin, one line each; empty where nothing is said."""
+    return ["nothing is earned before a member has joined"] if document.join == "explicit" else []

@@ -19,6 +19,7 @@ REVIEW = "stammgast.review.v1"
 REFERRAL = "stammgast.referral.v1"
 ACTIVITY = "stammgast.activity.v1"
 JOINED = "stammgast.joined.v1"
+LEFT = "stammgast.left.v1"
 # Written by the engine alone, refused from outside.
 TICK = "stammgast.tick.v1"
 PROGRAMME = "stammgast.programme.v1"
@@ -35,6 +36,7 @@ INBOUND_TYPES: tuple[str, ...] = (
     REFERRAL,
     ACTIVITY,
     JOINED,
+    LEFT,
     *_STAFF_TYPES,
 )
 ENGINE_TYPES: tuple[str, ...] = (
@@ -178,6 +180,10 @@ class Joined(FactData):
     via: Token | None = Field(None, description="recruiting channel")
 
 
+class Left(FactData):
+    """The account ends."""
+
+
 DATA_MODELS: dict[str, type[FactData]] = {
     PURCHASE: Purchase,
     REFUND: Refund,
@@ -186,6 +192,7 @@ DATA_MODELS: dict[str, type[FactData]] = {
     REFERRAL: Referral,
     ACTIVITY: Activity,
     JOINED: Joined,
+    LEFT: Left,
 }
 
 
@@ -272,6 +279,10 @@ class JoinedForm(TypedDict):
     via: str | None
 
 
+class LeftForm(TypedDict):
+    """The end of an account as the facts log holds it."""
+
+
 class StaffForm(TypedDict):
     """What every action of staff says, as the facts log holds it."""
 
@@ -312,6 +323,7 @@ FORMS: dict[str, Any] = {
     REFERRAL: ReferralForm,
     ACTIVITY: ActivityForm,
     JOINED: JoinedForm,
+    LEFT: LeftForm,
     TICK: TickForm,
     PROGRAMME: ProgrammeForm,
     REFERRAL_AWARD: ReferralAwardForm,

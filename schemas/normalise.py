@@ -73,6 +73,11 @@ class _JoinedEvent(Envelope):
     data: facts.Joined
 
 
+class _LeftEvent(Envelope):
+    type: Literal["stammgast.left.v1"]
+    data: facts.Left
+
+
 _Event = (
     _PurchaseEvent
     | _RefundEvent
@@ -81,6 +86,7 @@ _Event = (
     | _ReferralEvent
     | _ActivityEvent
     | _JoinedEvent
+    | _LeftEvent
 )  # fmt: skip
 EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.PURCHASE: _PurchaseEvent,
@@ -90,6 +96,7 @@ EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.REFERRAL: _ReferralEvent,
     facts.ACTIVITY: _ActivityEvent,
     facts.JOINED: _JoinedEvent,
+    facts.LEFT: _LeftEvent,
 }
 _EVENT: TypeAdapter[_Event] = TypeAdapter(Annotated[_Event, Field(discriminator="type")])
 _ENVELOPE = TypeAdapter(Envelope)

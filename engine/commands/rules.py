@@ -198,7 +198,7 @@ def _print_programme(programme: Programme) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from rules.words import condition_words, effect_words, refer_words, tier_words
+    from rules.words import condition_words, effect_words, refer_words, tier_words, who_words
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(f"[bold]{programme.name}[/bold] version {programme.version}, {escape(_span(programme))}")
@@ -216,6 +216,8 @@ def _print_programme(programme: Programme) -> None:
         console.print(f"Tiers {escape(how)}")
         for level in levels:
             console.print(f"  {escape(level)}")
+    for line in who_words(programme.document):
+        console.print(f"Members: {escape(line)}")
     if referral := refer_words(programme.document):
         console.print(f"Referrals: {escape(referral)}")
     console.print()

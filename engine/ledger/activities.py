@@ -1,4 +1,4 @@
-"""Facts that earn by the rules and move nothing else but themselves: visits, reviews, activities, joining."""
+"""Facts that earn by the rules and move nothing else but themselves: visits, reviews, activities."""
 
 from __future__ import annotations
 
@@ -35,11 +35,3 @@ def decide_visit(member: Member, fact: Fact, programme: Programme | None, decisi
     if programme is not None and programme.tiers is not None and programme.tiers.by == "visits":
         count_progress(fact, programme, 1, decision)
     return []
-
-
-def decide_joined(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
-    """Joining counts once."""
-    if member.joined_said:
-        decision.reason = "already_joined"
-        return []
-    return decide_earning(member, fact, programme, decision)

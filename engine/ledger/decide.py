@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engine.ledger.activities import decide_earning, decide_joined, decide_visit
+from engine.ledger.activities import decide_earning, decide_visit
+from engine.ledger.joining import barred, decide_joined, decide_left
 from engine.ledger.member import Member
 from engine.ledger.purchases import decide_purchase
 from engine.ledger.referrals import decide_referral, decide_referral_award
@@ -26,6 +27,9 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
     Raises:
         UnknownFactType: the log holds a type that this engine does not know.
     """
+    some_are_barred = programme is not None and (programme.join_explicit or member.left_us is not None)
+    if some_are_barred and programme is not None and barred(member, fact, programme, decision):
+        return []
     match fact.type:
         case facts.PURCHASE:
             return decide_purchase(member, fact, programme, decision)
@@ -37,6 +41,8 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
             return decide_earning(member, fact, programme, decision)
         case facts.JOINED:
             return decide_joined(member, fact, programme, decision)
+        case facts.LEFT:
+            return decide_left(member, decision)
         case facts.REFERRAL:
             return decide_referral(member, fact, programme, decision)
         case facts.REFERRAL_AWARD:

@@ -90,6 +90,7 @@ class Member:
     offset: int = -1
     joined_us: int | None = None
     joined_said: bool = False
+    left_us: int | None = None
     newest_us: int | None = None
     balance: int = 0
     standing: Standing | None = None
@@ -270,6 +271,11 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
         case facts.JOINED:
             if not member.joined_said:
                 member.joined_us, member.joined_said = fact.time_us, True
+            if decision.reason == "joined_again":
+                member.left_us = None
+        case facts.LEFT:
+            if decision.reason is None:
+                member.left_us = fact.time_us
         case facts.REFERRAL:
             if decision.reason is None:
                 member.referral = Referral(fact.data["referrer"], fact.time_us, open=True)

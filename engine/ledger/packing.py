@@ -240,6 +240,8 @@ def _rest(member: Member) -> bytes:
     rest: dict[str, Any] = {}
     if member.referral is not None:
         rest["referral"] = [member.referral.referrer, member.referral.at_us, member.referral.open]
+    if member.left_us is not None:
+        rest["left"] = member.left_us
     if member.caps:
         rest["caps"] = [[key, *used] for key, used in member.caps.items()]
     if member.visits:
@@ -264,6 +266,7 @@ def _read_rest(member: Member, packed: bytes) -> None:
     if "referral" in rest:
         member.referral = Referral(*rest["referral"])
     member.debt = rest.get("debt", 0)
+    member.left_us = rest.get("left")
     member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}
     member.visits, member.brought = rest.get("visits", {}), set(rest.get("brought", ()))
     member.returned = {

@@ -9,10 +9,11 @@ from __future__ import annotations
 from engine.ledger.activities import decide_earning
 from engine.ledger.caps import Share, cap_left, capped
 from engine.ledger.earning import entry_ids, make_entry
+from engine.ledger.joining import bar
 from engine.ledger.member import Member
 from rules.book import Programme, ReferAward
 from schemas import facts
-from schemas.decisions import Decision, Derived
+from schemas.decisions import Decision, Derived, Note
 from schemas.envelope import REFERRAL_SOURCE, Fact, make_fact
 from schemas.ids import hash_id
 
@@ -27,6 +28,10 @@ def decide_referral(member: Member, fact: Fact, programme: Programme | None, dec
     if decision.reason is not None:
         return []
     if programme is None:
+        return []
+    why = bar(member, fact, programme)
+    if why is not None:  # who brought whom is remembered, whichever of joining and referral is told first
+        decision.notes = [Note(why, None, "a referral earns nothing before its member has joined, or after he left")]
         return []
     decide_earning(member, fact, programme, decision)
     if programme.refer is None or programme.refer.moment != "referral":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Protocol
 
 from engine.stream.clients import partition_for
@@ -298,8 +299,8 @@ def _bytes_of(body_hash: str | None) -> bytes:
 
 def _members(raw: dict[str, Any]) -> Iterator[str]:
     """Whoever a record of the points log speaks of."""
-    items: Sequence[Any] = (raw, *raw.get("entries", ()), *raw.get("tiers", ()), *raw.get("states", ()))
-    for item in items:
+    lists = [found for name in ("entries", "tiers", "states") if isinstance(found := raw.get(name), list)]
+    for item in (raw, *chain.from_iterable(lists)):
         member = item.get("member_id") if isinstance(item, dict) else None
         if isinstance(member, str):
             yield member

@@ -14,6 +14,25 @@ joined as (
     group by j.member_id
 ),
 
+-- Whoever left and did not come back; leaving or coming back twice says nothing new.
+moved as (
+    select l.member_id, l.position, l.occurred_at as left_at
+    from staging.leaves as l
+    inner join staging.decided as d using (partition, position)
+    where d.reason is null
+    union all
+    select j.member_id, j.position, null
+    from staging.joins as j
+    inner join staging.decided as d using (partition, position)
+    where d.reason = 'joined_again'
+),
+
+gone as (
+    select member_id, arg_max_null(left_at, position) as left_at
+    from moved
+    group by member_id
+),
+
 bought as (
     select member_id, count(*) as orders, min(occurred_at) as first_purchase_at, max(occurred_at) as last_purchase_at
     from purchases
@@ -27,10 +46,11 @@ brought as (
     group by member_id
 )
 
-select f.member_id, coalesce(j.joined_at, f.first_fact_at) as joined_at, j.joined_via, r.referrer, t.tier,
+select f.member_id, coalesce(j.joined_at, f.first_fact_at) as joined_at, j.joined_via, g.left_at, r.referrer, t.tier,
     coalesce(b.orders, 0) as orders, b.first_purchase_at, b.last_purchase_at
 from first_facts as f
 left join joined as j using (member_id)
+left join gone as g using (member_id)
 left join bought as b using (member_id)
 left join brought as r using (member_id)
 left join tiers as t using (member_id);

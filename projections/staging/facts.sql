@@ -155,6 +155,12 @@ select partition, position, source, fact_id, member_id, occurred_at, recorded_at
 from parsed_facts
 where type = 'stammgast.joined.v1';
 
+-- statement: leaves if stammgast.left.v1
+insert into staging.leaves
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at
+from parsed_facts
+where type = 'stammgast.left.v1';
+
 -- statement: staff_actions if staff
 insert into staging.staff_actions
 select partition, position, source, fact_id, split_part(type, '.', 2), member_id, occurred_at, recorded_at,

@@ -31,6 +31,9 @@ select bit_xor(hash(t)) from staging.activities as t;
 -- statement: joins
 select bit_xor(hash(t)) from staging.joins as t;
 
+-- statement: leaves
+select bit_xor(hash(t)) from staging.leaves as t;
+
 -- statement: staff_actions
 select bit_xor(hash(t)) from staging.staff_actions as t;
 

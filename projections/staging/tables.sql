@@ -90,6 +90,13 @@ create table staging.joins (
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: leaves
+create table staging.leaves (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: staff_actions
 create table staging.staff_actions (
     partition integer not null, position bigint not null,

@@ -16,6 +16,7 @@ from tests.properties.naive_earn import caps_given_back
 from tests.properties.naive_earning import Earning
 from tests.properties.naive_refunds import Returned
 from tests.properties.naive_tiers import Climber
+from tests.properties.naive_who import gone, left_at, outside, why_outside
 from tests.properties.plans import DAY, Bring, Limit, Plan, in_force, midnight, window
 
 HORIZON = timedelta(days=400)
@@ -221,7 +222,8 @@ class Model:
             person.past.append((fact, verdict))
             return verdict
         verdict.turns += self.settle(person, moment)
-        getattr(self, f"on_{kind_of(fact)}")(person, fact, plan, verdict)
+        if not outside(person.past, fact, plan, verdict):
+            getattr(self, f"on_{kind_of(fact)}")(person, fact, plan, verdict)
         if plan is not None and verdict.reason is None and kind_of(fact) != "refund":
             self.progress(fact, plan, verdict)
         # A timer that fired has happened: a fact from before it that comes after it does not turn the clock back.
@@ -331,10 +333,17 @@ class Model:
 
     def on_joined(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """An account begins once."""
-        if person.facts("joined", unusual=True):
+        if gone(person.past, fact):
+            verdict.reason = "joined_again"
+        elif person.facts("joined", unusual=True):
             verdict.reason = "already_joined"
         else:
             self.earn(person, fact, plan, verdict)
+
+    def on_left(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """An account ends once."""
+        if left_at(person.past) is not None:
+            verdict.reason = "already_left"
 
     def on_referral(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """A new member was brought by another."""
@@ -347,6 +356,8 @@ class Model:
             verdict.reason = "not_a_new_member"
         elif any(f["data"]["referred"] == referrer for f, _ in person.facts("referral_award", unusual=True)):
             verdict.reason = "referral_loop"
+        elif (why := why_outside(person.past, fact, plan)) is not None:
+            verdict.notes.add((why, None))
         elif plan is not None:
             self.earn(person, fact, plan, verdict)
             if plan.bring is not None and plan.bring.moment == "referral":

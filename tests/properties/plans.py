@@ -128,6 +128,7 @@ class Plan:
     ends: date | None = None
     accept_late_days: int | None = None
     visit_gap_minutes: int | None = None  # None: the default of half an hour
+    join_explicit: bool = False
     rules: tuple[Earn, ...] = ()
     ladder: Ladder | None = None
     bring: Bring | None = None

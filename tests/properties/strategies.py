@@ -253,6 +253,7 @@ def programmes(draw: Draw, kinds: tuple[str, ...] = KINDS, most: int = 3, ladder
             zone,
             accept_late_days=draw(rarely(rarely(st.sampled_from((3, 60))))),
             visit_gap_minutes=draw(rarely(st.sampled_from((10, 300)))),
+            join_explicit=draw(rarely(rarely(st.just(True), False), False)),
             rules=draw(rule_sets(kinds, ladder is not None)),
             ladder=ladder,
             bring=draw(rarely(brings())),
@@ -357,6 +358,8 @@ def simple(draw: Draw, kind: str, members: tuple[str, ...]) -> dict[str, Any]:
         return {"name": draw(st.sampled_from(ACTIVITIES)), "attributes": attributes}
     if kind == "joined":
         return {"via": draw(st.sampled_from((None, "web", "friend")))}
+    if kind == "left":
+        return {}
     return {"referrer": draw(st.sampled_from(members))}
 
 
@@ -367,9 +370,10 @@ TYPES = {
     "review": facts.REVIEW,
     "activity": facts.ACTIVITY,
     "joined": facts.JOINED,
+    "left": facts.LEFT,
     "referral": facts.REFERRAL,
 }
-SIMPLE = ("visit", "review", "activity", "joined", "referral")
+SIMPLE = ("visit", "review", "activity", "joined", "left", "referral")
 
 
 def shop_fact(fact_id: str, kind: str, subject: str | None, at: datetime, data: Any) -> Fact:

@@ -121,6 +121,7 @@ def document(plan: Plan) -> dict[str, Any]:
         currency=plan.currency,
         visit_gap=None if plan.visit_gap_minutes is None else f"{plan.visit_gap_minutes} minutes",
         accept_late=None if plan.accept_late_days is None else f"{plan.accept_late_days} days",
+        join="explicit" if plan.join_explicit else None,
         earn=[rule(earn, plan) for earn in plan.rules],
         refer=refer(plan.bring, plan),
         tiers=tiers(plan.ladder, plan),
