@@ -22,7 +22,7 @@ from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
 # Keys that the language will have one day. They are refused by name, so that nobody takes silence for consent.
 LATER_KEYS = frozenset(
     {
-        "expire", "pending", "rewards", "reward", "every_nth", "nth_purchase", "welcome", "hold_out",
+        "expire", "pending", "rewards", "reward", "nth_purchase", "welcome",
         "segment", "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
         "tier_changed", "segment_entered", "claim", "benefits", "challenge", "notice", "voucher", "quiet",
         "stock", "incentive", "paid_with_points", "override", "transfer", "wait_for_purchase"
@@ -49,10 +49,10 @@ EVERY_FACT = (
     "any", "not",
 )  # fmt: skip
 CONDITIONS_ON: dict[str, tuple[str, ...]] = {
-    "purchase": ("amount", "quantity", "sku", "category", "channel", "store", "first_purchase"),
-    "visit": ("store",),
+    "purchase": ("amount", "quantity", "sku", "category", "channel", "store", "first_purchase", "every_nth", "streak"),
+    "visit": ("store", "streak"),
     "review": ("sku", "place", "rating", "verified", "bought_sku"),
-    "activity": ("name", "attributes"),
+    "activity": ("name", "attributes", "streak"),
     "joined": ("via",),
     "referral": (),
 }
@@ -316,7 +316,7 @@ def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
     if rule.get("bonus") is True and "award" not in rule and effects:
         draft.report((*path, "bonus"), f"only an award can be a bonus, not {effects[0]}", "take bonus out")
     if "limit" in rule:
-        for key in ("cap", "exclusive", "stop"):
+        for key in ("cap", "exclusive", "stop", "hold_out"):
             if rule.get(key, False) is not False:  # canonical JSON says every default
                 draft.report((*path, key), f"a limit has no {key}", f"take {key} out")
         if isinstance(rule["limit"], dict) and "times" in rule["limit"]:
@@ -400,6 +400,8 @@ def _check_condition(draft: Draft, path: Path, condition: Any, on: Any) -> None:
             _check_condition(draft, here, value, on)
         elif key == "tier":
             _check_tier(draft, here, value)
+        elif key == "streak" and isinstance(value, dict) and "name" in value and on in {"purchase", "visit"}:
+            draft.report((*here, "name"), f"name says nothing about {_a(on)}", "name goes with on: activity")
         fitting = CONDITIONS_ON.get(on) if isinstance(on, str) else None
         known = key in keys_at(("earn", 0, "when"))
         if known and fitting is not None and key not in fitting and key not in EVERY_FACT:

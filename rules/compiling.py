@@ -12,13 +12,16 @@ from zoneinfo import ZoneInfo
 from rules import language
 from rules.checks import CONDITIONS_ON, validate
 from rules.conditions import compile_lines
+from rules.counting import counters_on
 from rules.draft import read_json
 from rules.errors import Problem, ProgrammeErrors
 from rules.plan import Award, Cap, Level, Multiply, Programme, ReferAward, ReferPlan, Rule, TierPlan
-from rules.values import Money
+from rules.values import Money, share_text
 from schemas.money import minor_digits
 
 _HASH_BYTES = 16
+#: Hold-outs choose members by numbers below this.
+MEMBER_NUMBERS = 1 << 32
 
 
 def compile_programme(document: language.ProgrammeFile) -> Programme:
@@ -43,6 +46,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         tiers=None if document.tiers is None else _tiers(document.tiers),
         refer=None if document.refer is None else _refer(document.refer),
         join_explicit=document.join == "explicit",
+        counters=counters_on(document.earn),
         document=document,
         canonical=canonical,
     )
@@ -100,6 +104,8 @@ def _rule(rule: language.EarnRule, zone: ZoneInfo) -> Rule:
         multiply=None if rule.multiply is None else _multiply(rule.multiply),
         limit=None if rule.limit is None else _cap(rule.limit, rule.limit.only),
         cap=None if rule.cap is None else _cap(rule.cap),
+        hold_out=None if rule.hold_out is None else int(rule.hold_out * MEMBER_NUMBERS),
+        hold_out_text="" if rule.hold_out is None else share_text(rule.hold_out),
     )
 
 

@@ -18,9 +18,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from rules.counting import is_moment, nth_counter, streak_counter
 from rules.language import BoughtSku, Condition, CountRange, EarnRule, MoneyRange, NumberRange, Spent
 from rules.local_time import local_day, to_local_us
-from rules.plan import Lines, MemberView, Programme
+from rules.plan import Counter, Lines, MemberView, Programme
 from rules.values import HourMinute, LocalMoment
 from schemas.envelope import Fact
 from schemas.times import DAY_US
@@ -207,6 +208,10 @@ def _negated(check: Check) -> Check:
 def _checks_of(condition: Condition, on: str, zone: ZoneInfo) -> list[Check]:
     """Return one check per thing the condition says; all of them must hold."""
     found = [compiler(value) for name, compiler in _ABOUT[on].items() if (value := _said(condition, name)) is not None]
+    if condition.every_nth is not None:
+        found.append(_counter(on, nth_counter(condition.every_nth), zone))
+    if condition.streak is not None:
+        found.append(_counter(on, streak_counter(condition.streak), zone))
     found += [
         compiler(value, zone) for name, compiler in _ANYWHERE.items() if (value := _said(condition, name)) is not None
     ]
@@ -288,6 +293,10 @@ def _verified(wanted: bool) -> Check:
 
 def _first_purchase(wanted: bool) -> Check:
     return OfFact(lambda member, fact: (member.orders_counted == 0) is wanted)
+
+
+def _counter(on: str, counter: Counter, zone: ZoneInfo) -> Check:
+    return OfFact(lambda member, fact: is_moment(counter, on, member, fact, zone))
 
 
 def _bought_sku(wanted: BoughtSku) -> Check:

@@ -34,6 +34,7 @@ from rules.values import (
     Money,
     MoneyText,
     NumberText,
+    ShareText,
     Slug,
     Word,
     mistake,
@@ -139,6 +140,30 @@ class Spent(Part):
     within: FixedText = Field(description="Counted back from the fact, for example 30 days.")
 
 
+class EveryNth(Part):
+    """Every tenth order, or every tenth with such a line."""
+
+    n: Annotated[int, Field(strict=True, ge=2, le=1_000)] = Field(description="2 is every second.")
+    category: Words | None = Field(None, description="Only orders with a line of it count. One or a list.")
+    sku: Words | None = Field(None, description="Only orders with a line of it count. One or a list.")
+
+    @model_validator(mode="after")
+    def _counts_one_thing(self) -> Self:
+        if self.category is not None and self.sku is not None:
+            raise mistake("every_nth counts by category or by sku, not by both", "take one of them out")
+        return self
+
+
+class Streak(Part):
+    """Something in each of so many days, weeks or months in a row, this one included."""
+
+    n: Annotated[int, Field(strict=True, ge=2, le=366)] = Field(description="How many in a row.")
+    every: Literal["day", "week", "month"] = Field(
+        "day", description="day, week (ISO) or month of the programme's time zone. Default: day."
+    )
+    name: Words | None = Field(None, description="activity: only those of this name count. One or a list.")
+
+
 def _parse_attribute_values(value: Any) -> tuple[str | int | bool, ...]:
     wanted = tuple(_parse_attribute(item) for item in _as_list(value))
     if not wanted:
@@ -185,6 +210,13 @@ class Condition(Part):
     until: MomentText | None = Field(None, description="Facts until the end of this day, or before this moment.")
     first_purchase: Annotated[bool, Field(strict=True)] | None = Field(
         None, description="purchase: true: no order of this member was counted before; false: one was."
+    )
+    every_nth: EveryNth | None = Field(
+        None, description="purchase: it is the nth order that counts, or the 2nth, the 3nth ... of this member."
+    )
+    streak: Streak | None = Field(
+        None,
+        description="purchase, visit, activity: the first that makes n days, weeks or months in a row; then they count anew.",
     )
     bought_sku: BoughtSku | None = Field(None, description="review: the product was bought within this time before.")
     spent: Spent | None = Field(None, description="Money spent before this fact.")
@@ -303,6 +335,11 @@ class EarnRule(Part):
     )
     exclusive: Slug | None = Field(
         None, description="Of the rules of one exclusive group only the best applies. Default: no group."
+    )
+    hold_out: ShareText | None = Field(
+        None,
+        description="So many members, chosen by chance and for good, get nothing from this rule, and decisions say so: what "
+        "the rule changes can be measured against them. Default: nobody.",
     )
     stop: Annotated[bool, Field(strict=True)] = Field(
         False, description="Where it applies, no later rule does; limits still clip. Default: false."

@@ -45,6 +45,9 @@ class MemberView(Protocol):
     def spent_since(self, since_us: int) -> int:
         """Return the minor units of counted purchases at or after ``since_us``."""
 
+    def counted(self, key: str) -> tuple[int, int]:
+        """Return how far a counter is, and for how many awards it was the moment; (0, 0) for one that nothing moved."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cap:
@@ -62,6 +65,17 @@ class Cap:
         if self.every == "ever":
             return "ever"
         return window_label(local_day(time_us, zone), self.every)
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What `every_nth` and `streak` count: facts of one type, in one row or by the period in which they happened."""
+
+    name: str  # what is counted: its keys begin with it
+    n: int
+    every: str | None  # of a streak: day, week or month
+    field: str | None = None  # what words are looked for: category or sku of a line, name of an activity
+    words: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +116,14 @@ class Rule:
     multiply: Multiply | None = None
     limit: Cap | None = None
     cap: Cap | None = None
-    selective: bool = field(init=False)  # it may keep other rules from applying
+    hold_out: int | None = None  # members whose number of 32 bits is below it get nothing from the rule
+    hold_out_text: str = ""
+    selective: bool = field(init=False)  # it may keep rules from applying
     clips: bool = field(init=False)  # a cap or a limit is to be looked at
 
     def __post_init__(self) -> None:
         """Work out once what the ledger would ask for every fact."""
-        object.__setattr__(self, "selective", self.exclusive is not None or self.stop)
+        object.__setattr__(self, "selective", self.exclusive is not None or self.stop or self.hold_out is not None)
         object.__setattr__(self, "clips", self.cap is not None or self.limit is not None)
 
     @property
@@ -203,6 +219,9 @@ class Programme:
     tiers: TierPlan | None
     refer: ReferPlan | None
     join_explicit: bool  # nothing is earned before `joined`
+    counters: dict[
+        str, tuple[Counter, ...]
+    ]  # by short type name: what its facts move; those that move none are missing
     document: ProgrammeFile = field(repr=False)
     canonical: bytes = field(repr=False)
 

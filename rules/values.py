@@ -195,6 +195,22 @@ def factor_text(factor: Fraction) -> str:
     return plain(Decimal(factor.numerator) / Decimal(factor.denominator))
 
 
+def parse_share(value: Any) -> Fraction:
+    """Read a part of all exactly: ``10 %``, above nothing and below everything."""
+    percent = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if percent is None:
+        raise mistake(f"{shown(value)} is no part of all", "write it like 10 %")
+    share = Fraction(percent["number"]) / 100
+    if not 0 < share < 1:
+        raise mistake(f"{shown(value)} is nobody, or everybody", "write it like 10 %")
+    return share
+
+
+def share_text(share: Fraction) -> str:
+    """Return a part of all as it is written: ``10 %``."""
+    return f"{factor_text(share * 100)} %"
+
+
 class LocalMoment(NamedTuple):
     """A day, or a minute of a day, in the programme's time zone."""
 
@@ -351,6 +367,12 @@ FactorText = Annotated[
     WithJsonSchema(
         {"type": ["number", "string"], "minimum": 1, "pattern": r"^\d{1,6}(\.\d{1,6})?( ?%)?$", "examples": [1.25]}
     ),
+]
+ShareText = Annotated[
+    Fraction,
+    PlainValidator(parse_share),
+    PlainSerializer(share_text, return_type=str),
+    _text_schema(r"\d{1,2}(\.\d{1,6})? ?%", "10 %"),
 ]
 Word = Annotated[str, PlainValidator(parse_word), WithJsonSchema({"type": ["string", "number"]})]
 Slug = Annotated[

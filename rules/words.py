@@ -12,6 +12,7 @@ from rules.language import (
     BoughtSku,
     Condition,
     EarnRule,
+    EveryNth,
     FirstPurchase,
     Level,
     Lowered,
@@ -21,9 +22,10 @@ from rules.language import (
     Range,
     Rolling,
     Spent,
+    Streak,
     Tiers,
 )
-from rules.values import Duration, LocalMoment, Money, factor_text, plain, shown
+from rules.values import Duration, LocalMoment, Money, factor_text, plain, share_text, shown
 
 
 def effect_words(rule: EarnRule) -> str:
@@ -75,6 +77,8 @@ def condition_words(rule: EarnRule) -> str:
     if rule.unless is not None:
         parts.append(f"unless {_condition(rule.unless)}")
     parts += _dates(rule.from_, rule.until)
+    if rule.hold_out is not None:
+        parts.append(f"not for {share_text(rule.hold_out)} of the members, who are held out")
     if rule.exclusive is not None:
         parts.append(f"only the best of group {rule.exclusive}")
     if rule.stop:
@@ -121,6 +125,17 @@ def _bought(wanted: BoughtSku) -> str:
     return f"bought within {wanted.within} before"
 
 
+def _every_nth(wanted: EveryNth) -> str:
+    of = f" with category {either(wanted.category)}" if wanted.category else ""
+    of = f" with SKU {either(wanted.sku)}" if wanted.sku else of
+    return f"order number {wanted.n}, {2 * wanted.n}, {3 * wanted.n} ...{of}"
+
+
+def _streak(wanted: Streak) -> str:
+    named = f" named {either(wanted.name)}" if wanted.name else ""
+    return f"the first{named} that makes {wanted.n} {wanted.every}s in a row"
+
+
 def _spent(wanted: Spent) -> str:
     return f"spent {wanted.at_least} or more within {wanted.within} before"
 
@@ -143,6 +158,8 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "weekday": _named("on"),
     "between": lambda hours: f"between {hours[0]} and {hours[1]}",
     "first_purchase": lambda wanted: "first purchase" if wanted else "not the first purchase",
+    "every_nth": _every_nth,
+    "streak": _streak,
     "bought_sku": _bought,
     "spent": _spent,
     "tier": _named("tier"),

@@ -107,6 +107,7 @@ class DecisionForm(TypedDict):
         programme: hash of the version it was decided under, if any.
         progress: [local day of the purchase it belongs to, amount] pairs towards tiers: ``["2026-03-01", 1250]``.
         counts: [cap key, points, times] triples used up.
+        counters: [counter key, by how much it moved, of how many awards it was the moment, order lines, none for all of them].
         returned: [order line from 1, quantity in thousandths, minor units] triples that a refund took back.
     """
 
@@ -127,6 +128,7 @@ class DecisionForm(TypedDict):
     states: NotRequired[list[StateChangeForm]]
     progress: NotRequired[list[tuple[str, int]]]
     counts: NotRequired[list[tuple[str, int, int]]]
+    counters: NotRequired[list[tuple[str, int, int, list[int]]]]
     returned: NotRequired[list[tuple[int, int, int]]]
     notes: NotRequired[list[NoteForm]]
     derived: NotRequired[list[DerivedForm]]

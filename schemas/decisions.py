@@ -122,6 +122,7 @@ class Decision:
         programme: hash of the version it was decided under, if any.
         progress: [local day of the purchase it belongs to, amount] pairs towards tiers: ``["2026-03-01", 1250]``.
         counts: [cap key, points, times] triples used up.
+        counters: [counter key, by how much it moved, of how many awards it was the moment, order lines, none for all of them].
         returned: [order line from 1, quantity in thousandths, minor units] triples that a refund took back.
     """
 
@@ -142,6 +143,7 @@ class Decision:
     states: Sequence[StateChange] = ()
     progress: Sequence[tuple[str, int]] = ()
     counts: Sequence[tuple[str, int, int]] = ()
+    counters: Sequence[tuple[str, int, int, Sequence[int]]] = ()
     returned: Sequence[tuple[int, int, int]] = ()
     notes: Sequence[Note] = ()
     derived: Sequence[Derived] = ()
@@ -176,7 +178,7 @@ def encode_decision(decision: Decision) -> bytes:
         record["tiers"] = [_tier(change, decision) for change in decision.tiers]
     if decision.states:
         record["states"] = [_state(change, decision) for change in decision.states]
-    for name in ("progress", "counts", "returned", "notes", "derived"):
+    for name in ("progress", "counts", "counters", "returned", "notes", "derived"):
         if values := getattr(decision, name):
             record[name] = values
     return orjson.dumps(record)
@@ -264,6 +266,7 @@ def parse_decision(value: bytes) -> Decision:
         [_parsed_state(item, record) for item in record.get("states", ())],
         record.get("progress", ()),
         record.get("counts", ()),
+        record.get("counters", ()),
         record.get("returned", ()),
         [Note(note["code"], note["rule_id"], note["text"]) for note in record.get("notes", ())],
         [

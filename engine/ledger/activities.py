@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.ledger.counters import count
 from engine.ledger.earning import earn
 from engine.ledger.member import Member
 from engine.ledger.tiers import count_progress
@@ -19,6 +20,8 @@ def decide_earning(member: Member, fact: Fact, programme: Programme | None, deci
         return []
     earned = earn(member, fact, programme)
     earned.into(decision)
+    if programme.counters:
+        count(member, fact, programme, decision)
     if programme.tiers is not None and programme.tiers.by == "points":
         count_progress(fact, programme, sum(entry.points for entry in earned.entries), decision)
     return []

@@ -15,7 +15,7 @@ from rules.book import Award, Cap, Programme, Rule
 from schemas import facts
 from schemas.decisions import Decision, Entry, Note
 from schemas.envelope import Fact
-from schemas.ids import Ids
+from schemas.ids import Ids, hash_id
 from schemas.money import allot, round_ratio
 from schemas.rounding import Rounding
 
@@ -67,16 +67,16 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
     if not rules:
         return Earned()
     amounts = Amounts(fact.data) if fact.type == facts.PURCHASE else None
-    applicable = _applicable(rules, member, fact, programme, amounts)
-    if not applicable:
-        return Earned()
-    shares = _shares(applicable, amounts, member, programme)
     earned = Earned()
+    applicable = _applicable(rules, member, fact, programme, amounts, earned)
+    if not applicable:
+        return earned
+    shares = _shares(applicable, amounts, member, programme)
     for rule, _ in applicable:
         if rule.clips:
             clipper = Clipper(member, fact, programme)
             _clip(shares, applicable, clipper)
-            earned.counts, earned.notes = clipper.counts(), clipper.notes
+            earned.counts, earned.notes = clipper.counts(), [*earned.notes, *clipper.notes]
             break
     ids = entry_ids(member, fact)
     earned.entries = [make_entry(member, fact, programme, share, order, ids) for share in shares if share.points]
@@ -117,9 +117,9 @@ class Amounts:
 
 
 def _applicable(
-    rules: Sequence[Rule], member: Member, fact: Fact, programme: Programme, amounts: Amounts | None
+    rules: Sequence[Rule], member: Member, fact: Fact, programme: Programme, amounts: Amounts | None, earned: Earned
 ) -> list[Applicable]:
-    """Return the rules that apply, with their lines: exclusive groups first, then what a ``stop`` leaves over."""
+    """Return the rules that apply, with their lines: hold-outs first, exclusive groups, then what a ``stop`` leaves over."""
     found = []
     selective = False
     for rule in rules:
@@ -129,11 +129,28 @@ def _applicable(
             selective = selective or rule.selective
     if not selective:
         return found
-    found = _winners(found, amounts)
+    found = _winners(_not_held_out(found, member, earned), amounts)
     for index, (rule, _) in enumerate(found):
         if rule.stop:
             return found[: index + 1] + [later for later in found[index + 1 :] if later[0].phase == "limit"]
     return found
+
+
+def _not_held_out(found: list[Applicable], member: Member, earned: Earned) -> list[Applicable]:
+    """Leave out rules from which the member is held out, and note it: without that nobody could tell what they change."""
+    left = []
+    for rule, lines in found:
+        if rule.hold_out is not None and member_number(member.key, rule.id) < rule.hold_out:
+            text = f"this member is one of {rule.hold_out_text} who are held out"
+            earned.notes = [*earned.notes, Note("hold_out", rule.id, text)]
+        else:
+            left.append((rule, lines))
+    return left
+
+
+def member_number(key: str, rule_id: str) -> int:
+    """Return a member's number of 32 bits for a rule: by chance, and the same for ever."""
+    return int(hash_id("hold_out", rule_id, key)[:8], 16)
 
 
 def _winners(found: list[Applicable], amounts: Amounts | None) -> list[Applicable]:

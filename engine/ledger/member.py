@@ -82,8 +82,9 @@ class Member:
     ``history`` holds his orders and which facts were seen, ``lots_apart`` the lots that are not an order's grants, are no
     longer whole, or have a date (all others follow from the orders), ``debt`` what he owes: points that were taken back and
     were in no lot; ``returned`` what came back, by number of the order; ``days`` and ``years`` progress towards tiers by
-    local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``visits`` the newest visit by
-    store, ``offset`` the place in the log of the newest fact or tick that changed him. It satisfies ``rules.book.MemberView``.
+    local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``counters`` [number, moments]
+    of counters, ``visits`` the newest visit by store, ``offset`` the place in the log of the newest fact or tick that changed
+    him. It satisfies ``rules.book.MemberView``.
     """
 
     key: str
@@ -105,6 +106,7 @@ class Member:
     days: dict[int, int] = field(default_factory=dict)
     years: dict[int, int] = field(default_factory=dict)
     caps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    counters: dict[str, tuple[int, int]] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
 
@@ -168,6 +170,10 @@ class Member:
             for entry_id, _, _, shares in order.grants:
                 ref = f"{bought.order_source}|{bought.order_id}" if named else None
                 yield Lot(entry_id, sum([points for _, points in shares]), order.at_us, order=ref)
+
+    def counted(self, key: str) -> tuple[int, int]:
+        """Return how far a counter is, and for how many awards it was the moment."""
+        return self.counters.get(key, (0, 0))
 
     @property
     def lots(self) -> dict[str, int]:
@@ -238,12 +244,19 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
         member.days[number] = member.days.get(number, 0) + amount
         member.years[year] = member.years.get(year, 0) + amount
     for key, points, times in decision.counts:
-        used_points, used_times = member.caps.get(key, (0, 0))
-        used_points, used_times = used_points + points, used_times + times
-        if used_points or used_times:
-            member.caps[key] = (used_points, used_times)
-        else:
-            member.caps.pop(key, None)
+        _move(member.caps, key, points, times)
+    for key, number, moments, _ in decision.counters:
+        _move(member.counters, key, number, moments)
+
+
+def _move(counted: dict[str, tuple[int, int]], key: str, first: int, second: int) -> None:
+    """Move a pair of numbers; one that is back at the beginning is not kept."""
+    old = counted.get(key, (0, 0))
+    new = (old[0] + first, old[1] + second)
+    if new == (0, 0):
+        counted.pop(key, None)
+    else:
+        counted[key] = new
 
 
 def _remember(member: Member, fact: Fact, order: bytes | None) -> None:

@@ -24,13 +24,15 @@ OrderLine = tuple[str, str, int]
 Grant = tuple[str, str, int, Sequence[tuple[int, int]]]
 #: cap key and points that it used, once.
 Count = tuple[str, int]
+#: counter key, by how much the order moved it, of how many awards it was the moment, lines (none for the whole order).
+Counted = tuple[str, int, int, Sequence[int]]
 #: Awards for a referral have caps of their own, and ways of their own to come back.
 REFER_PREFIX = "refer"
 # What an order says in one bit each: the total is that of its lines, it moved progress, by its total.
 _SUM, _PROGRESS, _BY_TOTAL = 1, 2, 4
 # How far its local day is from the day in UTC: -1 to 1, plus 1, above the bits before; 3: the day is written out.
 _DAY_BITS, _DAY_FAR = 8, 3
-# Above that: what it used of caps.
+# Above that: what it used of caps and moved of counters.
 _COUNTED, _DAY_STEPS = 32, 4
 # What a grant says in one bit each, above its rule: the id is written out, the lines are written out.
 _NAMED, _SOME_LINES, _RULE_BITS = 1, 2, 4
@@ -61,7 +63,7 @@ class Returned:
 class Order:
     """An order that counted once; ``progress`` is [local day, amount] towards tiers, None without.
 
-    ``counts`` is what it used of caps.
+    ``counts`` is what it used of caps, ``counters`` what it moved of counters.
 
     A member keeps it packed: most orders are never looked at again.
     """
@@ -73,6 +75,7 @@ class Order:
     progress: tuple[str, int] | None = None
     grants: Sequence[Grant] = ()
     counts: Sequence[Count] = ()
+    counters: Sequence[Counted] = ()
     returned: Returned | None = None
 
 
@@ -91,13 +94,35 @@ def keep_order(data: facts.PurchaseForm, decision: Decision, ids: Ids | None) ->
         for entry in decision.entries
         if entry.points > 0 and entry.order == order and entry.lines
     ]
-    used: list[int | str] = []
-    for key, points, _ in decision.counts:
-        if points > 0 and key.partition(":")[0] != REFER_PREFIX:
-            used += (key, points)
+    used = _used(decision) if decision.counts or decision.counters else ()
     kept = orjson.dumps((data["currency"], data["total_minor"], lines, decision.progress[:1], grants, used))
     # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
     return bytes(memoryview(kept))
+
+
+def _used(decision: Decision) -> list[int | str]:
+    """What an order used of caps and moved of counters, flat: how many caps, [key, points] of each, then the counters."""
+    counts = [
+        (key, points) for key, points, _ in decision.counts if points > 0 and key.partition(":")[0] != REFER_PREFIX
+    ]
+    used: list[int | str] = [len(counts)]
+    for count in counts:
+        used += count
+    for key, number, moments, lines in decision.counters:
+        if number >= 0 and moments >= 0:
+            used += (key, number, moments, len(lines), *lines)
+    return used if len(used) > 1 else []
+
+
+def _read_used(used: Sequence[Any]) -> tuple[list[Count], list[Counted]]:
+    if not used:
+        return [], []
+    values = iter(used)
+    counts: list[Count] = [(str(next(values)), next(values)) for _ in range(next(values))]
+    counters: list[Counted] = [
+        (str(key), next(values), next(values), [next(values) for _ in range(next(values))]) for key in values
+    ]
+    return counts, counters
 
 
 def _other_name(entry: Entry, ids: Ids | None) -> str | None:
@@ -185,10 +210,9 @@ def read_order(packed: bytes, at_us: int, texts: Sequence[str], ids: Ids) -> Ord
     if total is None:
         total = sum([line[2] for line in lines])
     progress = (day_text(day), total if amount is None else amount) if says & _PROGRESS else None
-    used = [next(values) for _ in range(next(values))] if says & _COUNTED else ()
-    counts = [(str(used[place]), used[place + 1]) for place in range(0, len(used), 2)]
+    counts, counters = _read_used([next(values) for _ in range(next(values))] if says & _COUNTED else ())
     grants = [_read_grant(first, values, len(lines), texts, ids) for first in values]
-    return Order(at_us, currency, total, lines, progress, grants, counts)
+    return Order(at_us, currency, total, lines, progress, grants, counts, counters)
 
 
 def _read_grant(says: int, values: Iterator[Any], lines: int, texts: Sequence[str], ids: Ids) -> Grant:

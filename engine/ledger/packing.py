@@ -244,6 +244,8 @@ def _rest(member: Member) -> bytes:
         rest["left"] = member.left_us
     if member.caps:
         rest["caps"] = [[key, *used] for key, used in member.caps.items()]
+    if member.counters:
+        rest["counters"] = [[key, *counted] for key, counted in member.counters.items()]
     if member.visits:
         rest["visits"] = member.visits
     if member.brought:
@@ -268,6 +270,7 @@ def _read_rest(member: Member, packed: bytes) -> None:
     member.debt = rest.get("debt", 0)
     member.left_us = rest.get("left")
     member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}
+    member.counters = {key: (number, moments) for key, number, moments in rest.get("counters", ())}
     member.visits, member.brought = rest.get("visits", {}), set(rest.get("brought", ()))
     member.returned = {
         number: Returned(dict(milli), dict(minor), {(entry, line): taken for entry, line, taken in points}, progress)

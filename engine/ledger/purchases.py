@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.ledger.counters import count
 from engine.ledger.earning import earn
 from engine.ledger.member import Member, order_ref
 from engine.ledger.referrals import award_first_purchase
@@ -31,6 +32,8 @@ def decide_purchase(member: Member, fact: Fact, programme: Programme | None, dec
         return []
     earned = earn(member, fact, programme, order)
     earned.into(decision)
+    if programme.counters:
+        count(member, fact, programme, decision)
     if programme.tiers is not None:
         amount = _progress(programme.tiers.by, data, sum([entry.points for entry in earned.entries]))
         count_progress(fact, programme, amount, decision)

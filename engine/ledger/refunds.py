@@ -7,6 +7,7 @@ never take more than the whole, and a full return takes everything.
 from __future__ import annotations
 
 from engine.ledger.caps import caps_given_back
+from engine.ledger.counters import counters_given_back
 from engine.ledger.member import Member, order_ref
 from engine.ledger.orders import Grant, Order
 from engine.ledger.returns import OrderLines, lay, note
@@ -50,6 +51,8 @@ def take_back(member: Member, fact: Fact, ref: str, order: Order, decision: Deci
         decision.entries = [*decision.entries, *entries]
     if order.counts:
         decision.counts = [*decision.counts, *caps_given_back(order, entries, book)]
+    if order.counters:
+        decision.counters = [*decision.counters, *counters_given_back(order, lines)]
     _take_progress(order, lines, decision)
 
 

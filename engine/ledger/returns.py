@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.ledger.member import quantity_milli
 from engine.ledger.orders import Order, Returned
 from schemas import facts
@@ -54,6 +56,15 @@ class OrderLines:
         if self.minor[index]:
             return self.back_minor[index], self.minor[index]
         return self.back_milli[index], self.milli[index]
+
+    def parts(self, numbers: Sequence[int]) -> tuple[int, int, int]:
+        """Return which part of some lines (none: of all) came back before, with this refund, and the whole of them."""
+        indexes = [number - 1 for number in numbers] or range(len(self.minor))
+        before = self._before.minor
+        now, whole = self.back_minor, sum([self.minor[index] for index in indexes])
+        if not whole:
+            before, now, whole = self._before.milli, self.back_milli, sum([self.milli[index] for index in indexes])
+        return sum([before.get(index + 1, 0) for index in indexes]), sum([now[index] for index in indexes]), whole
 
     def whole_share(self) -> tuple[int, int]:
         """Return the part of the whole order that came back, as a fraction."""

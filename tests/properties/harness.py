@@ -93,6 +93,7 @@ class Pair:
             ],
             "progress": [(f"{day:%Y-%m-%d}", amount) for day, amount in verdict.progress],
             "counts": sorted(verdict.counts),
+            "counters": sorted(verdict.counters),
             "notes": sorted(verdict.notes, key=str),
             "derived": [
                 (referrer, sorted({**data, "cause_entry": move and self.entry_ids[id(move)]}.items()))
@@ -146,6 +147,7 @@ class Pair:
             ],
             "progress": [tuple(pair) for d in parts for pair in d.progress],
             "counts": sorted(tuple(count) for d in parts for count in d.counts),
+            "counters": sorted((k, n, m, tuple(lines)) for d in parts for k, n, m, lines in d.counters),
             "notes": sorted({(n.code, n.rule_id) for d in parts for n in d.notes if n.code != d.reason}, key=str),
             "derived": [(f.subject, sorted(f.data.items())) for f in answer.derived],
         }  # fmt: skip

@@ -12,7 +12,8 @@ from typing import Any
 
 from schemas.ids import hash_id
 from tests.properties.naive_conditions import Before
-from tests.properties.naive_earn import caps_given_back
+from tests.properties.naive_counters import Moved
+from tests.properties.naive_earn import caps_given_back, counters_given_back
 from tests.properties.naive_earning import Earning
 from tests.properties.naive_refunds import Returned
 from tests.properties.naive_tiers import Climber
@@ -81,6 +82,7 @@ class Verdict:
     turns: list[Turn] = field(default_factory=list)
     progress: list[tuple[date, int]] = field(default_factory=list)
     counts: list[tuple[str, int, int]] = field(default_factory=list)
+    counters: list[Moved] = field(default_factory=list)
     notes: set[tuple[str, str | None]] = field(default_factory=set)
     derived: list[tuple[str, FactDict, Move | None]] = field(default_factory=list)
 
@@ -122,6 +124,11 @@ class Person:
         counts = [(p, t) for _, verdict in self.past for k, p, t in verdict.counts if k == key]
         return sum(p for p, _ in counts), sum(t for _, t in counts)
 
+    def counted(self, key: str) -> tuple[int, int]:
+        """Return how far a counter is and how often it was the moment for an award."""
+        moved = [(n, m) for _, verdict in self.past for k, n, m, _ in verdict.counters if k == key]
+        return sum(n for n, _ in moved), sum(m for _, m in moved)
+
     def spent_since(self, moment: datetime) -> int:
         """Return what was charged for counted orders since a moment."""
         orders = self.orders().values()
@@ -140,7 +147,9 @@ class Person:
     def before(self) -> Before:
         """Return what conditions and caps may ask now."""
         bought = [moment_of(fact["time"]) for fact, _ in self.orders().values()]
-        return Before(self.tier(), self.joined(), bought, self.spent_since, self.bought_since, self.used)
+        return Before(
+            self.key, self.tier(), self.joined(), bought, self.spent_since, self.bought_since, self.used, self.counted
+        )
 
     def tier(self) -> str | None:
         """Return the tier held."""
@@ -310,6 +319,7 @@ class Model:
                 points = sum(lines.values())
                 verdict.moves.append(Move(person.key, points, move.rule, move.version, fact, order, lines, move))
         verdict.counts += caps_given_back(self.library.values(), earned, before, after)
+        verdict.counters += counters_given_back(earned, before, after)
         for day, amount in earned.progress:
             taken = after.progress_taken(amount) - before.progress_taken(amount)
             if taken:
@@ -446,7 +456,8 @@ class Model:
                 Move(person.key, grant.points, grant.rule, plan.version, fact, order, grant.final_lines())
             )
         verdict.counts += earned.counts
-        verdict.notes |= {("capped", rule) for rule in earned.capped}
+        verdict.counters += earned.moved
+        verdict.notes |= {("capped", rule) for rule in earned.capped} | {("hold_out", rule) for rule in earned.held_out}
 
     @staticmethod
     def progress(fact: FactDict, plan: Plan, verdict: Verdict) -> None:

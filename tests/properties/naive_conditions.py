@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from tests.properties.naive_counters import is_moment
 from tests.properties.plans import DAY, Earn, Plan, Said, midnight
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -19,12 +20,14 @@ LENGTHS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86
 class Before:
     """What conditions and caps ask about the member before the fact."""
 
+    key: str
     tier: str | None
     joined: datetime | None
     bought: list[datetime]
     spent_since: Callable[[datetime], int]
     bought_since: Callable[[str, datetime], bool]
     used: Callable[[str], tuple[int, int]]
+    counted: Callable[[str], tuple[int, int]]
 
 
 def as_list(value: Any) -> list[Any]:
@@ -120,6 +123,14 @@ class Asked:
     def asks_first_purchase(self, said: bool) -> bool:
         """No order was counted before."""
         return (not self.before.bought) == said
+
+    def asks_every_nth(self, said: Said) -> bool:
+        """It is the nth order that counts, and its award is not given yet."""
+        return is_moment(self, "every_nth", said)
+
+    def asks_streak(self, said: Said) -> bool:
+        """It completes periods in a row."""
+        return is_moment(self, "streak", said)
 
     def asks_bought_sku(self, said: Said) -> bool:
         """The reviewed product was bought before."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import floor
 from typing import Any
 
+from tests.properties.naive_counters import Moved
 from tests.properties.naive_refunds import Returned
 from tests.properties.plans import Plan
 
@@ -23,6 +25,17 @@ def caps_given_back(
         new = sum(sum(after.points_taken(move.lines).values()) for move in moves)
         if new != old:
             given.append((key, old - new, -times if new == points else 0))
+    return given
+
+
+def counters_given_back(earned: Any, before: Returned, after: Returned) -> list[Moved]:
+    """Return what counters get back: the part of what moved them that came back, in whole numbers."""
+    given = []
+    for key, number, moments, lines in earned.counters:
+        old, new = before.part_of(lines), after.part_of(lines)
+        back = floor(number * new) - floor(number * old), floor(moments * new) - floor(moments * old)
+        if any(back):
+            given.append((key, -back[0], -back[1], lines))
     return given
 
 

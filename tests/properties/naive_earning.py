@@ -8,7 +8,9 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Any
 
+from schemas.ids import hash_id
 from tests.properties.naive_conditions import Asked, Before
+from tests.properties.naive_counters import Moved, all_moves
 from tests.properties.plans import Earn, Limit, Plan, Points, Step, window
 
 
@@ -80,6 +82,8 @@ class Earned:
     grants: list[Grant]
     counts: list[tuple[str, int, int]] = field(default_factory=list)
     capped: set[str] = field(default_factory=set)
+    held_out: set[str] = field(default_factory=set)
+    moved: list[Moved] = field(default_factory=list)
 
 
 class Earning:
@@ -132,9 +136,21 @@ class Earning:
         chosen: list[Earn] = []
         for phase in ("base", "bonus", "multiply"):
             rules = [r for r in self.plan.rules_on(self.kind) if r.phase == phase and self.eligible(r) is not None]
+            rules = [rule for rule in rules if not self.is_held_out(rule)]
             chosen += [rule for rule in rules if self.wins(rule, rules)]
         stops = [index for index, rule in enumerate(chosen) if rule.stop]
         return chosen[: stops[0] + 1] if stops else chosen
+
+    def is_held_out(self, rule: Earn) -> bool:
+        """Tell whether the member is one of those who get nothing from a rule."""
+        if rule.held_out is None:
+            return False
+        number = int(hash_id("hold_out", rule.id, self.before.key)[:8], 16)
+        return Fraction(number, 2**32) < Fraction(rule.held_out.removesuffix(" %")) / 100
+
+    def is_missed(self, rule: Earn) -> bool:
+        """Tell whether a rule would speak of the fact, were the member not held out."""
+        return self.is_held_out(rule) and self.eligible(rule) is not None
 
     def wins(self, rule: Earn, rivals: list[Earn]) -> bool:
         """Tell whether a rule is the best of its group: the first of those with the largest worth."""
@@ -162,7 +178,11 @@ class Earning:
         if tier is not None:
             targets = [u for name in base for u in units[name]]
             grants.append(self.grant(f"tier:{tier.id}", self.multiply(targets, tier.by), None))
-        return self.cap(grants)
+        earned = self.cap(grants)
+        asked = Asked(self.plan, self.kind, self.data, self.moment, self.before)
+        earned.moved = all_moves(asked, self.plan.rules_on(self.kind))
+        earned.held_out = {rule.id for rule in self.plan.rules_on(self.kind) if self.is_missed(rule)}
+        return earned
 
     @staticmethod
     def multiply(units: list[Unit], by: Fraction) -> list[tuple[Unit, int]]:

@@ -110,6 +110,14 @@ class Returned:
             for line, part in zip(self.lines, share(given, lefts), strict=True):
                 line.refunded += part
 
+    def part_of(self, numbers: tuple[int, ...]) -> Fraction:
+        """Return which part of some lines, of all of them if none are named, has come back."""
+        lines = [line for line in self.lines if not numbers or line.number in numbers]
+        whole = sum(line.amount for line in lines)
+        if whole:
+            return Fraction(sum(line.refunded for line in lines), whole)
+        return sum((line.returned for line in lines), Fraction(0)) / sum((line.quantity for line in lines), Fraction(0))
+
     def points_taken(self, lines: dict[int, int]) -> dict[int, int]:
         """Return by line how many of the points granted there are taken back so far."""
         return {number: half_up(points * self.lines[number - 1].part) for number, points in lines.items()}

@@ -60,6 +60,7 @@ class Earn:
     unless: Said | None = None
     starts: str | None = None
     until: str | None = None
+    held_out: str | None = None
 
     @property
     def phase(self) -> str:

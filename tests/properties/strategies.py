@@ -104,6 +104,7 @@ ANY_FACT: dict[str, st.SearchStrategy[Any]] = {
     "days_since_joined": ranges((0, 1, 30)),
     "days_since_last_purchase": ranges((0, 1, 10)),
 }
+STREAKS = ({"n": 2}, {"n": 3, "every": "day"}, {"n": 2, "every": "week"}, {"n": 2, "every": "month"})
 BY_FACT: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "purchase": {
         "amount": ranges(("1.00 EUR", "9.99 EUR", "30.00 EUR")),
@@ -113,8 +114,10 @@ BY_FACT: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "channel": words(CHANNELS),
         "store": words(("north", "south")),
         "first_purchase": st.booleans(),
+        "every_nth": st.sampled_from(({"n": 2}, {"n": 3}, {"n": 2, "category": "coffee"}, {"n": 2, "sku": ["cake", "odd"]})),
+        "streak": st.sampled_from(STREAKS),
     },
-    "visit": {"store": words(("north", "south"))},
+    "visit": {"store": words(("north", "south")), "streak": st.sampled_from(STREAKS)},
     "review": {
         "sku": words(("espresso", "cake")),
         "place": words(("north", "south")),
@@ -128,6 +131,7 @@ BY_FACT: dict[str, dict[str, st.SearchStrategy[Any]]] = {
             ({"kind": "run"}, {"kind": ["run", "nps"]}, {"score": {"at_least": 3}}, {"score": {"below": "2.5"}},
              {"done": True}, {"score": 1})
         ),
+        "streak": st.sampled_from(({"n": 2, "name": "sport"}, {"n": 2, "every": "week"})),
     },
     "joined": {"via": words(("web", "friend"))},
     "referral": {},
@@ -185,6 +189,7 @@ def rules(draw: Draw, index: int, kinds: tuple[str, ...], tiers: bool) -> Earn:
         exclusive=draw(rarely(st.just("group"))),
         stop=draw(rarely(rarely(st.just(True), False), False)),
         cap=draw(rarely(limits(places))),
+        held_out=draw(rarely(rarely(st.sampled_from(("50 %", "12.5 %"))))),
     )
     if phase == "multiply":
         return replace(rule, by=draw(st.sampled_from((Fraction(2), Fraction(3, 2), Fraction(5, 4)))), only=only)

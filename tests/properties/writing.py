@@ -71,6 +71,7 @@ def rule(earn: Earn, plan: Plan) -> dict[str, Any]:
         priority=earn.priority or None,
         exclusive=earn.exclusive,
         stop=earn.stop,
+        hold_out=earn.held_out,
         from_=earn.starts,
         until=earn.until,
     )

@@ -66,6 +66,12 @@ class Guest:
         """Tell whether the SKU was bought at or after that moment."""
         return sku in self.bought and self.bought[sku] >= since_us
 
+    counters: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def counted(self, key: str) -> tuple[int, int]:
+        """Return how far a counter is, and how often it was the moment."""
+        return self.counters.get(key, (0, 0))
+
     def spent_since(self, since_us: int) -> int:
         """Return the minor units spent at or after that moment."""
         return sum(minor for time_us, minor in self.spent if time_us >= since_us)
