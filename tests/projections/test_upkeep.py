@@ -323,7 +323,8 @@ def place_of_rows(db: Path, folder: Path) -> int:
         size = connection.execute("select block_size from pragma_database_size()").fetchone()
         blocks = "select max(block_id) from pragma_storage_info('staging.facts') where persistent"
         block = connection.execute(blocks).fetchone()
-    assert size is not None and block is not None
+    assert size is not None
+    assert block is not None
     return BLOCKS_BEGIN + int(block[0]) * int(size[0]) + 1_000
 
 
