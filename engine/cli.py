@@ -29,6 +29,9 @@ VERBS: dict[str, Verb] = {
     "publish": Verb("engine.commands.publish:publish", "Send a file of events to Kafka, in its order, acknowledged."),
     "replay": Verb("engine.commands.replay:replay", "The whole road offline: the same tables without Kafka."),
     "dump": Verb("engine.commands.dump:dump", "Write the facts log to a file, for replay."),
+    "explain": Verb(
+        "engine.commands.explain:explain", "Say why a member has these points: conditions, caps, lots, what followed."
+    ),
     "query": Verb("engine.commands.query:query", "Ask the tables in SQL, also while a projector holds the file."),
     "verify": Verb("engine.commands.verify:verify", "Prove that not one point was lost or doubled, or show what was."),
     "rejects": Verb("engine.commands.rejects:rejects", "List and show what was refused, and send it back."),

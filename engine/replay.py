@@ -313,6 +313,12 @@ def _whole(db: Path, options: dict[str, object]) -> Iterator[tuple[Path, dict[st
             log.unlink(missing_ok=True)
 
 
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a plain or gzipped file. Errors: ReplayError when it cannot be read."""
+    with _reading(path, lambda _done, _total: None) as lines:
+        yield from lines
+
+
 @contextmanager
 def _reading(path: Path, progress: Progress) -> Iterator[Iterator[bytes]]:
     try:

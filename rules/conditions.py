@@ -26,7 +26,7 @@ from rules.values import HourMinute, LocalMoment
 from schemas.envelope import Fact
 from schemas.times import DAY_US
 
-__all__ = ["MemberView", "compile_lines"]
+__all__ = ["Check", "MemberView", "OfLine", "check_of", "compile_lines"]
 
 Line = Mapping[str, Any]
 Whole = Callable[[MemberView, Fact], bool]
@@ -224,6 +224,11 @@ def _checks_of(condition: Condition, on: str, zone: ZoneInfo) -> list[Check]:
     if condition.not_ is not None:
         found.append(_negated(_all(_checks_of(condition.not_, on, zone))))
     return found
+
+
+def check_of(condition: Condition, on: str, zone: ZoneInfo) -> Check:
+    """Compile a condition by itself, for whoever wants to say whether a part of a rule holds."""
+    return _all(_checks_of(condition, on, zone))
 
 
 def _said(condition: Condition, name: str) -> Any:

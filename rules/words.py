@@ -86,6 +86,11 @@ def condition_words(rule: EarnRule) -> str:
     return "; ".join(parts) or "always"
 
 
+def part_words(condition: Condition) -> str:
+    """Return one condition in words, without saying to which rule it belongs."""
+    return _condition(condition)
+
+
 def _condition(condition: Condition) -> str:
     parts = [
         words(value) for name, words in _WORDS.items() if (value := getattr(condition, name)) is not None

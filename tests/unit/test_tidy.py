@@ -23,6 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "schemas": (),
     "rules": ("schemas",),
     "engine.ledger": ("schemas", "rules"),
+    "engine.explain": ("schemas", "rules", "engine.ledger"),
     "engine.settings": (),
     "engine.telemetry": ("schemas", "engine.settings"),
     "engine.broker": ("engine.settings", "engine.telemetry", "engine.processes"),

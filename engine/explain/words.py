@@ -1,0 +1,239 @@
+"""An explanation in words, for people, and as plain data, for scripts. Both say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from engine.explain.examining import Part, RuleAsked
+from engine.explain.saw import local_text
+from engine.explain.telling import Life, Lot, Told
+from rules.book import Programme
+from schemas.decisions import Entry, StateChange, TierChange
+from schemas.facts import short_name
+from schemas.times import to_us
+
+REASONS = {
+    "already_joined": "the account had begun before; joining counts once",
+    "already_referred": "somebody else brought this member before; one referrer counts",
+    "no_programme": "no version of the programme was in force then",
+    "not_a_new_member": "who has bought already cannot be brought any more",
+    "order_already_counted": "this order was counted before; an order earns once, whoever sends it again",
+    "other_currency": "it is not in the programme's currency; it is counted and earns nothing",
+    "referral_loop": "this member brought the referrer before",
+    "same_visit": "it continues a visit that was counted",
+    "self_referral": "nobody brings himself",
+    "unknown_order": "no such order is known here; nothing moves",
+    "id_reused": "this source used this id for another event before",
+    "too_late": "it lies further behind the member's newest fact than the programme accepts",
+    "too_late_to_deduplicate": "it lies so far behind the member's newest fact that nobody can tell a second delivery",
+    "duplicate": "the same event was delivered before; it moves nothing again",
+    "forwarded": "this key is an alias; the member's own answer follows",
+}
+
+
+def sentence_of(reason: str | None) -> str:
+    """Return a reason read aloud; empty where there is none, its own name where no words are known."""
+    return "" if reason is None else REASONS.get(reason, reason.replace("_", " "))
+
+
+# ---- as plain data ----
+
+
+def life_data(life: Life, last: int) -> dict[str, Any]:
+    """Return a member's standing and the newest of his facts."""
+    standing = life.member.standing
+    return {
+        "member": life.key,
+        "balance": life.member.balance,
+        "tier": None if standing is None else standing.tier,
+        "lots": [_lot_data(lot) for lot in life.lots.values() if lot.left],
+        "facts": [_brief(told) for told in life.told[-last:]],
+        "facts_in_all": len(life.told),
+    }
+
+
+def fact_data(life: Life, told: Told, entry_id: str | None = None) -> dict[str, Any]:
+    """Return everything about one fact, or about one entry of it."""
+    found = _brief(told) | {
+        "position": {"partition": told.partition, "offset": told.offset},
+        "data": told.fact.data,
+        "programme": None if told.version is None else _version(told.version),
+        "before": {"balance": told.before[0], "tier": told.before[1]},
+        "rules": [asdict(rule) for rule in told.rules],
+        "entries": [asdict(entry) | _left(life, entry) for entry in told.decision.entries],
+        "tiers": [asdict(change) for change in told.decision.tiers],
+        "states": [asdict(change) for change in told.decision.states],
+        "notes": [asdict(note) for note in told.decision.notes],
+        "sent": [asdict(derived) for derived in told.decision.derived],
+        "followed": [asdict(entry) for entry in life.followed(told)],
+    }
+    return found if entry_id is None else {"entry_id": entry_id} | found
+
+
+def _brief(told: Told) -> dict[str, Any]:
+    decision = told.decision
+    return {
+        "source": told.fact.source,
+        "fact_id": told.fact.id,
+        "type": short_name(told.fact.type),
+        "occurred_at": told.fact.time,
+        "outcome": decision.outcome,
+        "reason": decision.reason,
+        "why": sentence_of(decision.reason or (decision.outcome if decision.outcome != "decided" else None)),
+        "points": sum(entry.points for entry in decision.entries),
+    }
+
+
+def _version(version: Programme) -> dict[str, Any]:
+    return {"programme": version.name, "version": version.version, "hash": version.hash}
+
+
+def _lot_data(lot: Lot) -> dict[str, Any]:
+    entry = lot.entry
+    return {
+        "lot_id": entry.entry_id,
+        "rule_id": entry.rule_id,
+        "points": entry.points,
+        "left": lot.left,
+        "active_from": entry.active_from,
+        "expires_at": entry.expires_at,
+    }
+
+
+def _left(life: Life, entry: Entry) -> dict[str, Any]:
+    lot = life.lots.get(entry.entry_id)
+    return {} if lot is None else {"left_of_lot": lot.left}
+
+
+# ---- in words ----
+
+
+def life_words(life: Life, last: int) -> Iterator[str]:
+    """Yield a member's standing and the newest of his facts, a line each."""
+    standing = life.member.standing
+    tier = "" if standing is None else f", tier {standing.tier}"
+    yield f"{life.key} has {life.member.balance} points{tier}, after {_count(len(life.told), 'fact')}"
+    for lot in life.lots.values():
+        if lot.left:
+            yield f"  {lot.left} of {lot.entry.points} left of {lot.entry.rule_id}{_dates(lot.entry)}, lot {lot.entry.entry_id}"
+    if len(life.told) > last:
+        yield f"the newest {last} facts:"
+    for told in life.told[-last:]:
+        yield f"  {told.fact.time[:19]}Z {_headline(told)}"
+
+
+def _headline(told: Told) -> str:
+    decision = told.decision
+    moved = ", ".join(f"{entry.rule_id} {entry.points:+d}" for entry in decision.entries)
+    why = sentence_of(decision.reason or (decision.outcome if decision.outcome != "decided" else None))
+    notes = "; ".join(note.text for note in decision.notes if note.code != decision.reason)
+    rest = ": ".join(part for part in (moved or "nothing moves", why, notes) if part)
+    return f"{short_name(told.fact.type)} {told.fact.id}: {rest}"
+
+
+def fact_words(life: Life, told: Told, entry_id: str | None = None) -> Iterator[str]:
+    """Yield everything about one fact, a line each; what belongs to the entry that was asked about is marked."""
+    fact, decision, version = told.fact, told.decision, told.version
+    when = fact.time if version is None else f"{local_text(fact.time_us, version)} ({version.time_zone.key})"
+    whose = "" if fact.key is None else f" of {fact.key}"
+    yield f"{short_name(fact.type)} {fact.id} from {fact.source}{whose}, {when}"
+    yield f"in the log: partition {told.partition}, offset {told.offset}, recorded at {fact.recorded_at}"
+    why = sentence_of(decision.reason or (decision.outcome if decision.outcome != "decided" else None))
+    yield f"{decision.outcome}{f': {why}' if why else ''}"
+    if version is not None:
+        yield f"judged by {version.name} version {version.version} ({version.hash})"
+    if fact.key is not None:
+        yield f"{fact.key} had {told.before[0]} points, {told.before[1] or 'no tier yet'}"
+    if told.rules:
+        yield f"rules on {short_name(fact.type)}, in the order in which they are asked:"
+        for rule in told.rules:
+            yield from _rule_words(rule)
+    yield from _moved_words(life, told, entry_id)
+    for note in decision.notes:
+        if note.code != decision.reason:
+            yield f"{note.code}{f' {note.rule_id}' if note.rule_id else ''}: {note.text}"
+    changes: list[TierChange | StateChange] = [*decision.tiers, *decision.states]
+    yield from map(_change_words, changes)
+    for derived in decision.derived:
+        yield f"sent: {short_name(derived.type)} {derived.id} to {derived.subject}"
+    followed = life.followed(told)
+    if followed:
+        yield "what followed:"
+        yield from (f"  {_entry_words(entry)}, by {entry.fact_id} at {entry.occurred_at}" for entry in followed)
+
+
+def _moved_words(life: Life, told: Told, entry_id: str | None) -> Iterator[str]:
+    for title, entries in (("time moved before it:", told.by_time), ("it moved:", told.entries)):
+        if entries:
+            yield title
+        for entry in entries:
+            mark = ">" if entry.entry_id == entry_id else " "
+            yield f"{mark} {_entry_words(entry)}, entry {entry.entry_id}"
+            if entry.lines:
+                yield f"      on lines {', '.join(f'{line}: {points}' for line, points in entry.lines)}"
+            for lot_id, points in entry.burns:
+                yield f"      {_burn_words(points)} lot {lot_id}{_lot_name(life, lot_id)}"
+            if (lot := life.lots.get(entry.entry_id)) is not None:
+                yield f"      its lot has {lot.left} of {entry.points} left{_dates(entry)}"
+    if not told.decision.entries:
+        yield "no points moved"
+
+
+def _burn_words(points: int) -> str:
+    if points == 0:
+        return "makes spendable"
+    return f"takes {points} from" if points > 0 else f"gives {-points} back to"
+
+
+def _lot_name(life: Life, lot_id: str) -> str:
+    lot = life.lots.get(lot_id)
+    return "" if lot is None else f" ({lot.entry.rule_id} of {lot.entry.occurred_at[:10]})"
+
+
+def _entry_words(entry: Entry) -> str:
+    cause = f" because of {entry.caused_by}" if entry.caused_by else ""
+    order = f", order {entry.order}" if entry.order else ""
+    return f"{entry.kind} {entry.points:+d} by {entry.rule_id} (version {entry.rule_version}){order}{cause}"
+
+
+def _change_words(change: TierChange | StateChange) -> str:
+    if isinstance(change, StateChange):
+        return f"{change.what} {change.id} is now {change.state}"
+    moved = f"{change.previous} -> {change.tier}" if change.previous not in (None, change.tier) else change.tier
+    return f"tier: {moved}, since {change.since}{f', until {change.until}' if change.until else ''}"
+
+
+def _rule_words(rule: RuleAsked) -> Iterator[str]:
+    lines = f" on lines {_list(rule.lines)}" if rule.lines else ""
+    said = "applies" + lines if rule.applies else "does not apply"
+    points = f"{rule.points:+d}" if rule.points else "nothing"
+    yield f"  {rule.rule} ({rule.phase}): {points}; {said}; {rule.gives}"
+    for part in rule.conditions:
+        yield from _part_words(part, "      ")
+    if rule.why and (rule.applies or all(part.holds for part in rule.conditions)):
+        yield f"      why {'not' if not rule.points else 'not more'}: {rule.why}"
+
+
+def _part_words(part: Part, indent: str) -> Iterator[str]:
+    seen = f"; it saw {part.saw}" if part.saw else ""
+    lines = f" (lines {_list(part.lines)})" if part.lines else ""
+    yield f"{indent}{'yes' if part.holds else 'no '} {part.says}{seen}{lines}"
+    for inner in part.parts:
+        yield from _part_words(inner, indent + "    ")
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _dates(entry: Entry) -> str:
+    begins = entry.active_from
+    late = begins is not None and to_us(begins) > to_us(entry.occurred_at)
+    ends = f", until {entry.expires_at}" if entry.expires_at else ""
+    return (f", to be spent from {begins}" if late else "") + ends
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
