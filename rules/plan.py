@@ -166,6 +166,13 @@ class TierPlan:
                 reached = height
         return reached
 
+    def height_of(self, level_id: str) -> int | None:
+        """Return how high the level of that id is, None for an id that this version does not know."""
+        for height, level in enumerate(self.levels):
+            if level.id == level_id:
+                return height
+        return None
+
     def kept_of(self, height: int) -> int:
         """Return how much of a height that was ever reached time never takes."""
         if self.downgrade == "none":

@@ -6,10 +6,20 @@ decimal text, so that one event has one form however its numbers were written.
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    WithJsonSchema,
+    model_validator,
+)
 from typing_extensions import TypedDict  # pydantic reads this one on Python 3.11
 
 PURCHASE = "stammgast.purchase.v1"
@@ -26,7 +36,10 @@ PROGRAMME = "stammgast.programme.v1"
 REFERRAL_AWARD = "stammgast.referral_award.v1"
 
 # Only staff may send these, with operator and reason (see StaffData): they come by staff-events alone.
-_STAFF_TYPES: tuple[str, ...] = ()
+TIER_OVERRIDE = "stammgast.tier_override.v1"
+_STAFF_TYPES: tuple[str, ...] = (
+    TIER_OVERRIDE,
+)  # fmt: skip
 STAFF_TYPES = frozenset(_STAFF_TYPES)
 INBOUND_TYPES: tuple[str, ...] = (
     PURCHASE,
@@ -51,6 +64,7 @@ Token = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1
 # Why staff did something: a word of the shop's own list, so that no free text gets into the logs.
 ReasonCode = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 Money = Annotated[Decimal, Field(ge=0, lt=10**15)]
+DAY_SCHEMA = {"type": "string", "format": "date", "pattern": r"^\d{4}-\d\d-\d\d$"}
 # Bounds what one decision can hold: lines x rules must fit into one record.
 MAX_LINES = 2_000
 QUANTITY_DECIMALS = 3
@@ -184,6 +198,21 @@ class Left(FactData):
     """The account ends."""
 
 
+def _calendar_day(text: str) -> str:
+    if date.fromisoformat(text).isoformat() != text:
+        raise ValueError("a day is written like 2026-06-30")
+    return text
+
+
+class TierOverride(StaffData):
+    """Staff gives the member at least this tier, until the end of a day in the programme's time zone."""
+
+    tier: Token = Field(description="id of a level; the base level ends the override before")
+    until: Annotated[
+        str, Field(min_length=10, max_length=10), AfterValidator(_calendar_day), WithJsonSchema(DAY_SCHEMA)
+    ] = Field(description="the last day on which it holds, such as 2026-06-30")
+
+
 DATA_MODELS: dict[str, type[FactData]] = {
     PURCHASE: Purchase,
     REFUND: Refund,
@@ -193,6 +222,7 @@ DATA_MODELS: dict[str, type[FactData]] = {
     ACTIVITY: Activity,
     JOINED: Joined,
     LEFT: Left,
+    TIER_OVERRIDE: TierOverride,
 }
 
 
@@ -290,6 +320,13 @@ class StaffForm(TypedDict):
     reason: str
 
 
+class TierOverrideForm(StaffForm):
+    """An override of the tier as the facts log holds it."""
+
+    tier: str
+    until: str
+
+
 class TickForm(TypedDict):
     """A moment to which every member of the partition is settled: the fact's own time."""
 
@@ -324,6 +361,7 @@ FORMS: dict[str, Any] = {
     ACTIVITY: ActivityForm,
     JOINED: JoinedForm,
     LEFT: LeftForm,
+    TIER_OVERRIDE: TierOverrideForm,
     TICK: TickForm,
     PROGRAMME: ProgrammeForm,
     REFERRAL_AWARD: ReferralAwardForm,

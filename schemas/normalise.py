@@ -78,6 +78,11 @@ class _LeftEvent(Envelope):
     data: facts.Left
 
 
+class _TierOverrideEvent(Envelope):
+    type: Literal["stammgast.tier_override.v1"]
+    data: facts.TierOverride
+
+
 _Event = (
     _PurchaseEvent
     | _RefundEvent
@@ -87,6 +92,7 @@ _Event = (
     | _ActivityEvent
     | _JoinedEvent
     | _LeftEvent
+    | _TierOverrideEvent
 )  # fmt: skip
 EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.PURCHASE: _PurchaseEvent,
@@ -97,6 +103,7 @@ EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.ACTIVITY: _ActivityEvent,
     facts.JOINED: _JoinedEvent,
     facts.LEFT: _LeftEvent,
+    facts.TIER_OVERRIDE: _TierOverrideEvent,
 }
 _EVENT: TypeAdapter[_Event] = TypeAdapter(Annotated[_Event, Field(discriminator="type")])
 _ENVELOPE = TypeAdapter(Envelope)

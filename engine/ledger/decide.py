@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.ledger.activities import decide_earning, decide_visit
 from engine.ledger.joining import barred, decide_joined, decide_left
 from engine.ledger.member import Member
+from engine.ledger.overrides import decide_override
 from engine.ledger.purchases import decide_purchase
 from engine.ledger.referrals import decide_referral, decide_referral_award
 from engine.ledger.refunds import decide_refund
@@ -47,6 +48,8 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
             return decide_referral(member, fact, programme, decision)
         case facts.REFERRAL_AWARD:
             return decide_referral_award(member, fact, programme, decision)
+        case facts.TIER_OVERRIDE:
+            return decide_override(member, fact, programme, decision)
         case _:
             raise UnknownFactType(fact.type)
 

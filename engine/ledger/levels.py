@@ -62,6 +62,24 @@ def held_on(plan: TierPlan, windows: Sequence[Window], first_day: int, today: in
     return Held(kept, None, None)
 
 
+def overridden(
+    plan: TierPlan, windows: Sequence[Window], first_day: int, today: int, override: tuple[str, int]
+) -> Held:
+    """Return what the member holds ``today`` if staff gave him at least a tier, until the end of a day; see `held_on`."""
+    held = held_on(plan, windows, first_day, today)
+    level_id, last = override
+    given = plan.height_of(level_id)
+    if given is None or last < today:
+        return held
+    if given > held.height:
+        return Held(given, last + 1, held_on(plan, windows, first_day, last + 1).height)
+    if held.until_day is None or held.then is None or held.until_day > last + 1:
+        return held
+    if given < held.height:
+        return held if held.until_day > last else Held(held.height, held.until_day, max(held.then, given))
+    return Held(given, last + 1, held_on(plan, windows, first_day, last + 1).height)
+
+
 def _place(windows: Sequence[Window], threshold: int) -> int:
     """Return the place of the newest window that carries a level; there is one."""
     for amount, place in windows:

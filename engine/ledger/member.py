@@ -34,6 +34,13 @@ class Standing(NamedTuple):
         return self.tier == other.tier and self.until_us == other.until_us and self.projected == other.projected
 
 
+class Override(NamedTuple):
+    """At least this tier, until the end of a local day (days since 1970-01-01)."""
+
+    tier: str
+    until_day: int
+
+
 @dataclass(slots=True)
 class Referral:
     """Who brought this member, and whether the award for it is still to come."""
@@ -109,6 +116,7 @@ class Member:
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
+    override: Override | None = None
 
     def fork(self) -> Self:
         """Return a copy that time may change (`take_in`) while this one stays; what only facts change is shared."""
@@ -286,16 +294,21 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
                 member.joined_us, member.joined_said = fact.time_us, True
             if decision.reason == "joined_again":
                 member.left_us = None
-        case facts.LEFT:
-            if decision.reason is None:
-                member.left_us = fact.time_us
-        case facts.REFERRAL:
-            if decision.reason is None:
-                member.referral = Referral(fact.data["referrer"], fact.time_us, open=True)
+        case facts.LEFT if decision.reason is None:
+            member.left_us = fact.time_us
+        case facts.REFERRAL if decision.reason is None:
+            member.referral = Referral(fact.data["referrer"], fact.time_us, open=True)
+        case facts.TIER_OVERRIDE if decision.reason is None:
+            member.override = override_of(fact)
         case facts.REFERRAL_AWARD:
             member.brought.add(fact.data["referred"])
     if member.referral is not None and any(derived.type == facts.REFERRAL_AWARD for derived in decision.derived):
         member.referral.open = False
+
+
+def override_of(fact: Fact) -> Override:
+    """Return what a `tier_override` gives."""
+    return Override(fact.data["tier"], day_number(fact.data["until"]))
 
 
 def _return_lines(member: Member, fact: Fact, decision: Decision) -> None:

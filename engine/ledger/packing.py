@@ -25,7 +25,7 @@ import orjson
 
 from engine.ledger.compact import Reader, from_utf8, numbers, read_numbers, to_utf8, word
 from engine.ledger.history import History
-from engine.ledger.member import Lot, Member, Referral, Standing
+from engine.ledger.member import Lot, Member, Override, Referral, Standing
 from engine.ledger.orders import Returned
 from engine.ledger.timers import due_us
 from schemas.times import SECOND_US
@@ -254,6 +254,8 @@ def _rest(member: Member) -> bytes:
         rest["returned"] = [[number, *_returned(back)] for number, back in member.returned.items()]
     if member.debt:
         rest["debt"] = member.debt
+    if member.override is not None:
+        rest["override"] = list(member.override)
     # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
     return bytes(memoryview(orjson.dumps(rest))) if rest else b""
 
@@ -271,6 +273,8 @@ def _read_rest(member: Member, packed: bytes) -> None:
     member.left_us = rest.get("left")
     member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}
     member.counters = {key: (number, moments) for key, number, moments in rest.get("counters", ())}
+    if "override" in rest:
+        member.override = Override(*rest["override"])
     member.visits, member.brought = rest.get("visits", {}), set(rest.get("brought", ()))
     member.returned = {
         number: Returned(dict(milli), dict(minor), {(entry, line): taken for entry, line, taken in points}, progress)

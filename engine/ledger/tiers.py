@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from engine.ledger.levels import held_on, windows_of_days, windows_of_years, years_of_days
-from engine.ledger.member import Member, Standing
+from engine.ledger.levels import held_on, overridden, windows_of_days, windows_of_years, years_of_days
+from engine.ledger.member import Member, Override, Standing, override_of
 from engine.ledger.moved import Moved
 from engine.ledger.orders import day_number, day_text
 from rules.book import Book, Programme, TierPlan
@@ -28,6 +29,20 @@ _FIRST_YEAR = 1970
 Progress = Sequence[tuple[str, int]]
 
 
+class Told(NamedTuple):
+    """What counts towards a tier beside the member's state as it was.
+
+    Attributes:
+        progress: [local day, amount] pairs of the decision being made.
+        joined_us: when his account began, as far as is known with it.
+        override: what staff gave, with it.
+    """
+
+    progress: Progress
+    joined_us: int | None
+    override: Override | None
+
+
 def review_after(
     member: Member, fact: Fact, programme: Programme, now_us: int, decision: Decision
 ) -> TierChange | None:
@@ -40,18 +55,20 @@ def review_after(
         now_us: where the member's timeline stands.
         decision: on the fact, but for its tier.
     """
-    joined_us = member.joined_us
+    joined_us, override = member.joined_us, member.override
     if joined_us is None or (fact.type == facts.JOINED and not member.joined_said):
         joined_us = fact.time_us
-    return _review(member, programme, now_us, decision.progress, joined_us, fact.source, fact.id)
+    if fact.type == facts.TIER_OVERRIDE and decision.reason is None:
+        override = override_of(fact)
+    told = Told(decision.progress, joined_us, override)
+    return _review(member, programme, now_us, told, fact.source, fact.id)
 
 
 def _review(
     member: Member,
     programme: Programme,
     now_us: int,
-    progress: Progress,
-    joined_us: int | None,
+    told: Told,
     source: str,
     fact_id: str,
 ) -> TierChange | None:
@@ -62,7 +79,7 @@ def _review(
             return None
         now = Standing(before.tier, now_us, None, None)
     else:
-        now = standing_at(plan, member, progress, now_us, programme.time_zone, joined_us)
+        now = standing_at(plan, member, told, now_us, programme.time_zone)
         if before is not None and before.same(now):
             return None
     return _change(member, now, source, fact_id)
@@ -79,7 +96,7 @@ def review_when_due(member: Member, book: Book, due: int) -> Moved:
     programme = book.at(due)
     change = None
     if programme is not None:
-        change = _review(member, programme, due, [], member.joined_us, TIMER_SOURCE, fact_id)
+        change = _review(member, programme, due, Told((), member.joined_us, member.override), TIMER_SOURCE, fact_id)
     if change is None:
         # No version in force, or none that would move it: the tier stays, and this timer must not fire again.
         standing = member.standing
@@ -115,19 +132,17 @@ def count_progress(fact: Fact, programme: Programme, amount: int, decision: Deci
         decision.progress = [(day_text(local_day(fact.time_us, programme.time_zone)), amount)]
 
 
-def standing_at(
-    plan: TierPlan, member: Member, progress: Progress, now_us: int, zone: ZoneInfo, joined_us: int | None
-) -> Standing:
-    """Return what the member's progress and ``progress`` hold at ``now_us``, as if it were held since then.
+def standing_at(plan: TierPlan, member: Member, told: Told, now_us: int, zone: ZoneInfo) -> Standing:
+    """Return what the member holds at ``now_us``, as if it were held since then.
 
     Args:
         plan: of the version in force.
         member: as he stood before; not changed.
-        progress: [local day, amount] pairs of the decision being made.
+        told: what the decision being made adds to that.
         now_us: the moment.
         zone: of the programme.
-        joined_us: when his account began, as far as is known with the decision being made.
     """
+    progress = told.progress
     today = local_day(now_us, zone)
     first_day = 0
     if plan.over == "calendar_year":
@@ -135,11 +150,14 @@ def standing_at(
     elif plan.over == "rolling":
         windows = windows_of_days(_days(member, progress), plan.months)
     elif plan.over == "membership_year":
-        first_day = local_day(now_us if joined_us is None else joined_us, zone)
+        first_day = local_day(now_us if told.joined_us is None else told.joined_us, zone)
         windows = windows_of_years(years_of_days(_days(member, progress), first_day))
     else:
         windows = [(sum(_years(member, progress).values()), 0)]
-    held = held_on(plan, windows, first_day, today)
+    if told.override is None:
+        held = held_on(plan, windows, first_day, today)
+    else:
+        held = overridden(plan, windows, first_day, today, told.override)
     tier = plan.levels[held.height].id
     if held.until_day is None or held.then is None:
         return Standing(tier, now_us, None, None)

@@ -85,6 +85,7 @@ class Verdict:
     counters: list[Moved] = field(default_factory=list)
     notes: set[tuple[str, str | None]] = field(default_factory=set)
     derived: list[tuple[str, FactDict, Move | None]] = field(default_factory=list)
+    override: FactDict | None = None
 
 
 class Person:
@@ -267,6 +268,7 @@ class Model:
         if plan is None or plan.ladder is None:
             return []
         climber = Climber(plan.ladder, person.days(now), plan.local(joined or person.joined() or at).date())
+        climber.given = self.given(person, plan, now)
         today = plan.local(at).date()
         step = plan.ladder.steps[climber.held(today)].id
         lowered = climber.lowered(today)
@@ -282,6 +284,15 @@ class Model:
         turn = Turn(person.key, step, previous, since, until, source, fact_id, occurred, then)
         person.turns.append(turn)
         return [turn]
+
+    @staticmethod
+    def given(person: Person, plan: Plan, now: Verdict) -> tuple[int, date] | None:
+        """Return the height that staff gave last, and its last day; a tier that this version does not know is none."""
+        said = [fact for fact, _ in person.facts("tier_override")] + ([now.override] if now.override else [])
+        ids = [step.id for step in plan.ladder.steps] if plan.ladder else []
+        if not said or said[-1]["data"]["tier"] not in ids:
+            return None
+        return ids.index(said[-1]["data"]["tier"]), date.fromisoformat(said[-1]["data"]["until"])
 
     # One method for each type of fact.
 
@@ -354,6 +365,21 @@ class Model:
         """An account ends once."""
         if left_at(person.past) is not None:
             verdict.reason = "already_left"
+
+    def on_tier_override(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """Staff gives a tier until the end of a day."""
+        fired = [turn.time for turn in person.turns if turn.source == TIMER]
+        now = max([moment_of(fact["time"]), person.newest() or moment_of(fact["time"]), *fired])
+        if plan is None:
+            verdict.reason = "no_programme"
+        elif plan.ladder is None:
+            verdict.reason = "no_tiers"
+        elif fact["data"]["tier"] not in [step.id for step in plan.ladder.steps]:
+            verdict.reason = "unknown_tier"
+        elif date.fromisoformat(fact["data"]["until"]) < plan.local(now).date():
+            verdict.reason = "already_over"
+        else:
+            verdict.override = fact
 
     def on_referral(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """A new member was brought by another."""

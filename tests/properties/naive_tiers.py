@@ -15,6 +15,7 @@ class Climber:
     def __init__(self, ladder: Ladder, days: Days, began: date) -> None:
         """Hold what the questions are about."""
         self.ladder, self.days, self.began = ladder, days, began
+        self.given: tuple[int, date] | None = None  # a height that staff gave, and the last day of it
 
     def year(self, day: date) -> int:
         """Return the number of the year of a day; a membership year begins on the day of joining."""
@@ -67,7 +68,12 @@ class Climber:
         return max((height for height in kept if height <= best), default=0)
 
     def held(self, today: date) -> int:
-        """Return the height that is held on a day."""
+        """Return the height that is held on a day, earned or given."""
+        given = self.given[0] if self.given is not None and today <= self.given[1] else 0
+        return max(given, self.earned(today))
+
+    def earned(self, today: date) -> int:
+        """Return the height that is earned on a day."""
         found = [self.carried(today), self.ever()]
         for end in self.ends():
             if end >= today:
@@ -82,9 +88,8 @@ class Climber:
 
     def lowered(self, today: date) -> date | None:
         """Return the first coming day on which less is held if nothing happens."""
-        if self.ladder.over == "lifetime":
-            return None
         most = len(self.ladder.steps)
         coming = {self.later(end, periods) + DAY for end in self.ends() for periods in range(most)}
+        coming |= {self.given[1] + DAY} if self.given is not None else set()
         now = self.held(today)
         return next((day for day in sorted(coming) if day > today and self.held(day) < now), None)

@@ -368,7 +368,16 @@ def simple(draw: Draw, kind: str, members: tuple[str, ...]) -> dict[str, Any]:
     return {"referrer": draw(st.sampled_from(members))}
 
 
+@st.composite
+def overrides(draw: Draw, now: datetime) -> dict[str, Any]:
+    """A tier that staff gives, for a day or for years; sometimes it is over, or there is no such tier."""
+    days = draw(st.sampled_from((0, 1, 30, 400, 900, -1)))
+    tier = draw(st.sampled_from(("guest", "regular", "regular", "family", "family", "nobody")))
+    return {"operator": "op-1", "reason": "complaint", "tier": tier, "until": f"{now + days * DAY:%Y-%m-%d}"}
+
+
 TYPES = {
+    "tier_override": facts.TIER_OVERRIDE,
     "purchase": facts.PURCHASE,
     "refund": facts.REFUND,
     "visit": facts.VISIT,
@@ -466,6 +475,10 @@ class Teller:
         if kind == "refund" and self.orders:
             subject, bought = self.draw(st.sampled_from(self.orders))
             return shop_fact(fact_id, kind, subject, self.moment(), self.draw(refunds(bought)))
+        if kind == "tier_override":
+            subject = self.draw(st.sampled_from(self.members))
+            at = self.moment()
+            return shop_fact(fact_id, kind, subject, at, self.draw(overrides(at)))
         if kind in SIMPLE:
             subject = self.draw(st.sampled_from(self.members))
             return shop_fact(fact_id, kind, subject, self.moment(), self.draw(simple(kind, self.members)))
@@ -493,7 +506,7 @@ class Teller:
         return fact
 
 
-STORY_KINDS = ("purchase", "purchase", "purchase", "refund", "refund", *SIMPLE, "again")
+STORY_KINDS = ("purchase", "purchase", "purchase", "refund", "refund", *SIMPLE, "tier_override", "again")
 
 
 @st.composite

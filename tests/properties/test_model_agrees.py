@@ -41,8 +41,11 @@ def test_refunds(story: Story) -> None:
     agree(story)
 
 
-@examples(2)
-@given(stories(programmes(("purchase", "visit"), 3, True), ("purchase", "purchase", "visit", "refund"), ("ann",), 20))
+CLIMBING = ("purchase", "purchase", "purchase", "visit", "refund", "joined", "tier_override")
+
+
+@examples(3)
+@given(stories(programmes(("purchase", "visit"), 3, True), CLIMBING, ("ann",), 20))
 def test_tiers(story: Story) -> None:
     """Tiers rise, fall and end at the model's moments."""
     agree(story)

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from engine.ledger.packing import pack, unpack
 from rules.book import Programme
 from schemas import facts
+from schemas.decisions import Decision
+from schemas.rejects import Rejected
 from tests.unit.ledger import Stage, programme
 from tests.unit.rules_help import problems
 
@@ -138,3 +141,81 @@ def test_what_changes_nothing_is_refused(tiers: dict[str, Any], message: str) ->
     found = [problem.message for problem in problems(tiers=said)]
     assert len(found) == 1
     assert message in found[0]
+
+
+def override(stage: Stage, time: str, tier: str, until: str) -> Decision:
+    """Staff gives Anna a tier until the end of a day."""
+    said = {"tier": tier, "until": until, "operator": "op-7", "reason": "complaint"}
+    return stage.say(facts.TIER_OVERRIDE, "anna", time, said)
+
+
+def test_a_complaint_answered_with_three_months_of_gold() -> None:
+    """Given a guest, when staff gives gold until 31 May, then it is gold until the end of that day in Berlin, then guest."""
+    stage = Stage(ladder())
+    stage.buy("2026-02-28T10:00:00+01:00", ("mug", "10.00"))
+    (given,) = override(stage, "2026-03-01T10:00:00+01:00", "gold", "2026-05-31").tiers
+
+    assert (given.tier, given.previous, given.projected) == ("gold", "guest", "guest")
+    assert given.until == "2026-05-31T22:00:00.000000Z"
+    assert moves(stage, "2026-06-01T00:00:00Z") == [("2026-05-31T22", "guest")]
+
+
+def test_an_override_raises_and_never_lowers() -> None:
+    """Who earned gold until the end of 2027 and gets silver until June 2028 has gold first, then silver, then nothing."""
+    stage = Stage(ladder())
+    stage.buy("2026-02-28T10:00:00+01:00", ("chair", "300.00"))
+    (given,) = override(stage, "2026-03-01T10:00:00+01:00", "silver", "2028-06-30").tiers
+
+    assert (given.tier, given.until, given.projected) == ("gold", "2027-12-31T23:00:00.000000Z", "silver")
+    assert moves(stage, "2036-01-01T00:00:00Z") == [("2027-12-31T23", "silver"), ("2028-06-30T22", "guest")]
+
+
+def test_what_is_earned_during_an_override_stays_behind_it() -> None:
+    """Gold given until May and earned in April is gold until the end of next year."""
+    stage = Stage(ladder())
+    override(stage, "2026-03-01T10:00:00+01:00", "gold", "2026-05-31")
+    stage.buy("2026-04-01T10:00:00+02:00", ("chair", "300.00"))
+
+    assert moves(stage, "2036-01-01T00:00:00Z") == [("2027-12-31T23", "guest")]
+
+
+def test_an_override_with_the_base_level_ends_the_one_before() -> None:
+    """The last one counts."""
+    stage = Stage(ladder())
+    override(stage, "2026-03-01T10:00:00+01:00", "gold", "2026-05-31")
+    (ended,) = override(stage, "2026-03-02T10:00:00+01:00", "guest", "2026-03-02").tiers
+
+    assert (ended.tier, ended.until) == ("guest", None)
+    assert moves(stage, "2036-01-01T00:00:00Z") == []
+
+
+def test_an_override_that_cannot_be_is_refused_with_its_reason() -> None:
+    """No such tier, a day that is over, a programme without tiers: nothing changes."""
+    stage = Stage(ladder())
+    stage.buy("2026-03-05T10:00:00+01:00", ("mug", "10.00"))
+
+    assert override(stage, "2026-03-06T10:00:00+01:00", "platinum", "2026-05-31").reason == "unknown_tier"
+    assert override(stage, "2026-03-06T10:00:00+01:00", "gold", "2026-03-05").reason == "already_over"
+    # It comes late: the member's timeline is further on.
+    assert override(stage, "2026-03-01T10:00:00+01:00", "gold", "2026-03-05").reason == "already_over"
+    plain = Stage(programme("earn: []\n"))
+    assert override(plain, "2026-03-06T10:00:00+01:00", "gold", "2026-05-31").reason == "no_tiers"
+    assert moves(stage, "2036-01-01T00:00:00Z") == []
+
+
+@pytest.mark.parametrize("until", ["2026-02-30", "20260531", "2026-05-31T00:00:00Z", "2026-W10-01", "soon"])
+def test_a_day_that_is_none_is_refused_at_the_door(until: str) -> None:
+    """The last day of an override is a day of the calendar, written in one way."""
+    with pytest.raises(Rejected) as refused:
+        override(Stage(ladder()), "2026-03-06T10:00:00+01:00", "gold", until)
+    assert (refused.value.reason, refused.value.field) == ("invalid", "data.until")
+
+
+def test_an_override_survives_a_snapshot() -> None:
+    """Given a packed member, when he is unpacked, then his override is there."""
+    stage = Stage(ladder())
+    override(stage, "2026-03-01T10:00:00+01:00", "gold", "2026-05-31")
+    anna = stage.partition.members["anna"]
+
+    assert unpack("anna", pack(anna)) == anna
+    assert anna.override == ("gold", 20604)
