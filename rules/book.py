@@ -17,14 +17,18 @@ from rules.plan import (
     Award,
     Cap,
     Counter,
+    Expiry,
     Level,
+    LotPlan,
     MemberView,
     Multiply,
     Programme,
     ReferAward,
     ReferPlan,
     Rule,
+    Terms,
     TierPlan,
+    Wait,
 )
 from schemas.times import to_text
 
@@ -34,7 +38,9 @@ __all__ = [
     "Book",
     "Cap",
     "Counter",
+    "Expiry",
     "Level",
+    "LotPlan",
     "MemberView",
     "Multiply",
     "OverlapError",
@@ -42,7 +48,9 @@ __all__ = [
     "ReferAward",
     "ReferPlan",
     "Rule",
+    "Terms",
     "TierPlan",
+    "Wait",
     "from_json",
     "load_directory",
 ]

@@ -22,7 +22,7 @@ from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
 # Keys that the language will have one day. They are refused by name, so that nobody takes silence for consent.
 LATER_KEYS = frozenset(
     {
-        "expire", "pending", "rewards", "reward", "nth_purchase", "welcome",
+        "rewards", "reward", "nth_purchase", "welcome",
         "segment", "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
         "tier_changed", "segment_entered", "claim", "benefits", "challenge", "notice", "voucher", "quiet",
         "stock", "incentive", "paid_with_points", "override", "transfer", "wait_for_purchase"
@@ -30,7 +30,6 @@ LATER_KEYS = frozenset(
 )  # fmt: skip
 LATER_EFFECTS = frozenset({"reward", "voucher", "notice", "challenge"})
 LATER_VALUES = {
-    "negative_balance": {"allow", "only_pending"},
     "moment": {"joined", "every_purchase"},
     "on": {
         "birthday",
@@ -78,6 +77,7 @@ def validate(draft: Draft) -> ProgrammeFile | None:
     _check_rules(draft)
     _check_tiers(draft)
     _check_refer(draft)
+    _check_lots(draft)
     return None if draft.problems else document
 
 
@@ -170,6 +170,8 @@ def _example(key: str) -> str:
 _MAPPINGS = {
     "moment": ("{first: purchase, at_least: 10.00 EUR}",),
     "over": ("{rolling: 12 months}",),
+    "expire": ("{after: 12 months}",),
+    "pending": ("{for: 14 days}",),
     "downgrade": ("{to: earned_level, after: period_end}",),
 }
 
@@ -316,7 +318,7 @@ def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
     if rule.get("bonus") is True and "award" not in rule and effects:
         draft.report((*path, "bonus"), f"only an award can be a bonus, not {effects[0]}", "take bonus out")
     if "limit" in rule:
-        for key in ("cap", "exclusive", "stop", "hold_out"):
+        for key in ("cap", "exclusive", "stop", "hold_out", "expire", "pending"):
             if rule.get(key, False) is not False:  # canonical JSON says every default
                 draft.report((*path, key), f"a limit has no {key}", f"take {key} out")
         if isinstance(rule["limit"], dict) and "times" in rule["limit"]:
@@ -480,3 +482,19 @@ def _check_refer(draft: Draft) -> None:
         per = draft.at("refer", side, "cap", "per")
         if "place" in _as_list(per):
             draft.report(("refer", side, "cap", "per"), "a referral has no place", "write per: member")
+
+
+def _check_lots(draft: Draft) -> None:
+    """What a rule says about its points must fit its fact, and the way in which the programme lets points expire."""
+    slides = isinstance(draft.at("points", "expire"), dict) and "inactivity" in draft.at("points", "expire")
+    places: list[tuple[Path, dict[str, Any]]] = [(("earn", index), rule) for index, rule in _mappings(draft, "earn")]
+    for path, rule in places:
+        pending, on = rule.get("pending"), _on(rule)
+        for key in ("until", "channels"):
+            if isinstance(pending, dict) and key in pending and on is not None and on != "purchase":
+                draft.report((*path, "pending", key), f"{_a(on)} is no order that could wait", "write {for: 14 days}")
+    places += [(("tiers", "levels", index), level) for index, level in _mappings(draft, "tiers", "levels")]
+    for path, owner in places:
+        if slides and owner.get("expire") == "none":
+            what = "points without a date of their own go by inactivity in this programme"
+            draft.report((*path, "expire"), what, "take expire out, or say {after: 100 years}")

@@ -15,7 +15,21 @@ from rules.conditions import compile_lines
 from rules.counting import counters_on
 from rules.draft import read_json
 from rules.errors import Problem, ProgrammeErrors
-from rules.plan import Award, Cap, Level, Multiply, Programme, ReferAward, ReferPlan, Rule, TierPlan
+from rules.plan import (
+    Award,
+    Cap,
+    Expiry,
+    Level,
+    LotPlan,
+    Multiply,
+    Programme,
+    ReferAward,
+    ReferPlan,
+    Rule,
+    Terms,
+    TierPlan,
+    Wait,
+)
 from rules.values import Money, share_text
 from schemas.money import minor_digits
 
@@ -47,6 +61,8 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         refer=None if document.refer is None else _refer(document.refer),
         join_explicit=document.join == "explicit",
         counters=counters_on(document.earn),
+        lots=_lots(document),
+        negative_balance=document.points.negative_balance,
         document=document,
         canonical=canonical,
     )
@@ -161,6 +177,50 @@ def _level(level: language.Level) -> Level:
     begin = level.from_.minor if isinstance(level.from_, Money) else level.from_
     num, den = (1, 1) if level.multiply is None else level.multiply.as_integer_ratio()
     return Level(level.id, level.label or level.id, begin, num, den, level.keep is not None)
+
+
+def _lots(document: language.ProgrammeFile) -> LotPlan | None:
+    points = document.points
+    inactivity = points.expire.inactivity if isinstance(points.expire, language.ExpiresOrSlides) else None
+    rules = {rule.id: _terms(rule.expire, rule.pending) for rule in document.earn}
+    levels = () if document.tiers is None else document.tiers.levels
+    tiers = {level.id: _terms(level.expire, level.pending) for level in levels}
+    nothing = Terms(None, None)
+    plan = LotPlan(
+        programme=_terms(points.expire, points.pending),
+        by_rule={name: terms for name, terms in rules.items() if terms != nothing},
+        by_tier={name: terms for name, terms in tiers.items() if terms != nothing},
+        inactivity_months=None if inactivity is None else inactivity.months,
+    )
+    said = [plan.programme, *plan.by_rule.values(), *plan.by_tier.values()]
+    dated = any(part not in (None, Expiry(), Wait()) for terms in said for part in terms)
+    return plan if dated or plan.inactivity_months is not None else None
+
+
+def _terms(expire: str | language.Expires | None, pending: str | language.WaitingTime | None) -> Terms:
+    return Terms(
+        None if expire is None else Expiry() if isinstance(expire, str) else _expiry(expire),
+        None if pending is None else Wait() if isinstance(pending, str) else _wait(pending),
+    )
+
+
+def _expiry(expire: language.Expires) -> Expiry:
+    after = expire.after
+    return Expiry(
+        days=after.number if after is not None and after.unit == "day" else 0,
+        months=after.months if after is not None and after.unit == "month" else 0,
+        round_up=None if expire.at is None else expire.at.removeprefix("end_of_"),
+        on=tuple((day.month, day.day) for day in expire.on or ()),
+    )
+
+
+def _wait(pending: language.WaitingTime) -> Wait:
+    return Wait(
+        for_us=None if pending.for_ is None else pending.for_.length_us,
+        until=pending.until,
+        cancel_us=0 if pending.cancel_after is None else pending.cancel_after.length_us,
+        channels=None if pending.channels is None else frozenset(pending.channels),
+    )
 
 
 def _refer(refer: language.Refer) -> ReferPlan:

@@ -33,9 +33,11 @@ from rules.values import (
     MomentText,
     Money,
     MoneyText,
+    MonthDayText,
     NumberText,
     ShareText,
     Slug,
+    SpanText,
     Word,
     mistake,
     parse_currency,
@@ -316,6 +318,65 @@ class Limit(Cap):
     only: Slugs | None = Field(None, description="Ids of the rules it clips. Default: every rule for this fact.")
 
 
+class Expires(Part):
+    """Until when points can be spent, from the day on which they could first be spent."""
+
+    after: SpanText | None = Field(None, description="So long, for example 12 months, or 30 days.")
+    at: Literal["end_of_month", "end_of_quarter", "end_of_year"] | None = Field(
+        None, description="Then on to the end of that month, quarter or year. Default: to the end of the day."
+    )
+    on: (
+        Annotated[tuple[MonthDayText, ...], BeforeValidator(_as_list), _MANY, _schema_of_list({"type": "string"})]
+        | None
+    ) = Field(None, description='To the end of the next of these days of the year: "31 Dec". One or a list.')
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        inactivity = getattr(self, "inactivity", None)
+        if [self.after, self.on, inactivity].count(None) != 2:
+            raise mistake("points expire in one way, of after, on and inactivity", "for two ways write two rules")
+        if self.at is not None and self.after is None:
+            raise mistake(f"at {self.at} of what?", "write {after: 12 months, at: end_of_month}")
+        return self
+
+
+class ExpiresOrSlides(Expires):
+    """Until when points can be spent."""
+
+    inactivity: CalendarText | None = Field(
+        None, description="All points without a date of their own go when the member did nothing for so long."
+    )
+
+
+_NONE = Annotated[Literal["none"], _WORD]
+Expire = Annotated[_NONE | Annotated[Expires, _MAPPING], _BY_SHAPE]
+ExpireOrSlide = Annotated[_NONE | Annotated[ExpiresOrSlides, _MAPPING], _BY_SHAPE]
+
+
+class WaitingTime(Part):
+    """When points that were earned can be spent: after some time, or when a fact comes."""
+
+    for_: FixedText | None = Field(None, alias="for", description="So long after the fact, for example 14 days.")
+    until: Word | None = Field(
+        None, description="purchase: when an activity of this name comes with the order_id: delivered."
+    )
+    cancel_after: FixedText | None = Field(
+        None, description="With until: when that activity did not come for so long, the points are taken."
+    )
+    channels: Channels | None = Field(None, description="Only for purchases by these channels. Default: every fact.")
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if (self.for_ is None) == (self.until is None):
+            raise mistake("points wait for a time or for a fact", "write {for: 14 days}, or {until: delivered, ...}")
+        if (self.until is None) != (self.cancel_after is None):
+            raise mistake("until and cancel_after belong together", "write {until: delivered, cancel_after: 60 days}")
+        return self
+
+
+Pending = Annotated[_NONE | Annotated[WaitingTime, _MAPPING], _BY_SHAPE]
+
+
 class EarnRule(Part):
     """One rule: what it is about, when it applies, and either an award, a multiplier or a limit."""
 
@@ -343,6 +404,12 @@ class EarnRule(Part):
     )
     stop: Annotated[bool, Field(strict=True)] = Field(
         False, description="Where it applies, no later rule does; limits still clip. Default: false."
+    )
+    expire: Expire | None = Field(
+        None, description="When its points expire. Default: as the tier or the programme says."
+    )
+    pending: Pending | None = Field(
+        None, description="When its points can be spent. Default: as the tier or the programme says."
     )
     from_: MomentText | None = Field(None, alias="from", description="Facts from then on. Default: as the version.")
     until: MomentText | None = Field(None, description="Facts until the end of that day. Default: as the version.")
@@ -464,6 +531,12 @@ class Level(Part):
         None,
         description="for_ever: time never takes this level from whom reached it; a refund may. Default: as the others.",
     )
+    expire: Expire | None = Field(
+        None, description="When points of its members expire. Default: as the programme says."
+    )
+    pending: Pending | None = Field(
+        None, description="When points of its members can be spent. Default: as the programme says."
+    )
 
 
 class Tiers(Part):
@@ -484,9 +557,16 @@ class PointsAre(Part):
     """What points are."""
 
     name: Word = Field("points", description="What guests call them. Default: points.")
-    negative_balance: Literal["within_balance"] = Field(
+    expire: ExpireOrSlide | None = Field(
+        None, description="When points expire: none, {after, at}, {on} or {inactivity}. Default: none."
+    )
+    pending: Pending | None = Field(
+        None, description="When points can be spent: none (at once), {for} or {until, cancel_after}. Default: none."
+    )
+    negative_balance: Literal["within_balance", "allow", "only_pending"] = Field(
         "within_balance",
-        description="When goods come back and the points are gone: take what is there. Default: within_balance.",
+        description="When goods come back and their points are gone: take what is there (within_balance), let the member owe "
+        "the rest (allow), or take only points that could not be spent yet (only_pending). Default: within_balance.",
     )
     worth: MoneyText | None = Field(
         None, description="Value of one point, for people to read; nothing is computed from it yet. Default: not said."

@@ -6,6 +6,7 @@ per quarter of an hour: all changes since 1970 fall on quarter hours, and where 
 
 from __future__ import annotations
 
+from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -81,3 +82,30 @@ def window_label(day: int, every: str) -> str:
     if every == "year":
         return f"{when.year:04d}"
     return "ever"
+
+
+@lru_cache(maxsize=1 << 12)
+def months_later(day: int, months: int) -> int:
+    """Return the local day ``months`` after ``day``, clamped to the month's end: 31 Jan + 1 month is 28 or 29 Feb."""
+    start = day_date(day)
+    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+    return (date(year, month + 1, min(start.day, monthrange(year, month + 1)[1])) - _FIRST_DAY).days
+
+
+@lru_cache(maxsize=1 << 12)
+def end_of(day: int, every: str) -> int:
+    """Return the last local day of the month, quarter or year that holds ``day``."""
+    start = day_date(day)
+    month = {"month": start.month, "quarter": (start.month + 2) // 3 * 3, "year": 12}[every]
+    return (date(start.year, month, monthrange(start.year, month)[1]) - _FIRST_DAY).days
+
+
+@lru_cache(maxsize=1 << 12)
+def next_of(day: int, month: int, month_day: int) -> int:
+    """Return the first local day from ``day`` on that is this day of the year; 29 Feb is the last of a shorter February."""
+    year = day_date(day).year
+    for candidate in (year, year + 1):
+        found = date(candidate, month, min(month_day, monthrange(candidate, month)[1]))
+        if (number := (found - _FIRST_DAY).days) >= day:
+            return number
+    raise AssertionError("one of two years holds it")

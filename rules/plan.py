@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from rules.language import ProgrammeFile
-from rules.local_time import local_day, window_label
+from rules.local_time import end_of, local_day, midnight_us, months_later, next_of, window_label
 from schemas.envelope import Fact
 from schemas.rounding import Rounding
 
@@ -207,6 +207,65 @@ class ReferPlan:
     referred: ReferAward | None
 
 
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Until when points can be spent, counted from the day on which they could first be; never over with nothing said."""
+
+    days: int = 0
+    months: int = 0
+    round_up: str | None = None  # month | quarter | year: on to its end
+    on: tuple[tuple[int, int], ...] = ()  # months and days of the year
+
+    def ends_us(self, begin_us: int, zone: ZoneInfo) -> int | None:
+        """Return the moment that ends the last day of points that can be spent from ``begin_us`` on, None for never."""
+        day = local_day(begin_us, zone)
+        if self.on:
+            last = min([next_of(day, month, month_day) for month, month_day in self.on])
+        elif self.months or self.days:
+            last = months_later(day, self.months) if self.months else day + self.days
+            if self.round_up is not None:
+                last = end_of(last, self.round_up)
+        else:
+            return None
+        return midnight_us(last + 1, zone)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """When points can be spent: so long after their fact, or when an activity of a name comes; at once with nothing said."""
+
+    for_us: int | None = None
+    until: str | None = None
+    cancel_us: int = 0  # with until: after so long they are taken
+    channels: frozenset[str] | None = None  # only for purchases by these; None: for every fact
+
+
+class Terms(NamedTuple):
+    """What a rule, a tier or the programme says about lots; None: not said here."""
+
+    expiry: Expiry | None
+    wait: Wait | None
+
+
+@dataclass(frozen=True, slots=True)
+class LotPlan:
+    """The dates of lots: a rule's word counts before the tier's, the tier's before the programme's."""
+
+    programme: Terms
+    by_rule: dict[str, Terms]
+    by_tier: dict[str, Terms]
+    inactivity_months: int | None  # points without a date go when the member did nothing for so long
+
+    def terms(self, rule_id: str, tier: str | None) -> Terms:
+        """Return what counts for points that a rule gives to a member of a tier."""
+        sides = (self.by_rule.get(rule_id), None if tier is None else self.by_tier.get(tier), self.programme)
+        said = [side for side in sides if side is not None]
+        return Terms(
+            next((side.expiry for side in said if side.expiry is not None), None),
+            next((side.wait for side in said if side.wait is not None), None),
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Programme:
     """One version of a programme, compiled. Two are equal when their hashes are."""
@@ -229,6 +288,8 @@ class Programme:
     counters: dict[
         str, tuple[Counter, ...]
     ]  # by short type name: what its facts move; those that move none are missing
+    lots: LotPlan | None  # None: every point can be spent at once and for ever
+    negative_balance: str  # within_balance | allow | only_pending
     document: ProgrammeFile = field(repr=False)
     canonical: bytes = field(repr=False)
 

@@ -153,6 +153,46 @@ def parse_calendar(value: Any) -> Duration:
     return Duration(duration.months, "month")
 
 
+def parse_span(value: Any) -> Duration:
+    """Read a length in whole days or months: ``30 days``, ``12 months``; weeks are kept in days, years in months."""
+    duration = _parse_duration(value, "12 months")
+    if duration.unit in _UNIT_MONTHS:
+        return parse_calendar(value)
+    if duration.unit not in ("day", "week"):
+        raise mistake(f"{duration} is less than a day", "write it in days or months, like 30 days or 12 months")
+    days = duration.number * (7 if duration.unit == "week" else 1)
+    if days > 36_500:
+        raise mistake(f"{duration} is too long: at most 100 years", "points that never expire are written none")
+    return Duration(days, "day")
+
+
+class MonthDay(NamedTuple):
+    """A day of every year; 29 Feb is the last day of a shorter February."""
+
+    month: int
+    day: int
+
+    def __str__(self) -> str:
+        return f"{self.day} {_MONTHS[self.month - 1]}"
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_MONTH_DAY = re.compile(r"(?P<day>\d{1,2}) (?P<month>[A-Za-z]{3})[a-z]*", re.ASCII)
+
+
+def parse_month_day(value: Any) -> MonthDay:
+    """Read ``31 Dec``."""
+    match = _MONTH_DAY.fullmatch(value) if isinstance(value, str) else None
+    month = match["month"].capitalize() if match else ""
+    if match is None or month not in _MONTHS:
+        raise mistake(f"{shown(value)} is no day of the year", 'write it like "31 Dec"')
+    found = MonthDay(_MONTHS.index(month) + 1, int(match["day"]))
+    if not 1 <= found.day <= _MONTH_DAYS[found.month - 1]:
+        raise mistake(f"{value} is not in the calendar", 'write it like "31 Dec"')
+    return found
+
+
 def parse_number(value: Any) -> Decimal:
     """Read a decimal exactly, from a number or its text."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal) or not _NUMBER.fullmatch(str(value)):
@@ -346,6 +386,12 @@ FixedText = Annotated[
 ]
 CalendarText = Annotated[
     Duration, PlainValidator(parse_calendar), _TEXT, _text_schema(r"[1-9]\d{0,3} (month|year)s?", "12 months")
+]
+SpanText = Annotated[
+    Duration, PlainValidator(parse_span), _TEXT, _text_schema(r"[1-9]\d{0,4} (day|week|month|year)s?", "12 months")
+]
+MonthDayText = Annotated[
+    MonthDay, PlainValidator(parse_month_day), _TEXT, _text_schema(r"\d{1,2} [A-Z][a-z]{2}", "31 Dec")
 ]
 MomentText = Annotated[
     LocalMoment,

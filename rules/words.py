@@ -25,6 +25,7 @@ from rules.language import (
     Streak,
     Tiers,
 )
+from rules.lot_words import lot_words
 from rules.values import Duration, LocalMoment, Money, factor_text, plain, share_text, shown
 
 
@@ -40,7 +41,8 @@ def effect_words(rule: EarnRule) -> str:
         said = f"{cap_text(rule.limit)}{of}"
     else:
         said = "nothing"
-    return f"{said}; {cap_text(rule.cap)}" if rule.cap is not None else said
+    said = f"{said}; {cap_text(rule.cap)}" if rule.cap is not None else said
+    return "; ".join([said, *lot_words(rule.expire, rule.pending)])
 
 
 _ROUNDED = {
@@ -201,7 +203,8 @@ def _level_words(level: Level) -> str:
     begin = f"from {level.from_}" if level.from_ else "everybody"
     factor = f", base awards times {factor_text(level.multiply)}" if level.multiply else ""
     kept = ", kept for ever" if level.keep else ""
-    return f"{level.id}{label}: {begin}{factor}{kept}"
+    lots = "".join(f", points {said}" for said in lot_words(level.expire, level.pending))
+    return f"{level.id}{label}: {begin}{factor}{kept}{lots}"
 
 
 def refer_words(document: ProgrammeFile) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.ledger.counters import count
 from engine.ledger.earning import earn
 from engine.ledger.member import Member
+from engine.ledger.pending import release_awaited
 from engine.ledger.tiers import count_progress
 from rules.book import Programme
 from schemas.decisions import Decision
@@ -25,6 +26,14 @@ def decide_earning(member: Member, fact: Fact, programme: Programme | None, deci
     if programme.tiers is not None and programme.tiers.by == "points":
         count_progress(fact, programme, sum(entry.points for entry in earned.entries), decision)
     return []
+
+
+def decide_activity(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """An activity can be what the points of an order waited for, whether a rule awards it or not."""
+    derived = decide_earning(member, fact, programme, decision)
+    if member.cancel_us is not None:  # then some lot waits for a fact
+        release_awaited(member, fact, programme, decision)
+    return derived
 
 
 def decide_visit(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.ledger.activities import decide_earning, decide_visit
+from engine.ledger.activities import decide_activity, decide_earning, decide_visit
 from engine.ledger.joining import barred, decide_joined, decide_left
 from engine.ledger.member import Member
 from engine.ledger.overrides import decide_override
@@ -38,8 +38,10 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
             return decide_refund(member, fact, decision, book)
         case facts.VISIT:
             return decide_visit(member, fact, programme, decision)
-        case facts.REVIEW | facts.ACTIVITY:
+        case facts.REVIEW:
             return decide_earning(member, fact, programme, decision)
+        case facts.ACTIVITY:
+            return decide_activity(member, fact, programme, decision)
         case facts.JOINED:
             return decide_joined(member, fact, programme, decision)
         case facts.LEFT:

@@ -3,8 +3,8 @@
 Every credit that is no ``restore`` makes a lot with the entry's id. Lots that are whole and have no date follow from the
 member's orders and are not kept a second time (`Member.order_lots`); all others stand in `Member.lots_apart`.
 
-Whoever makes a credit makes a plain entry (`engine.ledger.earning.make_entry`) and puts it into his decision or `Moved`: dates,
-and what it pays of a debt, are not his business.
+Whoever makes a credit makes a plain entry (`engine.ledger.earning.make_entry`) and puts it into his decision or `Moved`: its
+dates, and what it pays of a debt, are added by `engine.ledger.crediting.finish`, once, for everything that a fact or timer gave.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.ledger.member import NOT_YET, Lot, Member
+from engine.ledger.orders import Order
 
-__all__ = ["NOT_YET", "Lot", "available", "burn", "burn_from", "open_lots"]
+__all__ = ["NOT_YET", "Lot", "available", "burn", "burn_from", "lots_of", "open_lots"]
 
 
 def open_lots(member: Member, *, named: bool = False) -> list[Lot]:
@@ -35,6 +36,15 @@ def open_lots(member: Member, *, named: bool = False) -> list[Lot]:
 
 def _burn_order(lot: Lot) -> tuple[bool, int, int, str]:
     return lot.expires_us is None, lot.expires_us or 0, lot.earned_us, lot.id
+
+
+def lots_of(member: Member, order: Order) -> list[Lot]:
+    """Return the lots that an order of his made, as they are now."""
+    lots = []
+    for entry_id, _, _, shares in order.grants:
+        lot = member.lots_apart.get(entry_id)
+        lots.append(Lot(entry_id, sum([points for _, points in shares]), order.at_us) if lot is None else lot)
+    return lots
 
 
 def available(member: Member, now_us: int) -> int:

@@ -61,6 +61,7 @@ class Lot(NamedTuple):
         expires_us: from when on they are gone, None: never.
         waits_for: name of the fact that makes them spendable, None: no fact.
         cancel_us: when they are taken if that fact has not come, None: never.
+        gone: points that time took from it.
         order: name of the order that earned them, where the caller asked for it; never kept.
     """
 
@@ -71,6 +72,7 @@ class Lot(NamedTuple):
     expires_us: int | None = None
     waits_for: str | None = None
     cancel_us: int | None = None
+    gone: int = 0
     order: str | None = None
 
     def active(self, now_us: int) -> bool:
@@ -78,6 +80,8 @@ class Lot(NamedTuple):
         return self.active_us is None or self.active_us <= now_us
 
 
+#: Name of the state that says when lots without a date go, and its word for never.
+SLIDING, NEVER = "expiry", "none"
 #: When a lot becomes active of which nobody knows when: behind every moment a log can hold.
 NOT_YET = 1 << 62
 
@@ -88,10 +92,11 @@ class Member:
 
     ``history`` holds his orders and which facts were seen, ``lots_apart`` the lots that are not an order's grants, are no
     longer whole, or have a date (all others follow from the orders), ``debt`` what he owes: points that were taken back and
-    were in no lot; ``returned`` what came back, by number of the order; ``days`` and ``years`` progress towards tiers by
-    local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``counters`` [number, moments]
-    of counters, ``visits`` the newest visit by store, ``offset`` the place in the log of the newest fact or tick that changed
-    him. It satisfies ``rules.book.MemberView``.
+    were in no lot; ``expiry_us`` and ``cancel_us`` when a lot next expires and is next cancelled, ``slides_us`` when lots
+    without a date go if he does nothing; ``returned`` what came back, by number of the order; ``days`` and ``years`` progress
+    towards tiers by local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``counters``
+    [number, moments] of counters, ``visits`` the newest visit by store, ``offset`` the place in the log of the newest fact or
+    tick that changed him. It satisfies ``rules.book.MemberView``.
     """
 
     key: str
@@ -109,6 +114,9 @@ class Member:
     history: History = field(default_factory=History)
     lots_apart: dict[str, Lot] = field(default_factory=dict)
     debt: int = 0
+    expiry_us: int | None = None
+    cancel_us: int | None = None
+    slides_us: int | None = None
     returned: dict[int, Returned] = field(default_factory=dict)
     days: dict[int, int] = field(default_factory=dict)
     years: dict[int, int] = field(default_factory=dict)
@@ -211,6 +219,12 @@ class Member:
                 self.lots_apart[lot.id] = lot
         if missing:
             raise KeyError(min(missing))
+
+    def find_dues(self) -> None:
+        """Work out anew when time next takes something out of a lot."""
+        lots = [lot for lot in self.lots_apart.values() if lot.left]
+        self.expiry_us = min([lot.expires_us for lot in lots if lot.expires_us is not None], default=None)
+        self.cancel_us = min([lot.cancel_us for lot in lots if lot.cancel_us is not None], default=None)
 
 
 def _named(ref: str) -> tuple[str, str]:
@@ -366,6 +380,9 @@ def take_in(member: Member, moves: Moves, order: str = "", own: bool = False) ->
         newest = moves.tiers[-1]
         until_us = None if newest.until is None else _to_us(newest.until)
         member.standing = Standing(newest.tier, _to_us(newest.since), until_us, newest.projected)
+    for change in moves.states:
+        if change.what == SLIDING:
+            member.slides_us = None if change.state == NEVER else _to_us(change.state)
     for things in (moves.entries, moves.tiers, moves.states):
         for thing in things:
             if thing.source == TIMER_SOURCE:
@@ -388,7 +405,7 @@ def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool
             or entry.waits_for is not None
             or (not own and entry.points != _on_lines(entry))
         ):
-            member.lots_apart[entry.entry_id] = _new_lot(entry)
+            _set_apart(member, _new_lot(entry))
         if entry.burns:
             _burn(member, entry)
         elif entry.points < 0:
@@ -415,10 +432,18 @@ def _moment(text: str | None) -> int | None:
     return None if text is None else _to_us(text)
 
 
+def _set_apart(member: Member, lot: Lot) -> None:
+    member.lots_apart[lot.id] = lot
+    if lot.expires_us is not None and (member.expiry_us is None or lot.expires_us < member.expiry_us):
+        member.expiry_us = lot.expires_us
+    if lot.cancel_us is not None and (member.cancel_us is None or lot.cancel_us < member.cancel_us):
+        member.cancel_us = lot.cancel_us
+
+
 def _burn(member: Member, entry: Entry) -> None:
     """Take from lots, or give back to them; the rest of what the entry moves is debt, made or paid."""
     member.set_apart([lot_id for lot_id, _ in entry.burns], entry.order)
-    burnt = 0
+    burnt, dated = 0, False
     for lot_id, points in entry.burns:
         lot = member.lots_apart[lot_id]
         if lot.left < points:
@@ -426,12 +451,21 @@ def _burn(member: Member, entry: Entry) -> None:
                 f"lot {lot_id} would hold {lot.left - points} points: this decision is not of this log"
             )
         burnt += points
-        if entry.kind == "release":
-            lot = lot._replace(
-                active_us=_moment(entry.active_from),
-                expires_us=_moment(entry.expires_at),
-                waits_for=None,
-                cancel_us=None,
-            )
-        member.lots_apart[lot_id] = lot._replace(left=lot.left - points)
+        dated = dated or lot.expires_us is not None or lot.cancel_us is not None
+        member.lots_apart[lot_id] = _changed(lot, points, entry)
     member.debt -= burnt if entry.makes_lot else burnt + entry.points
+    if dated or entry.kind == "release":
+        member.find_dues()
+
+
+def _changed(lot: Lot, points: int, entry: Entry) -> Lot:
+    """Return a lot after an entry took points from it."""
+    lot = lot._replace(left=lot.left - points)
+    if entry.kind == "release":
+        active_us, expires_us = _moment(entry.active_from), _moment(entry.expires_at)
+        return lot._replace(active_us=active_us, expires_us=expires_us, waits_for=None, cancel_us=None)
+    if entry.kind in ("expire", "cancel"):
+        # A lot that had no date gets the one on which it went: so its points can be found again.
+        expires_us = _to_us(entry.occurred_at) if lot.expires_us is None else lot.expires_us
+        return lot._replace(gone=lot.gone + points, expires_us=expires_us)
+    return lot

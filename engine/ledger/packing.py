@@ -23,7 +23,7 @@ from typing import Any
 
 import orjson
 
-from engine.ledger.compact import Reader, from_utf8, numbers, read_numbers, to_utf8, word
+from engine.ledger.compact import Reader, from_utf8, number, numbers, read_numbers, to_utf8, word
 from engine.ledger.history import History
 from engine.ledger.member import Lot, Member, Override, Referral, Standing
 from engine.ledger.orders import Returned
@@ -37,8 +37,8 @@ _MOMENTS = [struct.Struct(f">{count}q") for count in range(9)]
 _SIZES, _LARGE_SIZES = struct.Struct(">4B"), struct.Struct(">4I")
 _SMALL_MOST = 255
 _ID_BYTES = 16
-# Of a lot, above the bits for its moments: it waits for a fact.
-_WAITS = 8
+# Of a lot, above the bits for its moments: it waits for a fact, time took from it.
+_WAITS, _GONE = 8, 16
 # Which moments are there, in this order.
 _DUE, _UNTIL, _SINCE, _JOINED, _NEWEST, _BOUGHT, _SETTLED, _BASE = _NAMES = tuple(1 << bit for bit in range(8))
 # What needs no moment of its own: the tier's end is what is due next, the last purchase is the newest fact, times count from
@@ -178,6 +178,8 @@ def _unpack(key: str, packed: bytes) -> Member:
     )
     if rest:
         _read_rest(member, rest)
+    if member.lots_apart:
+        member.find_dues()
     return member
 
 
@@ -210,9 +212,11 @@ def _pack_lots(lots: dict[str, Lot]) -> bytes:
         said = (lot.active_us, lot.expires_us, lot.cancel_us)
         flags = sum(1 << bit for bit, moment in enumerate(said) if moment is not None)
         flags += _WAITS if lot.waits_for is not None else 0
+        flags += _GONE if lot.gone else 0
         places = [place[moment] for moment in said if moment is not None]
         text.append(numbers((flags, lot.left, place[lot.earned_us], *places)))
         text.append("" if lot.waits_for is None else word(lot.waits_for))
+        text.append(number(lot.gone) if lot.gone else "")
     head = (len(lots).to_bytes(4, "big"), len(moments).to_bytes(4, "big"))
     ids = b"".join(map(bytes.fromhex, lots))
     return b"".join((*head, ids, struct.pack(f">{len(moments)}q", *moments), to_utf8("".join(text))))
@@ -231,7 +235,8 @@ def _read_lots(packed: bytes) -> dict[str, Lot]:
         flags, left, earned_us = reader.number(), reader.number(), moments[reader.number()]
         active, expires, cancel = [moments[reader.number()] if flags & 1 << bit else None for bit in range(3)]
         waits_for = reader.word() if flags & _WAITS else None
-        lots[lot_id] = Lot(lot_id, left, earned_us, active, expires, waits_for, cancel)
+        gone = reader.number() if flags & _GONE else 0
+        lots[lot_id] = Lot(lot_id, left, earned_us, active, expires, waits_for, cancel, gone)
     return lots
 
 
@@ -256,6 +261,8 @@ def _rest(member: Member) -> bytes:
         rest["debt"] = member.debt
     if member.override is not None:
         rest["override"] = list(member.override)
+    if member.slides_us is not None:
+        rest["slides"] = member.slides_us
     # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
     return bytes(memoryview(orjson.dumps(rest))) if rest else b""
 
@@ -269,7 +276,7 @@ def _read_rest(member: Member, packed: bytes) -> None:
     rest: dict[str, Any] = orjson.loads(packed)
     if "referral" in rest:
         member.referral = Referral(*rest["referral"])
-    member.debt = rest.get("debt", 0)
+    member.debt, member.slides_us = rest.get("debt", 0), rest.get("slides")
     member.left_us = rest.get("left")
     member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}
     member.counters = {key: (number, moments) for key, number, moments in rest.get("counters", ())}

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.ledger.crediting import PLAIN_TYPES, finish
 from engine.ledger.decide import decide
 from engine.ledger.due import DueIndex
+from engine.ledger.expiry import put_off
 from engine.ledger.member import DEDUPE_HORIZON_US, Member, evolve, take_in
 from engine.ledger.members import LIVE_MEMBERS, Members
 from engine.ledger.moved import Moved, by_member
@@ -272,9 +274,22 @@ class Partition:
             change = self._review(settled, fact, programme, decision)
             if change is not None:
                 decision.tiers = [change]
+            self._finish(settled, fact, programme, decision)
         if moved is not None:
             moved.precede(decision)
         return Answer([decision], derived)
+
+    def _finish(self, member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> None:
+        """Complete the lots that a fact made, and put off the day on which an idle member's points go."""
+        dated = programme is not None and programme.lots is not None
+        if decision.entries and (dated or member.debt or fact.type not in PLAIN_TYPES):
+            over = finish(member, decision.entries, programme, fact, member.now_us(fact.time_us))
+            if over:
+                decision.entries = [*decision.entries, *over]
+        if programme is not None and (dated or member.slides_us is not None):
+            change = put_off(member, fact, programme)
+            if change is not None:
+                decision.states = [*decision.states, change]
 
     def _review(self, member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> TierChange | None:
         now_us = member.now_us(fact.time_us)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from engine.ledger.caps import caps_given_back
 from engine.ledger.counters import counters_given_back
+from engine.ledger.debt import Burns, Purse
+from engine.ledger.lots import lots_of
 from engine.ledger.member import Member, order_ref
 from engine.ledger.orders import Grant, Order
 from engine.ledger.returns import OrderLines, lay, note
-from rules.book import Book
+from rules.book import Book, Programme
 from schemas import facts
 from schemas.decisions import Decision, Entry
 from schemas.envelope import Fact
 from schemas.ids import hash_id
-from schemas.money import half_up
+from schemas.money import allot, half_up
 
 
 def decide_refund(member: Member, fact: Fact, decision: Decision, book: Book) -> list[Fact]:
@@ -45,8 +47,7 @@ def take_back(member: Member, fact: Fact, ref: str, order: Order, decision: Deci
     if not returned:
         return
     decision.returned = [*decision.returned, *returned]
-    clawbacks = [_claw_back(member, fact, ref, order, grant, lines) for grant in order.grants]
-    entries = [entry for entry in clawbacks if entry is not None]
+    entries = _claw_back(member, fact, ref, order, lines, decision, book.at(fact.time_us))
     if entries:
         decision.entries = [*decision.entries, *entries]
     if order.counts:
@@ -56,24 +57,62 @@ def take_back(member: Member, fact: Fact, ref: str, order: Order, decision: Deci
     _take_progress(order, lines, decision)
 
 
-def _claw_back(member: Member, fact: Fact, ref: str, order: Order, grant: Grant, lines: OrderLines) -> Entry | None:
-    """Return the entry that takes back one grant's points for the returned lines, None if that is nothing."""
-    entry_id, rule_id, rule_version, granted_lines = grant
-    before = order.returned.points if order.returned is not None else {}
-    taken = []
-    for number, granted in granted_lines:
-        back, whole = lines.share(number)
-        points = half_up(granted * back, whole) - before.get((entry_id, number), 0)
+def _claw_back(
+    member: Member,
+    fact: Fact,
+    ref: str,
+    order: Order,
+    lines: OrderLines,
+    decision: Decision,
+    programme: Programme | None,
+) -> list[Entry]:
+    """Return the entries that take back the grants' points for the returned lines, one for each that had some."""
+    claimed = [(grant, _claim(member, grant, lines)) for grant in order.grants]
+    claims = [(grant, by_line) for grant, by_line in claimed if by_line]
+    if not claims:
+        return []
+    purse = Purse(member, lots_of(member, order), programme, member.now_us(fact.time_us))
+    taken = purse.take([(grant[0], sum(by_line.values())) for grant, by_line in claims])
+    entries, short = [], 0
+    for (grant, by_line), (burns, owed) in zip(claims, taken, strict=True):
+        points = owed + sum([points for _, points in burns])
+        short += sum(by_line.values()) - points
         if points:
-            taken.append((number, -points))
-    total = -sum(points for _, points in taken)
-    if total == 0:
-        return None
+            entries.append(_entry(member, fact, ref, grant, by_line, points, burns))
+    if short:
+        note(decision, "not_taken", f"{short} points of it were spent already: they are not taken back")
+    return entries
+
+
+def _claim(member: Member, grant: Grant, lines: OrderLines) -> dict[int, int]:
+    """Return by line how much of a grant is to be taken back now: no more than what time left of it."""
+    lot_id, _, _, granted_lines = grant
+    lot = member.lots_apart.get(lot_id)
+    by_line = {}
+    for number, granted in granted_lines:
+        points = lines.target(granted, number) - lines.target_before(granted, number)
+        if points:
+            by_line[number] = points
+    if lot is not None and lot.gone:
+        granted = sum([points for _, points in granted_lines])
+        before = sum([lines.target_before(points, number) for number, points in granted_lines])
+        most = max(0, granted - lot.gone - before)
+        if most < sum(by_line.values()):
+            parts = allot(most, list(by_line.values())) if most else []
+            by_line = {number: part for number, part in zip(by_line, parts, strict=False) if part}
+    return by_line
+
+
+def _entry(
+    member: Member, fact: Fact, ref: str, grant: Grant, by_line: dict[int, int], points: int, burns: Burns
+) -> Entry:
+    entry_id, rule_id, rule_version, _ = grant
+    parts = allot(points, list(by_line.values()))
     return Entry(
         entry_id=hash_id(fact.source, fact.id, member.key, "clawback", rule_id, str(rule_version), entry_id),
         member_id=member.key,
         kind="clawback",
-        points=-total,
+        points=-points,
         rule_id=rule_id,
         rule_version=rule_version,
         source=fact.source,
@@ -81,8 +120,8 @@ def _claw_back(member: Member, fact: Fact, ref: str, order: Order, grant: Grant,
         occurred_at=fact.time,
         caused_by=entry_id,
         order=ref,
-        lines=taken,
-        burns=[(entry_id, total)],
+        lines=[(number, -part) for number, part in zip(by_line, parts, strict=True) if part],
+        burns=burns,
     )
 
 

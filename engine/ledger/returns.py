@@ -50,12 +50,19 @@ class OrderLines:
         )
         return [line for line in lines if line[1] or line[2]]
 
-    def share(self, number: int) -> tuple[int, int]:
-        """Return the part of a line that came back, as a fraction: by money, by quantity where the line was free."""
+    def target(self, granted: int, number: int) -> int:
+        """Return how much of what was granted on a line is to be back now: by money, by quantity where the line was free."""
         index = number - 1
         if self.minor[index]:
-            return self.back_minor[index], self.minor[index]
-        return self.back_milli[index], self.milli[index]
+            return half_up(granted * self.back_minor[index], self.minor[index])
+        return half_up(granted * self.back_milli[index], self.milli[index])
+
+    def target_before(self, granted: int, number: int) -> int:
+        """Return how much of it was to be back before this refund."""
+        index = number - 1
+        if self.minor[index]:
+            return half_up(granted * self._before.minor.get(number, 0), self.minor[index])
+        return half_up(granted * self._before.milli.get(number, 0), self.milli[index])
 
     def parts(self, numbers: Sequence[int]) -> tuple[int, int, int]:
         """Return which part of some lines (none: of all) came back before, with this refund, and the whole of them."""

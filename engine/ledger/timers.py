@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.ledger import tiers
+from engine.ledger import expiry, pending, tiers
+from engine.ledger.crediting import finish
 from engine.ledger.member import Member, take_in
 from engine.ledger.moved import Moved
 from rules.book import Book
@@ -28,7 +29,12 @@ class Timer(NamedTuple):
 
 
 #: In the order in which they fire at one moment.
-TIMERS: tuple[Timer, ...] = (Timer(tiers.due_us, tiers.review_when_due),)
+TIMERS: tuple[Timer, ...] = (
+    Timer(pending.activation_due_us, pending.pay_when_active),
+    Timer(pending.cancel_due_us, pending.cancel_when_due),
+    Timer(tiers.due_us, tiers.review_when_due),
+    Timer(expiry.due_us, expiry.expire_when_due),
+)
 
 
 def due_us(member: Member) -> int | None:
@@ -55,6 +61,8 @@ def settle(member: Member, book: Book, time_us: int) -> tuple[Member, Moved | No
     while due is not None and due <= time_us:
         timer = next(timer for timer in TIMERS if timer.due_us(settled) == due)
         step = timer.fire(settled, book, due)
+        if step.entries:
+            step.entries += finish(settled, step.entries, book.at(due), None, due)
         take_in(settled, step)
         moved.add(step)
         due = due_us(settled)

@@ -64,7 +64,7 @@ class Books:
             lot.left -= points
             assert 0 <= lot.left <= lot.points, f"the lot of {lot.rule} holds {lot.left} of {lot.points}"
             if entry.kind == "release":
-                lot.active_from = entry.active_from
+                lot.active_from, lot.expires_at = entry.active_from, entry.expires_at
 
 
 @dataclass(slots=True)

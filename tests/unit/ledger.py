@@ -24,7 +24,6 @@ version: {version}
 valid: {{from: {start}}}
 time_zone: Europe/Berlin
 currency: EUR
-points: {{name: points}}
 """
 
 

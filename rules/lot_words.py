@@ -1,0 +1,44 @@
+"""What a programme says about the time of points, in plain words."""
+
+from __future__ import annotations
+
+from rules.errors import either
+from rules.language import Expires, ExpiresOrSlides, PointsAre, WaitingTime
+
+
+def point_words(points: PointsAre) -> list[str]:
+    """Return what happens to points by time, and when goods come back; empty where nothing is said."""
+    said = lot_words(points.expire, points.pending)
+    return said + ([_OWED[points.negative_balance]] if points.negative_balance != "within_balance" else [])
+
+
+_OWED = {
+    "allow": "goods that come back can leave a member in debt, which new points pay first",
+    "only_pending": "goods that come back take only points that could not be spent yet",
+}
+
+
+def lot_words(expire: str | Expires | None, pending: str | WaitingTime | None) -> list[str]:
+    """Return what is said about the dates of points, empty where nothing is."""
+    expiry = [] if expire is None else [_expire_words(expire)]
+    return expiry + ([] if pending is None else [_pending_words(pending)])
+
+
+def _expire_words(expire: str | Expires) -> str:
+    if isinstance(expire, str):
+        return "never expire"
+    if isinstance(expire, ExpiresOrSlides) and expire.inactivity is not None:
+        return f"expire after {expire.inactivity} without activity"
+    if expire.on is not None:
+        return f"expire at the end of {either([str(day) for day in expire.on])}"
+    rounded = "" if expire.at is None else f", at the {expire.at.replace('_', ' ')}"
+    return f"expire after {expire.after}{rounded}"
+
+
+def _pending_words(pending: str | WaitingTime) -> str:
+    if isinstance(pending, str):
+        return "can be spent at once"
+    by = f" (bought by {either(pending.channels)})" if pending.channels else ""
+    if pending.until is None:
+        return f"can be spent after {pending.for_}{by}"
+    return f"can be spent once {pending.until}, taken if not within {pending.cancel_after}{by}"

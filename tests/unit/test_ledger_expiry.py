@@ -1,0 +1,101 @@
+"""Points that wait, that go by time, and what is owed: the parts that a story does not show."""
+
+from __future__ import annotations
+
+from engine.ledger.packing import pack, unpack
+from schemas import facts
+from tests.unit.ledger import Stage, points, programme
+
+WEB = """
+points:
+  name: points
+  negative_balance: {policy}
+  pending: {{for: 14 days, channels: [web]}}
+earn:
+  - id: spend
+    on: purchase
+    award: {{points: 1, per: 1.00 EUR}}
+"""
+
+
+def web(policy: str = "within_balance") -> Stage:
+    """A shop whose web orders wait."""
+    return Stage(programme(WEB.format(policy=policy)))
+
+
+def spent(stage: Stage, lot: str, left: int) -> None:
+    """Pretend that points of a lot were spent."""
+    anna = stage.partition.members["anna"]
+    anna.set_apart([lot], None)
+    held = anna.lots_apart[lot]
+    anna.balance -= held.left - left
+    anna.lots_apart[lot] = held._replace(left=left)
+    stage.partition.members.put(anna)
+
+
+def test_within_balance_takes_what_is_there_and_says_what_it_left() -> None:
+    """Given points that were spent, when the goods come back, then other points are taken, and the rest is told."""
+    stage = web()
+    first = stage.buy("2026-03-02T10:00:00Z", ("mug", "10.00"), order="a1")
+    spent(stage, first.entries[0].entry_id, 0)
+    stage.buy("2026-03-03T10:00:00Z", ("mug", "4.00"), order="a2")
+    back = stage.refund("2026-03-04T10:00:00Z", "a1", amount="10.00")
+
+    assert points(back) == [("spend", -4)]
+    assert [note.code for note in back.notes] == ["not_taken"]
+    assert (stage.balance(), stage.partition.members["anna"].debt) == (0, 0)
+    # and what was left to the member is not asked for again
+    stage.buy("2026-03-05T10:00:00Z", ("mug", "9.00"), order="a3")
+    assert points(stage.refund("2026-03-06T10:00:00Z", "a1", amount="10.00")) == []
+
+
+def test_what_is_owed_is_paid_by_the_next_points() -> None:
+    """Given a debt, when points come, then they pay it first; those of the web shop when they may be spent."""
+    stage = web("allow")
+    first = stage.buy("2026-03-02T10:00:00Z", ("mug", "10.00"), order="a1")
+    spent(stage, first.entries[0].entry_id, 3)
+    back = stage.refund("2026-03-04T10:00:00Z", "a1", amount="10.00")
+    assert (points(back), back.entries[0].burns) == ([("spend", -10)], [(first.entries[0].entry_id, 3)])
+    assert (stage.balance(), stage.partition.members["anna"].debt) == (-7, 7)
+
+    later = stage.buy("2026-03-05T10:00:00Z", ("mug", "5.00"), channel="web", order="a2")
+    assert (later.entries[0].burns, stage.balance()) == ((), -2)
+    paying = stage.buy("2026-03-06T10:00:00Z", ("mug", "4.00"), order="a3")
+    assert paying.entries[0].burns == [(paying.entries[0].entry_id, 4)]
+    anna = stage.partition.members["anna"]
+    assert (anna.balance, anna.debt) == (2, 3)
+    assert unpack("anna", pack(anna)) == anna
+
+    (released,) = stage.tick("2026-03-20T10:00:00Z")[0].entries
+    assert (released.kind, released.burns) == ("release", [(later.entries[0].entry_id, 3)])
+    assert (stage.balance(), stage.partition.members["anna"].debt) == (2, 0)
+
+
+SLIDING = """
+points:
+  name: points
+  expire: {inactivity: 6 months}
+earn:
+  - id: visit
+    on: visit
+    award: {points: 2}
+"""
+
+
+def test_a_member_who_comes_keeps_what_has_no_date() -> None:
+    """Given points that go by inactivity, when he comes, then every visit puts it off, a late one does not bring it nearer."""
+    stage = Stage(programme(SLIDING))
+    first = stage.say(facts.VISIT, "anna", "2026-01-10T10:00:00Z", {"store": "s1"})
+    assert [change.state for change in first.states] == ["2026-07-10T22:00:00.000000Z"]
+    again = stage.say(facts.VISIT, "anna", "2026-01-10T18:00:00Z", {"store": "s1"})
+    assert again.states == ()
+    stage.say(facts.VISIT, "anna", "2026-07-10T10:00:00Z", {"store": "s1"})
+    late = stage.say(facts.VISIT, "anna", "2026-05-10T10:00:00Z", {"store": "s1"})
+    assert late.states == ()
+
+    gone = stage.tick("2027-02-01T00:00:00Z")[0]
+    assert [(entry.kind, entry.points, entry.occurred_at) for entry in gone.entries] == [
+        ("expire", -8, "2027-01-10T23:00:00.000000Z")
+    ]
+    assert [change.state for change in gone.states] == ["none"]
+    assert stage.partition.next_due_us is None
