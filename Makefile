@@ -16,11 +16,12 @@ DEMO_ARGS     ?=
 BENCH_ARGS    ?=
 SIMULATION_ARGS ?= --schedules 2000
 CHAOS_ARGS    ?=
+PROPERTIES_ARGS ?=
 TEST_ARGS     ?=
 ONLINE_RETAIL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install compile demo test test-full chaos lint format types simulation bench bench-peers docs lock
+.PHONY: help install compile demo test test-full chaos lint format types simulation properties bench bench-peers docs lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +59,9 @@ types: $(STAMP) ## mypy, strict
 
 simulation: $(STAMP) ## crash schedules on a simulated broker and clock; SIMULATION_ARGS="--schedules 10000 --seed 1"
 	@$(BIN)/python -m tests.simulation $(SIMULATION_ARGS)
+
+properties: $(STAMP) ## engine and naive model over random histories; PROPERTIES_ARGS="--steps 1000000 --seed 1"
+	@$(BIN)/python -m tests.properties $(PROPERTIES_ARGS)
 
 bench: $(STAMP) ## measure this machine, core compiled where possible, with bare Kafka and idiomatic Faust beside it
 	@$(BIN)/stammgast compile >&2 || true

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections import OrderedDict
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,6 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-@cache
 def _load(text: str) -> Programme:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "version.yaml"
@@ -149,6 +148,16 @@ def _load(text: str) -> Programme:
         return programme
 
 
+#: Plans hold dictionaries, so they are known by what they say; writing a file and reading it costs some 20 ms.
+_MADE: OrderedDict[str, Programme] = OrderedDict()
+_MOST_MADE = 200
+
+
 def compiled(plan: Plan) -> Programme:
     """Return the plan as the engine reads it."""
-    return _load(text(plan))
+    says = repr(plan)
+    if says not in _MADE:
+        _MADE[says] = _load(text(plan))
+        if len(_MADE) > _MOST_MADE:
+            _MADE.popitem(last=False)
+    return _MADE[says]
