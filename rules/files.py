@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rules.checks import validate
 from rules.compiling import compile_programme
+from rules.contradictions import contradictions
 from rules.draft import Draft, read_yaml
 from rules.errors import Problem, ProgrammeErrors
 from rules.language import ProgrammeFile
@@ -38,6 +39,18 @@ def read_directory(path: Path) -> list[Programme]:
     if problems:
         raise ProgrammeErrors(problems)
     return [version.programme for version in found]
+
+
+def contradictions_in(path: Path) -> list[Problem]:
+    """Return what the programme files of ``path`` say that cannot be meant; files with mistakes say nothing here."""
+    found: list[Problem] = []
+    for file in programme_files(path):
+        draft = read_file(file)
+        document = validate(draft)
+        for one in () if document is None else contradictions(document):
+            message = f"{one.name}: {one.message}"
+            found.append(Problem(draft.file, draft.line(one.path), draft.said(one.path), message, one.proposal))
+    return found
 
 
 def programme_files(path: Path) -> list[Path]:

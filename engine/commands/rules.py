@@ -14,6 +14,7 @@ import click
 from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, sentence
 from rules.book import Programme, load_directory
 from rules.errors import Problem, ProgrammeErrors
+from rules.files import contradictions_in
 from rules.plan import Rule
 from schemas.times import to_text
 
@@ -33,7 +34,11 @@ def rules() -> None:
 @_PATH
 @_JSON
 def check(path: Path, as_json: bool) -> None:
-    """Find every mistake in PATH: file, line, field, what is wrong and how to mend it. Exit code 1 if there is one."""
+    """Find every mistake in PATH: file, line, field, what is wrong and how to mend it. Exit code 1 if there is one.
+
+    Where there is no mistake, contradictions are looked for, by name: what is correct and cannot be meant, such as
+    cap_below_award, never_fires, unreachable_tier, unaffordable_reward, award_depends_on_rating.
+    """
     _must_exist(path)
     try:
         programmes = load_directory(path)
@@ -43,6 +48,12 @@ def check(path: Path, as_json: bool) -> None:
         else:
             _tell(errors.problems)
         raise No(_count(len(errors.problems), "mistake") + f" in {path}") from None
+    if found := contradictions_in(path):
+        if as_json:
+            click.echo(_dump({"ok": False, "problems": [problem.as_dict() for problem in found]}))
+        else:
+            _tell(found)
+        raise No(_count(len(found), "contradiction") + f" in {path}")
     if as_json:
         click.echo(_dump({"ok": True, "problems": [], "versions": [_brief(programme) for programme in programmes]}))
         return
@@ -61,6 +72,35 @@ def show(path: Path, as_json: bool) -> None:
         return
     for programme in programmes:
         _print_programme(programme)
+
+
+@rules.command("diff")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@_JSON
+def diff(old: Path, new: Path, as_json: bool) -> None:
+    """Say in words what changed from OLD to NEW, and whom it touches. Of a directory the newest version counts.
+
+    Exit codes: 0 said (also where nothing changed), 1 one of them has mistakes, 2 wrong usage.
+    """
+    from dataclasses import asdict
+
+    from rules.differing import differences
+
+    before, after = _load(old)[-1], _load(new)[-1]
+    changes = differences(before, after)
+    if as_json:
+        found = {"old": _brief(before), "new": _brief(after), "changes": [asdict(change) for change in changes]}
+        click.echo(_dump(found))
+        return
+    click.echo(f"{before.name} version {before.version} -> {after.name} version {after.version}")
+    if not changes:
+        click.echo("nothing that a guest would notice")
+    for change in changes:
+        click.echo(f"{click.style(change.what, bold=True)} {change.how}")
+        for line in change.lines:
+            click.echo(f"    {line}")
+        click.echo(f"    touches: {change.touches}")
 
 
 @rules.command("schema")

@@ -1,0 +1,117 @@
+"""`rules diff` says in words what changed between two versions, and whom it touches; nothing stays unsaid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from engine.commands.rules import rules
+from rules.differing import Change, differences
+from tests.unit.ledger import programme
+
+SHIPPED = Path(__file__).parents[2] / "rules" / "programmes" / "coffee-bar"
+BASE = """
+visit_gap: 30 minutes
+earn:
+  - {id: spend, on: purchase, award: {points: 1, per: 1.00 EUR}, cap: {points: 100, every: month}}
+  - {id: visit, on: visit, award: {points: 2}}
+refer: {moment: referral, referrer: {points: 10}}
+tiers:
+  downgrade: none
+  levels:
+    - {id: guest}
+    - {id: regular, from: 100.00 EUR, multiply: 1.5}
+"""
+
+
+def changes(right: str, wrong: str) -> list[Change]:
+    """What changes when a text of the base is another one."""
+    assert right in BASE
+    return differences(programme(BASE), programme(BASE.replace(right, wrong), version=2))
+
+
+def told(right: str, wrong: str) -> list[tuple[str, str, list[str], str]]:
+    """The same, to be compared."""
+    return [(change.what, change.how, change.lines, change.touches) for change in changes(right, wrong)]
+
+
+def test_nothing_changed() -> None:
+    """Another number alone is no change."""
+    assert differences(programme(BASE), programme(BASE, version=2)) == []
+
+
+def test_a_rule_that_gives_more() -> None:
+    """What it gave and what it gives, in the words of `rules show`; its other words are not repeated."""
+    assert told("award: {points: 2}", "award: {points: 3}") == [
+        ("rule visit", "changed", ["gives: 2 points -> 3 points"], "every visit")
+    ]
+
+
+def test_a_rule_for_fewer() -> None:
+    """Whom it touched, and whom it touches."""
+    assert told("award: {points: 2}}", "award: {points: 2}, when: {store: s1}}") == [
+        ("rule visit", "changed", ["when: always -> store s1"], "every visit or a visit, store s1")
+    ]
+
+
+def test_rules_come_and_go() -> None:
+    """What they give and when, once."""
+    line = "  - {id: visit, on: visit, award: {points: 2}}\n"
+
+    assert told(line, "") == [("rule visit", "removed", ["on visit: 2 points", "when: always"], "every visit")]
+    assert told(line, line + line.replace("id: visit", "id: more"))[0][:2] == ("rule more", "added")
+
+
+def test_what_has_no_words_is_told_by_its_path() -> None:
+    """The priority of a rule stands in no sentence."""
+    assert told("on: visit,", "on: visit, priority: 3,") == [
+        ("rule visit", "changed", ["priority: 0 -> 3"], "every visit")
+    ]
+
+
+def test_a_threshold_says_who_gains_and_who_loses() -> None:
+    """Those between the old and the new one."""
+    up = "members from 100.00 EUR to below 150.00 EUR: they no longer reach it"
+    down = "members from 50.00 EUR to below 100.00 EUR: they reach it now"
+
+    assert told("100.00 EUR, mul", "150.00 EUR, mul") == [
+        ("level regular", "changed", ["from: 100.00 EUR -> 150.00 EUR"], up)
+    ]
+    assert changes("100.00 EUR, mul", "50.00 EUR, mul")[0].touches == down
+    assert changes("multiply: 1.5", "multiply: 2")[0].touches == "members of regular"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "what", "line"),
+    [
+        ("visit_gap: 30", "visit_gap: 20", "visit gap", "30 minutes -> 20 minutes"),
+        ("moment: referral", "moment: {first: purchase}", "referrals", 'moment: referral -> {"first": "purchase"}'),
+        ("referrer: {points: 10}", "referrer: {points: 11}", "referrals", "referrer.points: 10 -> 11"),
+        ("downgrade: none", "downgrade: {to: earned_level}", "tiers", "downgrade: none -> "),
+        ("visit_gap", "accept_late: 30 days\nvisit_gap", "accept late", "30 days"),
+    ],
+)
+def test_everything_else_is_told_too(right: str, wrong: str, what: str, line: str) -> None:
+    """By its title and its path."""
+    (change,) = changes(right, wrong)
+
+    assert change.what == what
+    assert change.lines[0].startswith(line)
+
+
+def test_the_command_reads_directories_and_files() -> None:
+    """Of a directory the newest version; --json says the same."""
+    old = str(SHIPPED / "2026-01-01.yaml")
+    result = CliRunner().invoke(rules, ["diff", old, str(SHIPPED)])
+
+    assert result.exit_code == 0, result.output
+    assert "coffee-bar version 1 -> coffee-bar version 2" in result.output
+    assert "rule bakery added" in result.output
+    assert "between 14:00 and 17:00 -> channel pos" in result.output
+    said = json.loads(CliRunner().invoke(rules, ["diff", old, str(SHIPPED), "--json"]).output)
+    assert {change["what"] for change in said["changes"]} >= {"rule happy-hour", "rule coffee-for-two", "referrals"}
+    assert "nothing that a guest would notice" in CliRunner().invoke(rules, ["diff", old, old]).output
+    assert CliRunner().invoke(rules, ["diff", old, "nowhere.yaml"]).exit_code == 2
