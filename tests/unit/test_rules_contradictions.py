@@ -136,11 +136,12 @@ def test_an_award_that_depends_on_the_rating(when: str) -> None:
 def test_check_tells_contradictions_by_name(tmp_path: Path) -> None:
     """File, line, place, name, how to mend it; exit code 1."""
     file = tmp_path / "1.yaml"
-    file.write_text(HEADER.format(version=1, start="2026-01-01") + BUY.format("cap: {points: 4}"), encoding="utf-8")
+    text = HEADER.format(version=1, start="2026-01-01") + BUY.format("cap: {points: 4}")
+    file.write_text(text, encoding="utf-8")
     result = CliRunner().invoke(rules, ["check", str(file)])
 
     assert result.exit_code == 1
-    assert f"{file}:9: earn[a].cap: cap_below_award: it awards 5 at a time, and its cap leaves 4" in result.output
+    assert f"{file}:{text.count(chr(10))}: earn[a].cap: cap_below_award: it awards 5 at a time, and its cap leaves 4" in result.output
     assert "write points: 5 or more" in result.output
     assert '"message": "cap_below_award: ' in CliRunner().invoke(rules, ["check", str(file), "--json"]).output
 
