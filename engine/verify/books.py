@@ -6,12 +6,13 @@ sum of (points left x number made of the lot's id), which differs as soon as any
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 #: Hex digits of a lot's id that make its number; 60 bits of a hash.
 LOT_DIGITS = 15
-SPENT = ("redeem", "restore")
+#: Stands for a moment that is not known yet: behind every one that is.
+WAITING = "~"
 
 
 class Account:
@@ -20,14 +21,21 @@ class Account:
     Attributes:
         entries: how many. points: their sum. left: points left in lots. lots: weighted sum of what is left, see above.
         earned, spent, expired, clawed: as the table `balances` counts them, positive.
-        later: (active from, points left) of lots that become active after they were earned, None without one.
+        cancelled, adjusted, moved: as the table counts cancelled_ever, adjusted_ever and transferred_ever.
+        lots_made: how many.
+        later: (active from, points left) of lots that become active after they were earned, None without one; `WAITING` where
+            nobody knows when.
         tier: (tier, since, until, projected) as the newest change says, None before the first.
     """
 
-    __slots__ = ("clawed", "earned", "entries", "expired", "later", "left", "lots", "points", "spent", "tier")
+    __slots__ = (
+        "adjusted", "cancelled", "clawed", "earned", "entries", "expired", "later", "left", "lots", "lots_made", "moved",
+        "points", "spent", "tier",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.entries = self.points = self.left = self.lots = self.earned = self.spent = self.expired = self.clawed = 0
+        self.cancelled = self.adjusted = self.moved = self.lots_made = 0
         self.later: dict[str, tuple[str, int]] | None = None
         self.tier: tuple[str, str, str | None, str | None] | None = None
 
@@ -89,27 +97,59 @@ class Books:
 
 def _book(account: Account, entry: dict[str, Any], decided_at: str) -> str | None:
     points, kind, lot = entry["points"], entry["kind"], entry["entry_id"]
-    account.points += points
-    burns: Iterable[tuple[str, int]] = entry.get("burns", ())
+    burns: Sequence[tuple[str, int]] = entry.get("burns", ())
     burnt = sum(taken for _, taken in burns)
-    if kind == "earn":
-        account.earned += points
-        account.left += points
-        account.lots += points * lot_number(lot)
-        if entry.get("active_from", "") > entry.get("occurred_at", decided_at):
-            account.later = (account.later or {}) | {lot: (entry["active_from"], points)}
-        return None if points > 0 and not burnt else f"entry {lot} earns {points} points and burns {burnt}"
+    account.points += points
     account.left -= burnt
+    if points > 0 and kind != "restore":
+        _new_lot(account, entry, decided_at)
     for burnt_lot, taken in burns:
         account.lots -= taken * lot_number(burnt_lot)
         if account.later and burnt_lot in account.later:
             active_from, left = account.later[burnt_lot]
+            active_from = str(entry.get("active_from")) if kind == "release" else active_from
             account.later[burnt_lot] = (active_from, left - taken)
-    if kind in SPENT:
-        account.spent -= points
-    elif kind == "expire":
-        account.expired -= points
-    elif kind == "clawback":
-        account.clawed -= points
-    fits = points <= 0 and 0 <= burnt <= -points and all(taken > 0 for _, taken in burns)
-    return None if fits else f"entry {lot} takes {-points} points and its lots give {burnt}"
+    _count(account, kind, points)
+    return None if _fits(points, kind, lot, burns) else f"entry {lot} moves {points} points and its lots give {burnt}"
+
+
+def _new_lot(account: Account, entry: dict[str, Any], decided_at: str) -> None:
+    points, lot = entry["points"], entry["entry_id"]
+    account.left += points
+    account.lots += points * lot_number(lot)
+    account.lots_made += 1
+    active_from = WAITING if "waits_for" in entry else entry.get("active_from", "")
+    if active_from > entry.get("occurred_at", decided_at):
+        account.later = (account.later or {}) | {lot: (active_from, points)}
+
+
+def _count(account: Account, kind: str, points: int) -> None:
+    match kind:
+        case "earn":
+            account.earned += points
+        case "redeem" | "restore":
+            account.spent -= points
+        case "expire" | "reinstate":
+            account.expired -= points
+        case "clawback":
+            account.clawed -= points
+        case "cancel":
+            account.cancelled -= points
+        case "adjust":
+            account.adjusted += points
+        case "transfer":
+            account.moved += points
+
+
+def _fits(points: int, kind: str, lot: str, burns: Sequence[tuple[str, int]]) -> bool:
+    """Tell whether an entry and its burns fit: only debts stand between them."""
+    burnt = sum(taken for _, taken in burns)
+    if kind == "restore":
+        return points > 0 and 0 <= -burnt <= points and all(taken <= 0 for _, taken in burns)
+    if any(taken < 0 for _, taken in burns):
+        return False
+    if kind == "release":
+        return points == 0
+    if points > 0:
+        return burnt <= points and all(burnt_lot == lot for burnt_lot, _ in burns)
+    return kind != "earn" and burnt <= -points and all(taken > 0 for _, taken in burns)

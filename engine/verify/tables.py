@@ -31,7 +31,10 @@ _MEMORY_BYTES = 4 << 20
 _JSON_COLUMNS = ("payload", "notes", "lines")
 #: Which log the rows of a table come from.
 _LOG_OF = {"facts": FACTS, "decisions": POINTS_LOG, "points_entries": POINTS_LOG}
-_SUMS = ("available", "pending", "debt", "earned_ever", "spent_ever", "expired_ever", "clawed_back_ever")
+_SUMS = (
+    "available", "pending", "debt", "earned_ever", "spent_ever", "expired_ever", "clawed_back_ever", "cancelled_ever",
+    "adjusted_ever", "transferred_ever",
+)  # fmt: skip
 
 
 class FileTables:
@@ -232,10 +235,13 @@ def member_row(account: Account, settled: str | None) -> Row:
         "spent_ever": account.spent,
         "expired_ever": account.expired,
         "clawed_back_ever": account.clawed,
+        "cancelled_ever": account.cancelled,
+        "adjusted_ever": account.adjusted,
+        "transferred_ever": account.moved,
     }
     return {
         **{name: sums[name] if moved else None for name in _SUMS},
-        "lots": str(account.lots) if account.earned else None,
+        "lots": str(account.lots) if account.lots_made else None,
         "tier": tier,
         "since": None if since is None else to_us(since),
         "until": None if until is None else to_us(until),

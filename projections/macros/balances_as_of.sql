@@ -11,13 +11,22 @@ create or replace macro balances_as_of(ts) as table (
         group by b.lot_id
     ),
 
+    active as (
+        select lot_id, active_from
+        from staging.releases as r
+        inner join asked as a on r.occurred_at <= a.at
+    ),
+
     left_by_member as (
         select e.member_id, sum(e.points - coalesce(b.points, 0)) as points_left,
-            sum(e.points - coalesce(b.points, 0)) filter (where coalesce(e.active_from, e.occurred_at) > a.at) as pending
+            sum(e.points - coalesce(b.points, 0)) filter (
+                where r.active_from is null and (e.waits_for is not null or coalesce(e.active_from, e.occurred_at) > a.at)
+            ) as pending
         from staging.points_entries as e
         inner join asked as a on e.occurred_at <= a.at
         left join burnt as b on b.lot_id = e.entry_id
-        where e.kind = 'earn'
+        left join active as r on r.lot_id = e.entry_id
+        where e.points > 0 and e.kind <> 'restore'
         group by e.member_id
     ),
 
@@ -25,8 +34,11 @@ create or replace macro balances_as_of(ts) as table (
         select e.member_id, sum(e.points) as points,
             sum(e.points) filter (where e.kind = 'earn') as earned_ever,
             -sum(e.points) filter (where e.kind in ('redeem', 'restore')) as spent_ever,
-            -sum(e.points) filter (where e.kind = 'expire') as expired_ever,
-            -sum(e.points) filter (where e.kind = 'clawback') as clawed_back_ever
+            -sum(e.points) filter (where e.kind in ('expire', 'reinstate')) as expired_ever,
+            -sum(e.points) filter (where e.kind = 'clawback') as clawed_back_ever,
+            -sum(e.points) filter (where e.kind = 'cancel') as cancelled_ever,
+            sum(e.points) filter (where e.kind = 'adjust') as adjusted_ever,
+            sum(e.points) filter (where e.kind = 'transfer') as transferred_ever
         from staging.points_entries as e
         inner join asked as a on e.occurred_at <= a.at
         group by e.member_id
@@ -39,7 +51,10 @@ create or replace macro balances_as_of(ts) as table (
         cast(coalesce(m.earned_ever, 0) as bigint) as earned_ever,
         cast(coalesce(m.spent_ever, 0) as bigint) as spent_ever,
         cast(coalesce(m.expired_ever, 0) as bigint) as expired_ever,
-        cast(coalesce(m.clawed_back_ever, 0) as bigint) as clawed_back_ever
+        cast(coalesce(m.clawed_back_ever, 0) as bigint) as clawed_back_ever,
+        cast(coalesce(m.cancelled_ever, 0) as bigint) as cancelled_ever,
+        cast(coalesce(m.adjusted_ever, 0) as bigint) as adjusted_ever,
+        cast(coalesce(m.transferred_ever, 0) as bigint) as transferred_ever
     from moved as m
     left join left_by_member as l using (member_id)
 );

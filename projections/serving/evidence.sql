@@ -16,13 +16,15 @@ with lots_of as (
 
 select 'position' as what, topic as name, partition, position,
     null as available, null as pending, null as debt, null as earned_ever, null as spent_ever, null as expired_ever, null as clawed_back_ever,
+    null as cancelled_ever, null as adjusted_ever, null as transferred_ever,
     null as least, null as lots, null as tier, null as since, null as until, null as projected
 from log_positions
 union all
-select 'settled', null, null, epoch_us(settled_at), null, null, null, null, null, null, null, null, null, null, null, null, null
+select 'settled', null, null, epoch_us(settled_at), null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null
 from meta
 union all
 select 'member', member_id, null, null, b.available, b.pending, b.debt, b.earned_ever, b.spent_ever, b.expired_ever, b.clawed_back_ever,
+    b.cancelled_ever, b.adjusted_ever, b.transferred_ever,
     l.least, cast(l.lots as varchar), t.tier, epoch_us(t.since), epoch_us(t.until), t.projected
 from balances as b
 full join lots_of as l using (member_id)
@@ -45,6 +47,7 @@ order by position;
 -- statement: points_entries
 select position, entry_id, member_id, kind, points, source, fact_id, rule_id, rule_version, epoch_us(occurred_at) as occurred_at,
     epoch_us(recorded_at) as recorded_at, caused_by, epoch_us(active_from) as active_from, epoch_us(expires_at) as expires_at,
+    epoch_us(earned_at) as earned_at, waits_for, epoch_us(cancel_at) as cancel_at,
     order_source, order_id, cast(to_json(lines) as varchar) as lines
 from points_entries
 where partition = :partition and position > :after and position <= :upto

@@ -14,9 +14,12 @@ with fresh as (
               "programme":"VARCHAR","occurred_at":"VARCHAR","offset":"BIGINT","part":"INTEGER","last":"BOOLEAN",
               "entries":[{"entry_id":"VARCHAR","member_id":"VARCHAR","kind":"VARCHAR","points":"BIGINT","rule_id":"VARCHAR",
                           "rule_version":"INTEGER","source":"VARCHAR","fact_id":"VARCHAR","occurred_at":"VARCHAR","caused_by":"VARCHAR",
-                          "active_from":"VARCHAR","expires_at":"VARCHAR","order":"VARCHAR","lines":[["BIGINT"]],"burns":[["VARCHAR"]]}],
+                          "active_from":"VARCHAR","expires_at":"VARCHAR","order":"VARCHAR","lines":[["BIGINT"]],"burns":[["VARCHAR"]],
+                          "earned_at":"VARCHAR","waits_for":"VARCHAR","cancel_at":"VARCHAR"}],
               "tiers":[{"member_id":"VARCHAR","tier":"VARCHAR","previous":"VARCHAR","since":"VARCHAR","until":"VARCHAR",
                         "projected":"VARCHAR","source":"VARCHAR","fact_id":"VARCHAR","occurred_at":"VARCHAR"}],
+              "states":[{"member_id":"VARCHAR","what":"VARCHAR","id":"VARCHAR","state":"VARCHAR","source":"VARCHAR","fact_id":"VARCHAR",
+                         "occurred_at":"VARCHAR"}],
               "returned":[["BIGINT"]],
               "notes":[{"code":"VARCHAR","rule_id":"VARCHAR","text":"VARCHAR"}]}'
         ) as decision
@@ -28,12 +31,13 @@ from fresh;
 
 -- statement: present
 with found as (
-    select coalesce(bool_or(len(tiers) > 0), false) as tiers, coalesce(bool_or(len(returned) > 0), false) as returned,
+    select coalesce(bool_or(len(tiers) > 0), false) as tiers, coalesce(bool_or(len(states) > 0), false) as states, coalesce(bool_or(len(returned) > 0), false) as returned,
         coalesce(bool_or(list_contains(list_transform(entries, lambda entry: len(entry.burns) > 0), true)), false) as burns
     from parsed_decisions
 )
 
-select unnest(list_filter(['tiers', 'returned', 'burns'], lambda name: map {'tiers': tiers, 'returned': returned, 'burns': burns}[name]))
+select unnest(list_filter(['tiers', 'states', 'returned', 'burns'],
+    lambda name: map {'tiers': tiers, 'states': states, 'returned': returned, 'burns': burns}[name]))
 from found;
 
 -- statement: decisions
@@ -55,7 +59,8 @@ select partition, position, ordinal, entry.entry_id, coalesce(entry.member_id, m
     entry.rule_version, entry.source, entry.fact_id, cast(coalesce(entry.occurred_at, occurred_at) as timestamptz), entry.caused_by,
     cast(entry.active_from as timestamptz), cast(entry.expires_at as timestamptz),
     split_part(entry."order", '|', 1), substr(entry."order", strpos(entry."order", '|') + 1),
-    list_transform(entry.lines, lambda pair: {'line': cast(pair[1] as integer), 'points': pair[2]})
+    list_transform(entry.lines, lambda pair: {'line': cast(pair[1] as integer), 'points': pair[2]}),
+    cast(entry.earned_at as timestamptz), entry.waits_for, cast(entry.cancel_at as timestamptz)
 from entries;
 
 -- statement: lot_burns if burns
@@ -88,6 +93,20 @@ with changes as (
 select partition, position, ordinal, coalesce(tier.member_id, member_id), tier.tier, tier.previous, cast(tier.since as timestamptz),
     cast(tier.until as timestamptz), tier.projected, coalesce(tier.source, source), coalesce(tier.fact_id, fact_id),
     cast(coalesce(tier.occurred_at, occurred_at) as timestamptz), recorded_at
+from changes;
+
+-- statement: state_changes if states
+insert into staging.state_changes
+with changes as (
+    select partition, position, recorded_at, member_id, source, fact_id, occurred_at, unnest(states) as change,
+        generate_subscripts(states, 1) as ordinal
+    from parsed_decisions
+    where len(states) > 0
+)
+
+select partition, position, ordinal, coalesce(change.member_id, member_id), change.what, change.id, change.state,
+    coalesce(change.source, source), coalesce(change.fact_id, fact_id), cast(coalesce(change.occurred_at, occurred_at) as timestamptz),
+    recorded_at
 from changes;
 
 -- statement: returned_lines if returned

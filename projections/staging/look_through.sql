@@ -55,6 +55,9 @@ select bit_xor(hash(t)) from staging.returned_lines as t;
 -- statement: tier_changes
 select bit_xor(hash(t)) from staging.tier_changes as t;
 
+-- statement: state_changes
+select bit_xor(hash(t)) from staging.state_changes as t;
+
 -- statement: rejects
 select bit_xor(hash(t)) from staging.rejects as t;
 

@@ -132,6 +132,7 @@ create table staging.points_entries (
     occurred_at timestamptz not null, caused_by varchar,
     active_from timestamptz, expires_at timestamptz, order_source varchar, order_id varchar,
     lines struct(line integer, points bigint)[],
+    earned_at timestamptz, waits_for varchar, cancel_at timestamptz,
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
@@ -155,6 +156,14 @@ create table staging.returned_lines (
 create table staging.tier_changes (
     partition integer not null, position bigint not null, ordinal integer not null,
     member_id varchar not null, tier varchar not null, previous varchar, since timestamptz not null, until timestamptz, projected varchar,
+    source varchar not null, fact_id varchar not null, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
+-- statement: state_changes
+create table staging.state_changes (
+    partition integer not null, position bigint not null, ordinal integer not null,
+    member_id varchar not null, what varchar not null, id varchar not null, state varchar not null,
     source varchar not null, fact_id varchar not null, occurred_at timestamptz not null, recorded_at timestamptz not null,
     check (coalesce(getvariable('stammgast_writes'), false))
 );

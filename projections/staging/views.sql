@@ -43,3 +43,21 @@ from staging.purchases as p
 inner join staging.decided as d using (partition, position)
 left join goods as g using (partition, position)
 where d.reason is distinct from 'order_already_counted';
+
+-- statement: releases
+-- One row per lot that a release made spendable: the newest one counts.
+create or replace view staging.releases as
+select b.lot_id, arg_max(e.occurred_at, (e.position, e.ordinal)) as occurred_at,
+    arg_max(e.active_from, (e.position, e.ordinal)) as active_from, arg_max(e.expires_at, (e.position, e.ordinal)) as expires_at
+from staging.points_entries as e
+inner join staging.lot_burns as b on b.partition = e.partition and b.position = e.position and b.entry_id = e.entry_id
+where e.kind = 'release'
+group by b.lot_id;
+
+-- statement: slides
+-- One row per member whose points without a date go by inactivity: when.
+create or replace view staging.slides as
+select member_id, try_cast(arg_max(state, (position, ordinal)) as timestamptz) as expires_at
+from staging.state_changes
+where what = 'expiry'
+group by member_id;

@@ -114,6 +114,7 @@ def decision_value(note: Mapping[str, Any], offset: int) -> bytes:
             "last": said.get("last", True),
             "entries": [{**entry, **about, **one} for one in said.get("entries", ())],
             "tiers": [{**tier, **about, **one} for one in said.get("tiers", ())],
+            "states": [{**about, "member_id": note["subject"], **one} for one in said.get("states", ())],
             "progress": [],
             "counts": [],
             "returned": said.get("returned", []),
