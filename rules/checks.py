@@ -22,9 +22,9 @@ from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
 # Keys that the language will have one day. They are refused by name, so that nobody takes silence for consent.
 LATER_KEYS = frozenset(
     {
-        "rewards", "reward", "nth_purchase", "welcome",
+        "rewards", "reward", "nth_purchase",
         "segment", "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
-        "tier_changed", "segment_entered", "claim", "benefits", "challenge", "notice", "voucher", "quiet",
+        "tier_changed", "segment_entered", "claim", "challenge", "notice", "voucher", "quiet",
         "stock", "incentive", "paid_with_points", "override", "transfer", "wait_for_purchase"
     }
 )  # fmt: skip
@@ -451,6 +451,9 @@ def _check_lasting(draft: Draft) -> None:
         if "keep" in level and (index == 0 or not isinstance(lowered, dict) or never):
             why = "everybody has the base level" if index == 0 else "time takes no level here"
             draft.report(("tiers", "levels", index, "keep"), f"keep changes nothing: {why}", "take keep out")
+        if "welcome" in level and index == 0:
+            what = "nobody reaches the base level: everybody begins there"
+            draft.report(("tiers", "levels", index, "welcome"), what, "award points by a rule on: joined")
 
 
 def _threshold(draft: Draft, path: Path, begin: Any, by: Any) -> int | None:

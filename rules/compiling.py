@@ -176,7 +176,10 @@ def _tiers(tiers: language.Tiers) -> TierPlan:
 def _level(level: language.Level) -> Level:
     begin = level.from_.minor if isinstance(level.from_, Money) else level.from_
     num, den = (1, 1) if level.multiply is None else level.multiply.as_integer_ratio()
-    return Level(level.id, level.label or level.id, begin, num, den, level.keep is not None)
+    said = level.welcome
+    welcome, again = (said.points, said.again) if isinstance(said, language.Welcome) else (said or 0, False)
+    kept, benefits = level.keep is not None, level.benefits or ()
+    return Level(level.id, level.label or level.id, begin, num, den, kept, welcome, again, benefits)
 
 
 def _lots(document: language.ProgrammeFile) -> LotPlan | None:

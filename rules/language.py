@@ -515,6 +515,15 @@ Threshold = Annotated[
 ]
 
 
+class Welcome(Part):
+    """Points for reaching a level."""
+
+    points: Points = Field(description="Points for reaching the level.")
+    again: Annotated[bool, Field(strict=True)] = Field(
+        False, description="Each time it is reached, not only the first. Default: false."
+    )
+
+
 class Level(Part):
     """One tier."""
 
@@ -537,6 +546,11 @@ class Level(Part):
     pending: Pending | None = Field(
         None, description="When points of its members can be spent. Default: as the programme says."
     )
+
+    welcome: Annotated[Annotated[Points, _WORD] | Annotated[Welcome, _MAPPING], _BY_SHAPE] | None = Field(
+        None, description="Points for reaching it, once per member, or {points: 50, again: true}. Default: none."
+    )
+    benefits: Slugs | None = Field(None, description="Names of what its members have beside points. Default: none.")
 
 
 class Tiers(Part):

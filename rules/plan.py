@@ -136,7 +136,8 @@ class Rule:
 class Level:
     """One tier: reached at ``from_amount`` (minor units, points or a count, as the plan says), times ``num/den``.
 
-    ``keep`` says that time never takes it from whom ever reached it.
+    ``keep`` says that time never takes it from whom ever reached it, ``welcome`` how many points reaching it is worth (0:
+    none), each time if ``welcome_again``, ``benefits`` names what its members have.
     """
 
     id: str
@@ -145,6 +146,9 @@ class Level:
     num: int = 1
     den: int = 1
     keep: bool = False
+    welcome: int = 0
+    welcome_again: bool = False
+    benefits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,11 @@ class TierPlan:
     downgrade: str  # none | one_level | earned_level
     levels: tuple[Level, ...]
     grace_months: int = 0  # how much longer than its period a level holds
+    welcomes: bool = field(init=False)  # some level is welcomed
+
+    def __post_init__(self) -> None:
+        """Work out once what the ledger would ask for every fact."""
+        object.__setattr__(self, "welcomes", any(level.welcome for level in self.levels))
 
     def height_at(self, amount: int) -> int:
         """Return how high the highest level is that ``amount`` reaches; the base is 0."""

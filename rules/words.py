@@ -24,6 +24,7 @@ from rules.language import (
     Spent,
     Streak,
     Tiers,
+    Welcome,
 )
 from rules.lot_words import lot_words
 from rules.values import Duration, LocalMoment, Money, factor_text, plain, share_text, shown
@@ -204,7 +205,15 @@ def _level_words(level: Level) -> str:
     factor = f", base awards times {factor_text(level.multiply)}" if level.multiply else ""
     kept = ", kept for ever" if level.keep else ""
     lots = "".join(f", points {said}" for said in lot_words(level.expire, level.pending))
-    return f"{level.id}{label}: {begin}{factor}{kept}{lots}"
+    benefits = f", with {_and(level.benefits)}" if level.benefits else ""
+    return f"{level.id}{label}: {begin}{factor}{kept}{lots}{_welcome_words(level.welcome)}{benefits}"
+
+
+def _welcome_words(welcome: int | Welcome | None) -> str:
+    if welcome is None:
+        return ""
+    points, again = (welcome.points, welcome.again) if isinstance(welcome, Welcome) else (welcome, False)
+    return f", welcomed with {points} point{'' if points == 1 else 's'}{' each time' if again else ''}"
 
 
 def refer_words(document: ProgrammeFile) -> str:

@@ -44,9 +44,7 @@ def held_on(plan: TierPlan, windows: Sequence[Window], first_day: int, today: in
         first_day: the day from which years count: any 1 January, or the first of the account.
         today: local day.
     """
-    best = 0
-    for amount, _ in windows:
-        best = max(best, plan.height_at(amount))
+    best = best_ever(plan, windows)
     kept = plan.kept_of(best)
     if best == kept or plan.over == "lifetime":
         return Held(best, None, None)
@@ -60,6 +58,14 @@ def held_on(plan: TierPlan, windows: Sequence[Window], first_day: int, today: in
                 then -= 1
             return Held(height, until_day, then)
     return Held(kept, None, None)
+
+
+def best_ever(plan: TierPlan, windows: Sequence[Window]) -> int:
+    """Return the greatest height that any window ever carried."""
+    best = 0
+    for amount, _ in windows:
+        best = max(best, plan.height_at(amount))
+    return best
 
 
 def overridden(

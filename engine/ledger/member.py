@@ -34,6 +34,18 @@ class Standing(NamedTuple):
         return self.tier == other.tier and self.until_us == other.until_us and self.projected == other.projected
 
 
+#: Rules of these names are the welcomes of levels.
+WELCOME = "welcome:"
+
+
+class Welcomed(NamedTuple):
+    """With which entry a level was welcomed last, under which version, and with how many points."""
+
+    entry_id: str
+    version: int
+    points: int
+
+
 class Override(NamedTuple):
     """At least this tier, until the end of a local day (days since 1970-01-01)."""
 
@@ -95,8 +107,8 @@ class Member:
     were in no lot; ``expiry_us`` and ``cancel_us`` when a lot next expires and is next cancelled, ``slides_us`` when lots
     without a date go if he does nothing; ``returned`` what came back, by number of the order; ``days`` and ``years`` progress
     towards tiers by local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``counters``
-    [number, moments] of counters, ``visits`` the newest visit by store, ``offset`` the place in the log of the newest fact or
-    tick that changed him. It satisfies ``rules.book.MemberView``.
+    [number, moments] of counters, ``welcomed`` levels that were welcomed, ``visits`` the newest visit by store, ``offset`` the
+    place in the log of the newest fact or tick that changed him. It satisfies ``rules.book.MemberView``.
     """
 
     key: str
@@ -125,6 +137,7 @@ class Member:
     visits: dict[str, int] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
     override: Override | None = None
+    welcomed: dict[str, Welcomed] = field(default_factory=dict)
 
     def fork(self) -> Self:
         """Return a copy that time may change (`take_in`) while this one stays; what only facts change is shared."""
@@ -410,6 +423,17 @@ def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool
             _burn(member, entry)
         elif entry.points < 0:
             member.debt -= entry.points
+        if entry.order is None and entry.rule_id.startswith(WELCOME):
+            _welcome(member, entry)
+
+
+def _welcome(member: Member, entry: Entry) -> None:
+    """Take down that a level was welcomed, or that this was taken back; only facts do either."""
+    level = entry.rule_id.removeprefix(WELCOME)
+    if entry.kind == "earn":
+        member.welcomed[level] = Welcomed(entry.entry_id, entry.rule_version, entry.points)
+    elif entry.kind == "clawback":
+        member.welcomed.pop(level, None)
 
 
 def _new_lot(entry: Entry) -> Lot:

@@ -25,7 +25,7 @@ import orjson
 
 from engine.ledger.compact import Reader, from_utf8, number, numbers, read_numbers, to_utf8, word
 from engine.ledger.history import History
-from engine.ledger.member import Lot, Member, Override, Referral, Standing
+from engine.ledger.member import Lot, Member, Override, Referral, Standing, Welcomed
 from engine.ledger.orders import Returned
 from engine.ledger.timers import due_us
 from schemas.times import SECOND_US
@@ -263,6 +263,8 @@ def _rest(member: Member) -> bytes:
         rest["override"] = list(member.override)
     if member.slides_us is not None:
         rest["slides"] = member.slides_us
+    if member.welcomed:
+        rest["welcomed"] = [[level, *given] for level, given in member.welcomed.items()]
     # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
     return bytes(memoryview(orjson.dumps(rest))) if rest else b""
 
@@ -282,6 +284,7 @@ def _read_rest(member: Member, packed: bytes) -> None:
     member.counters = {key: (number, moments) for key, number, moments in rest.get("counters", ())}
     if "override" in rest:
         member.override = Override(*rest["override"])
+    member.welcomed = {level: Welcomed(*given) for level, *given in rest.get("welcomed", ())}
     member.visits, member.brought = rest.get("visits", {}), set(rest.get("brought", ()))
     member.returned = {
         number: Returned(dict(milli), dict(minor), {(entry, line): taken for entry, line, taken in points}, progress)

@@ -20,6 +20,7 @@ from engine.ledger.moved import Moved, by_member
 from engine.ledger.packing import UnknownStateFormat, peek
 from engine.ledger.tiers import review_after
 from engine.ledger.timers import due_us, settle
+from engine.ledger.welcomes import welcome
 from rules.book import Book, Programme
 from schemas import facts
 from schemas.decisions import Decision, Note, TierChange
@@ -297,6 +298,9 @@ class Partition:
             programme = self.book.at(now_us)
         if programme is None:
             return None
+        plan = programme.tiers
+        if plan is not None and plan.welcomes and decision.progress:
+            welcome(member, fact, programme, plan, now_us, decision)
         return review_after(member, fact, programme, now_us, decision)
 
 

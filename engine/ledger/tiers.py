@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from engine.ledger.levels import held_on, overridden, windows_of_days, windows_of_years, years_of_days
+from engine.ledger.levels import Window, held_on, overridden, windows_of_days, windows_of_years, years_of_days
 from engine.ledger.member import Member, Override, Standing, override_of
 from engine.ledger.moved import Moved
 from engine.ledger.orders import day_number, day_text
@@ -55,12 +55,10 @@ def review_after(
         now_us: where the member's timeline stands.
         decision: on the fact, but for its tier.
     """
-    joined_us, override = member.joined_us, member.override
-    if joined_us is None or (fact.type == facts.JOINED and not member.joined_said):
-        joined_us = fact.time_us
+    override = member.override
     if fact.type == facts.TIER_OVERRIDE and decision.reason is None:
         override = override_of(fact)
-    told = Told(decision.progress, joined_us, override)
+    told = Told(decision.progress, joined_after(member, fact), override)
     return _review(member, programme, now_us, told, fact.source, fact.id)
 
 
@@ -142,18 +140,8 @@ def standing_at(plan: TierPlan, member: Member, told: Told, now_us: int, zone: Z
         now_us: the moment.
         zone: of the programme.
     """
-    progress = told.progress
     today = local_day(now_us, zone)
-    first_day = 0
-    if plan.over == "calendar_year":
-        windows = windows_of_years(_years(member, progress))
-    elif plan.over == "rolling":
-        windows = windows_of_days(_days(member, progress), plan.months)
-    elif plan.over == "membership_year":
-        first_day = local_day(now_us if told.joined_us is None else told.joined_us, zone)
-        windows = windows_of_years(years_of_days(_days(member, progress), first_day))
-    else:
-        windows = [(sum(_years(member, progress).values()), 0)]
+    windows, first_day = windows_at(plan, member, told, now_us, zone)
     if told.override is None:
         held = held_on(plan, windows, first_day, today)
     else:
@@ -162,6 +150,26 @@ def standing_at(plan: TierPlan, member: Member, told: Told, now_us: int, zone: Z
     if held.until_day is None or held.then is None:
         return Standing(tier, now_us, None, None)
     return Standing(tier, now_us, _midnight(held.until_day, zone), plan.levels[held.then].id)
+
+
+def windows_at(plan: TierPlan, member: Member, told: Told, now_us: int, zone: ZoneInfo) -> tuple[list[Window], int]:
+    """Return what every window came to, newest first, and the day from which years count; see `standing_at`."""
+    progress = told.progress
+    if plan.over == "calendar_year":
+        return windows_of_years(_years(member, progress)), 0
+    if plan.over == "rolling":
+        return windows_of_days(_days(member, progress), plan.months), 0
+    if plan.over == "membership_year":
+        first_day = local_day(now_us if told.joined_us is None else told.joined_us, zone)
+        return windows_of_years(years_of_days(_days(member, progress), first_day)), first_day
+    return [(sum(_years(member, progress).values()), 0)], 0
+
+
+def joined_after(member: Member, fact: Fact) -> int:
+    """Return when the member's account began, as far as is known with ``fact``."""
+    if member.joined_us is None or (fact.type == facts.JOINED and not member.joined_said):
+        return fact.time_us
+    return member.joined_us
 
 
 def _years(member: Member, progress: Progress) -> dict[int, int]:

@@ -241,7 +241,10 @@ class Model:
         at = max([moment, person.newest() or moment, *fired])
         cause = (fact["source"], fact["id"], at, at)
         joins = kind_of(fact) == "joined" and not person.facts("joined", unusual=True)
-        verdict.turns += self.review(person, at, verdict, cause, moment if joins or not person.past else None)
+        news = moment if joins or not person.past else None
+        if verdict.progress:
+            self.welcome(person, fact, at, verdict, news)
+        verdict.turns += self.review(person, at, verdict, cause, news)
         person.past.append((fact, verdict))
         return verdict
 
@@ -284,6 +287,24 @@ class Model:
         turn = Turn(person.key, step, previous, since, until, source, fact_id, occurred, then)
         person.turns.append(turn)
         return [turn]
+
+    def welcome(self, person: Person, fact: FactDict, at: datetime, verdict: Verdict, joined: datetime | None) -> None:
+        """Welcome a member on every level that this fact made him reach; take back what it undid."""
+        plan = in_force(self.known, at)
+        if plan is None or plan.ladder is None:
+            return
+        began, today = plan.local(joined or person.joined() or at).date(), plan.local(at).date()
+        before = Climber(plan.ladder, person.days(Verdict()), began)
+        after = Climber(plan.ladder, person.days(verdict), began)
+        for height, step in enumerate(plan.ladder.steps):
+            rule = f"welcome:{step.id}"
+            mine = [move for move in person.moves() if move.rule == rule]
+            standing = mine[-1] if mine and mine[-1].points > 0 else None
+            if before.earned(today) < height <= after.earned(today):
+                if step.welcome and (step.again or standing is None):
+                    verdict.moves.append(Move(person.key, step.welcome, rule, plan.version, fact))
+            elif after.best() < height <= before.best() and standing is not None:
+                verdict.moves.append(Move(person.key, -standing.points, rule, standing.version, fact, cause=standing))
 
     @staticmethod
     def given(person: Person, plan: Plan, now: Verdict) -> tuple[int, date] | None:

@@ -61,9 +61,13 @@ class Climber:
             end = self.year_ends(self.year(end) + periods)
         return add_months(end, self.ladder.grace)
 
+    def best(self) -> int:
+        """Return the greatest height that was ever carried."""
+        return max((self.carried(day) for day in [*self.days, *self.ends(), self.began]), default=0)
+
     def ever(self) -> int:
         """Return the height that time never takes."""
-        best = max((self.carried(day) for day in [*self.days, *self.ends()]), default=0)
+        best = self.best()
         kept = [h for h, step in enumerate(self.ladder.steps) if step.keep or self.ladder.falls == "none"]
         return max((height for height in kept if height <= best), default=0)
 

@@ -85,6 +85,8 @@ class Step:
     start: int
     by: Fraction = Fraction(1)
     keep: bool = False
+    welcome: int = 0
+    again: bool = False  # it is welcomed each time
 
 
 @dataclass(frozen=True)

@@ -225,8 +225,10 @@ def ladders(draw: Draw) -> Ladder:
     )
     grace = 0 if falls == "none" else draw(rarely(st.sampled_from((1, 3)), 0))
     kept = "" if falls == "none" else draw(rarely(st.sampled_from(("regular", "family")), ""))
+    some = rarely(st.sampled_from(((20, False), (20, True))), (0, False))
+    welcomes = {"guest": (0, False), "regular": draw(some), "family": draw(some)}
     steps = tuple(
-        Step(step_id, start * raised, by_, step_id == kept)
+        Step(step_id, start * raised, by_, step_id == kept, *welcomes[step_id])
         for step_id, start, by_ in zip(("guest", "regular", "family"), (0, *starts), factors, strict=True)
     )
     return Ladder(by, over, falls, steps, grace)

@@ -103,6 +103,8 @@ def tiers(ladder: Ladder | None, plan: Plan) -> dict[str, Any] | None:
             from_=(money(step.start, plan) if ladder.by == "spend" else step.start) if step.start else None,
             multiply=factor(step.by) if step.by != 1 else None,
             keep="for_ever" if step.keep else None,
+            welcome={"points": step.welcome, "again": True} if step.again else step.welcome or None,
+            benefits=["coffee"] if step.keep else None,
         )
         for step in ladder.steps
     ]

@@ -8,10 +8,11 @@ import pytest
 
 from engine.ledger.packing import pack, unpack
 from rules.book import Programme
+from rules.words import tier_words
 from schemas import facts
 from schemas.decisions import Decision
 from schemas.rejects import Rejected
-from tests.unit.ledger import Stage, programme
+from tests.unit.ledger import Stage, points, programme
 from tests.unit.rules_help import problems
 
 
@@ -131,6 +132,7 @@ def test_a_refund_takes_a_level_kept_for_ever_at_once() -> None:
         ),
         ({"levels": [{"id": "guest"}, {"id": "gold", "from": 5, "keep": "for_ever"}]}, "time takes no level here"),
         ({"levels": [{"id": "guest", "keep": "for_ever"}]}, "everybody has the base level"),
+        ({"levels": [{"id": "guest", "welcome": 5}]}, "nobody reaches the base level"),
     ],
 )
 def test_what_changes_nothing_is_refused(tiers: dict[str, Any], message: str) -> None:
@@ -141,6 +143,83 @@ def test_what_changes_nothing_is_refused(tiers: dict[str, Any], message: str) ->
     found = [problem.message for problem in problems(tiers=said)]
     assert len(found) == 1
     assert message in found[0]
+
+
+WELCOMES = """
+tiers:
+  qualify: {by: spend, over: calendar_year}
+  downgrade: {to: earned_level, after: period_end}
+  levels:
+    - {id: guest, benefits: water}
+    - {id: silver, from: 100.00 EUR, welcome: 50}
+    - {id: gold, from: 300.00 EUR, welcome: {points: 200, again: true}, keep: for_ever, benefits: [coffee, lounge]}
+"""
+
+
+def test_a_level_is_welcomed_once_and_on_the_way_to_a_higher_one() -> None:
+    """Straight to gold is silver and gold; silver is welcomed once, gold each time it is reached."""
+    stage = Stage(programme(WELCOMES.replace(", keep: for_ever", "")))
+    first = stage.buy("2026-03-01T10:00:00+01:00", ("chair", "300.00"))
+    assert points(first) == [("welcome:silver", 50), ("welcome:gold", 200)]
+    assert points(stage.buy("2026-03-02T10:00:00+01:00", ("chair", "300.00"))) == []
+
+    again = stage.buy("2028-03-01T10:00:00+01:00", ("chair", "300.00"))
+    assert points(again) == [("welcome:gold", 200)]
+    assert first.progress == [("2026-03-01", 30000)]
+
+
+def test_a_refund_that_undoes_the_reaching_takes_the_welcome_back() -> None:
+    """Given silver by one order, when a cent comes back, then its welcome goes too, and can be earned anew."""
+    stage = Stage(programme(WELCOMES))
+    reached = stage.buy("2026-03-01T10:00:00+01:00", ("lamp", "100.00"), order="o1")
+    refund = stage.refund("2028-03-02T10:00:00+01:00", "o1", amount="0.01")
+
+    (taken,) = refund.entries
+    assert (taken.kind, taken.points, taken.caused_by) == ("clawback", -50, reached.entries[0].entry_id)
+    assert stage.balance() == 0
+    assert points(stage.buy("2028-03-03T10:00:00+01:00", ("lamp", "100.00"))) == [("welcome:silver", 50)]
+
+
+def test_a_refund_that_leaves_another_year_with_the_level_takes_no_welcome() -> None:
+    """Silver of 2026 stands, whatever comes back of 2027."""
+    stage = Stage(programme(WELCOMES))
+    stage.buy("2026-03-01T10:00:00+01:00", ("lamp", "100.00"), order="o1")
+    stage.buy("2027-03-01T10:00:00+01:00", ("lamp", "100.00"), order="o2")
+
+    assert points(stage.refund("2027-03-02T10:00:00+01:00", "o2", amount="100.00")) == []
+
+
+def test_a_tier_that_staff_gives_is_not_welcomed_and_the_reaching_of_it_is() -> None:
+    """Gold of staff brings no points; earning it meanwhile does."""
+    stage = Stage(programme(WELCOMES))
+
+    assert points(override(stage, "2026-03-01T10:00:00+01:00", "gold", "2026-05-31")) == []
+    reached = stage.buy("2026-04-01T10:00:00+02:00", ("chair", "300.00"))
+    assert points(reached) == [("welcome:silver", 50), ("welcome:gold", 200)]
+    anna = stage.partition.members["anna"]
+    assert unpack("anna", pack(anna)) == anna
+
+
+def test_new_thresholds_welcome_nobody() -> None:
+    """A version that makes silver cheaper raises the member at the next fact, without a welcome."""
+    dear = programme(WELCOMES)
+    cheap = programme(WELCOMES.replace("from: 100.00", "from: 10.00"), version=2, start="2026-06-01")
+    stage = Stage(dear, cheap)
+    stage.buy("2026-03-01T10:00:00+01:00", ("lamp", "50.00"))
+    later = stage.buy("2026-06-02T10:00:00+02:00", ("pen", "1.00"))
+
+    assert (later.tiers[-1].tier, points(later)) == ("silver", [])
+
+
+def test_a_level_says_everything_about_itself() -> None:
+    """What `rules show` prints of a level."""
+    tiers = programme(WELCOMES).document.tiers
+    assert tiers is not None
+    assert tier_words(tiers)[1:] == [
+        "guest: everybody, with water",
+        "silver: from 100.00 EUR, welcomed with 50 points",
+        "gold: from 300.00 EUR, kept for ever, welcomed with 200 points each time, with coffee and lounge",
+    ]
 
 
 def override(stage: Stage, time: str, tier: str, until: str) -> Decision:
