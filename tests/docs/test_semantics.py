@@ -1,0 +1,53 @@
+"""docs/semantics.md names, for each line of the semantics, stories and tests that are there."""
+
+from __future__ import annotations
+
+import re
+
+from tests.stories.semantics import NOBODY, PAGE, TESTS, held_by_stories, held_by_tests, lines, refreshed
+
+#: Lines that are promised and not held by a test. It may only get shorter.
+OPEN = {
+    "facts-staff", "who-alias", "who-merge-keeps", "orders-claim", "orders-refund-without-subject", "earning-brackets",
+    "earning-condition-segment", "lots-burn-order", "lots-restore", "lots-adjustment", "refunds-counters", "refunds-referral",
+    "refunds-part-payment", "refunds-unknown-waits", "spending-granted-refused", "spending-catalogue", "spending-states",
+    "spending-only-available", "spending-stock", "transfers-all-or-nothing", "tiers-override", "tiers-welcome", "tiers-tells",
+    "tiers-spending-harmless", "time-order", "profiles-forget", "complaint-twenty-redemptions", "complaint-card-and-receipt",
+    "complaint-refund-spends-again", "complaint-expiry-keeps-debits", "complaint-tier-lost-by-spending",
+    "complaint-points-on-points", "complaint-merge-loses-history", "complaint-last-bag-twice",
+}  # fmt: skip
+HOLDER = re.compile(r"\[([^]]+)\]\(")
+
+
+def test_the_table_claims_nothing_that_is_not_so() -> None:
+    """Every story and test it names says that it holds that line; `python -m tests.stories` adds what is new."""
+    page = lines(PAGE.read_text(encoding="utf-8"))
+    stories, tests = held_by_stories(), held_by_tests()
+    claimed = {(name, holder) for name, held in page.items() for holder in HOLDER.findall(held)}
+    true = {(name, holder) for held in (stories, tests) for name, holders in held.items() for holder in holders}
+
+    assert claimed - true == set()
+
+
+def test_every_line_is_held() -> None:
+    """By a story or another test, or it is listed here and says so."""
+    held = {*held_by_stories(), *held_by_tests()}
+    page = lines(refreshed(PAGE.read_text(encoding="utf-8")))
+
+    assert {name for name in page if name not in held} - OPEN == set()
+    assert {name for name, said in page.items() if said == NOBODY} <= OPEN
+
+
+def test_every_named_test_is_there() -> None:
+    """Files, and tests in them."""
+    for name in (test for tests in held_by_tests().values() for test in tests):
+        file, _, test = name.partition("::")
+        text = (TESTS / file).read_text(encoding="utf-8")
+        assert not test or re.search(rf"^(async )?def {test}\b", text, re.MULTILINE), name
+
+
+def test_ids_stand_once() -> None:
+    """An id names one line."""
+    ids = re.findall(r"^\| ([a-z0-9.-]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert sorted(set(ids) - {"id"}) == sorted(name for name in ids if name != "id")
