@@ -141,7 +141,10 @@ def test_check_tells_contradictions_by_name(tmp_path: Path) -> None:
     result = CliRunner().invoke(rules, ["check", str(file)])
 
     assert result.exit_code == 1
-    assert f"{file}:{text.count(chr(10))}: earn[a].cap: cap_below_award: it awards 5 at a time, and its cap leaves 4" in result.output
+    assert (
+        f"{file}:{text.count(chr(10))}: earn[a].cap: cap_below_award: it awards 5 at a time, and its cap leaves 4"
+        in result.output
+    )
     assert "write points: 5 or more" in result.output
     assert '"message": "cap_below_award: ' in CliRunner().invoke(rules, ["check", str(file), "--json"]).output
 
