@@ -100,6 +100,10 @@ class Book:
             return None
         return programme
 
+    def of_hash(self, programme_hash: str | None) -> Programme | None:
+        """Return the version of that hash, None if it is not known here."""
+        return next((programme for programme in self.versions if programme.hash == programme_hash), None)
+
     def of_number(self, version: int) -> Programme | None:
         """Return the version of that number, None if it is not known here."""
         return next((programme for programme in self.versions if programme.version == version), None)

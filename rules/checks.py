@@ -30,7 +30,6 @@ LATER_KEYS = frozenset(
 )  # fmt: skip
 LATER_EFFECTS = frozenset({"reward", "voucher", "notice", "challenge"})
 LATER_VALUES = {
-    "moment": {"joined", "every_purchase"},
     "on": {
         "birthday",
         "anniversary",
@@ -168,7 +167,7 @@ def _example(key: str) -> str:
 
 # Where a word or a mapping may stand, a wrong word is answered with both.
 _MAPPINGS = {
-    "moment": ("{first: purchase, at_least: 10.00 EUR}",),
+    "moment": ("{first: purchase, at_least: 10.00 EUR}", "{every: purchase, for: 90 days}"),
     "over": ("{rolling: 12 months}",),
     "expire": ("{after: 12 months}",),
     "pending": ("{for: 14 days}",),

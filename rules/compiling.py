@@ -228,11 +228,15 @@ def _wait(pending: language.WaitingTime) -> Wait:
 
 def _refer(refer: language.Refer) -> ReferPlan:
     moment = refer.moment
-    first = moment if isinstance(moment, language.FirstPurchase) else None
+    word, at_least, within = str(moment), None, None
+    if isinstance(moment, language.FirstPurchase):
+        word, at_least, within = "first_purchase", moment.at_least, moment.within
+    elif isinstance(moment, language.EveryPurchase):
+        word, at_least, within = "every_purchase", moment.at_least, moment.for_
     return ReferPlan(
-        moment="referral" if first is None else "first_purchase",
-        at_least_minor=0 if first is None or first.at_least is None else first.at_least.minor,
-        within_us=None if first is None or first.within is None else first.within.length_us,
+        moment=word,
+        at_least_minor=0 if at_least is None else at_least.minor,
+        within_us=None if within is None else within.length_us,
         referrer=_side(refer.referrer),
         referred=_side(refer.referred),
     )

@@ -429,7 +429,27 @@ class FirstPurchase(Part):
     within: FixedText | None = Field(None, description="Counted from the referral. Default: no deadline.")
 
 
-Moment = Annotated[Annotated[Literal["referral"], _WORD] | Annotated[FirstPurchase, _MAPPING], _BY_SHAPE]
+class EveryPurchase(Part):
+    """The referral is rewarded at each of the new member's counted purchases, for some time."""
+
+    every: Literal["purchase"] = Field(description="purchase")
+    for_: FixedText = Field(alias="for", description="For so long, counted from the referral: 90 days.")
+    at_least: MoneyText | None = Field(
+        None, description="The total of each must reach this amount. Default: any amount."
+    )
+
+
+def _moment_shape(value: Any) -> str:
+    every = "every" in value if isinstance(value, dict) else isinstance(value, EveryPurchase)
+    return "<every>" if every else _shape(value)
+
+
+Moment = Annotated[
+    Annotated[Literal["referral", "joined"], _WORD]
+    | Annotated[FirstPurchase, _MAPPING]
+    | Annotated[EveryPurchase, Tag("<every>")],
+    Discriminator(_moment_shape),
+]
 
 
 class ReferSide(Part):
@@ -443,7 +463,9 @@ class Refer(Part):
     """Members bring members."""
 
     moment: Moment = Field(
-        "referral", description="referral, or {first: purchase, at_least, within}. Default: referral."
+        "referral",
+        description="referral, joined, {first: purchase, at_least, within} or {every: purchase, for, at_least}. "
+        "Default: referral.",
     )
     referrer: ReferSide | None = Field(None, description="For the member who brought the other. Default: nothing.")
     referred: ReferSide | None = Field(None, description="For the new member. Default: nothing.")

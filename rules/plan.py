@@ -209,9 +209,9 @@ class ReferAward(NamedTuple):
 class ReferPlan:
     """What bringing a new member is worth, to whom and when."""
 
-    moment: str  # referral | first_purchase
-    at_least_minor: int  # total of the first purchase; 0 without a threshold
-    within_us: int | None  # from the referral to the first purchase; None without a deadline
+    moment: str  # referral | joined | first_purchase | every_purchase
+    at_least_minor: int  # total of a purchase; 0 without a threshold
+    within_us: int | None  # from the referral to a purchase; None without a deadline
     referrer: ReferAward | None
     referred: ReferAward | None
 

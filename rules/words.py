@@ -13,6 +13,7 @@ from rules.language import (
     Condition,
     EarnRule,
     EveryNth,
+    EveryPurchase,
     FirstPurchase,
     Level,
     Lowered,
@@ -229,9 +230,12 @@ def refer_words(document: ProgrammeFile) -> str:
     return f"{', '.join(sides)}; {_moment_words(refer.moment)}"
 
 
-def _moment_words(moment: str | FirstPurchase) -> str:
+def _moment_words(moment: str | FirstPurchase | EveryPurchase) -> str:
     if isinstance(moment, str):
-        return "at the referral"
+        return "at the referral" if moment == "referral" else "when the new member has joined"
+    if isinstance(moment, EveryPurchase):
+        of = f" of {moment.at_least} or more" if moment.at_least else ""
+        return f"at every purchase{of} for {moment.for_}"
     said = "at the first purchase"
     said += f" of {moment.at_least} or more" if moment.at_least else ""
     return said + (f" within {moment.within}" if moment.within else "")

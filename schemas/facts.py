@@ -34,6 +34,7 @@ LEFT = "stammgast.left.v1"
 TICK = "stammgast.tick.v1"
 PROGRAMME = "stammgast.programme.v1"
 REFERRAL_AWARD = "stammgast.referral_award.v1"
+REFERRAL_REVERSAL = "stammgast.referral_reversal.v1"
 
 # Only staff may send these, with operator and reason (see StaffData): they come by staff-events alone.
 TIER_OVERRIDE = "stammgast.tier_override.v1"
@@ -56,6 +57,7 @@ ENGINE_TYPES: tuple[str, ...] = (
     TICK,
     PROGRAMME,
     REFERRAL_AWARD,
+    REFERRAL_REVERSAL,
 )
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
 ANONYMOUS_TYPES = frozenset({PURCHASE, REFUND})
@@ -352,6 +354,16 @@ class ReferralAwardForm(TypedDict):
     cause_entry: str | None
 
 
+class ReferralReversalForm(TypedDict):
+    """The order that a referral was awarded for came back: the referrer's side of that, derived from the refund."""
+
+    referred: str
+    cause_source: str
+    cause_id: str
+    cause_entry: str | None
+    award_id: str
+
+
 FORMS: dict[str, Any] = {
     PURCHASE: PurchaseForm,
     REFUND: RefundForm,
@@ -365,6 +377,7 @@ FORMS: dict[str, Any] = {
     TICK: TickForm,
     PROGRAMME: ProgrammeForm,
     REFERRAL_AWARD: ReferralAwardForm,
+    REFERRAL_REVERSAL: ReferralReversalForm,
 }
 
 

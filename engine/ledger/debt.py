@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from engine.ledger.lots import Lot, open_lots
 from engine.ledger.member import Member
 from rules.book import Programme
+from schemas.decisions import Entry
+from schemas.envelope import Fact
+from schemas.ids import hash_id
 
 Burns = list[tuple[str, int]]
 
@@ -60,3 +63,21 @@ class Purse:
                 burns[lot_id] = burns.get(lot_id, 0) + take
                 points -= take
         return points
+
+
+def taken_back(member: Member, fact: Fact, award: tuple[str, str, int], points: int, burns: Burns) -> Entry:
+    """Return the entry that takes back points of an award: its entry's id, rule and version."""
+    entry_id, rule_id, rule_version = award
+    return Entry(
+        entry_id=hash_id(fact.source, fact.id, member.key, "clawback", rule_id, str(rule_version), entry_id),
+        member_id=member.key,
+        kind="clawback",
+        points=-points,
+        rule_id=rule_id,
+        rule_version=rule_version,
+        source=fact.source,
+        fact_id=fact.id,
+        occurred_at=fact.time,
+        caused_by=entry_id,
+        burns=burns,
+    )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from engine.ledger.activities import decide_activity, decide_earning, decide_visit
-from engine.ledger.joining import barred, decide_joined, decide_left
+from engine.ledger.joining import barred, decide_left
 from engine.ledger.member import Member
 from engine.ledger.overrides import decide_override
 from engine.ledger.purchases import decide_purchase
-from engine.ledger.referrals import decide_referral, decide_referral_award
+from engine.ledger.referrals import decide_joining, decide_referral, decide_referral_award
 from engine.ledger.refunds import decide_refund
+from engine.ledger.reversals import decide_referral_reversal
 from rules.book import Book, Programme
 from schemas import facts
 from schemas.decisions import Decision
 from schemas.envelope import Fact
 
 
-def decide(member: Member, fact: Fact, programme: Programme | None, decision: Decision, book: Book) -> list[Fact]:
+def decide(  # noqa: C901 - one case for each type of fact
+    member: Member, fact: Fact, programme: Programme | None, decision: Decision, book: Book
+) -> list[Fact]:
     """Fill ``decision`` with what ``fact`` does to ``member``; return facts that follow for other subjects.
 
     Args:
@@ -43,13 +46,15 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
         case facts.ACTIVITY:
             return decide_activity(member, fact, programme, decision)
         case facts.JOINED:
-            return decide_joined(member, fact, programme, decision)
+            return decide_joining(member, fact, programme, decision)
         case facts.LEFT:
             return decide_left(member, decision)
         case facts.REFERRAL:
             return decide_referral(member, fact, programme, decision)
         case facts.REFERRAL_AWARD:
             return decide_referral_award(member, fact, programme, decision)
+        case facts.REFERRAL_REVERSAL:
+            return decide_referral_reversal(member, fact, programme, decision)
         case facts.TIER_OVERRIDE:
             return decide_override(member, fact, programme, decision)
         case _:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol, Self
 
 from engine.ledger.history import Bought, Fresh, History
-from engine.ledger.orders import Order, Returned, day_number, keep_order, read_order
+from engine.ledger.orders import Order, Returned, day_number, keep_order, of_referral, read_order
 from schemas import facts
 from schemas.decisions import Decision, Entry, StateChange, TierChange
 from schemas.envelope import ORDER_KEY, TIMER_SOURCE, Fact
@@ -62,6 +62,24 @@ class Referral:
     open: bool
 
 
+class Bonus(NamedTuple):
+    """What a referral gave for one moment, so that it can be given back.
+
+    Attributes:
+        entry_id: None where this side got nothing.
+        counted: the cap key that counted it, None without a cap.
+        award_id: of the referrer's derived fact.
+        programme: hash of the version that awarded it.
+    """
+
+    entry_id: str | None
+    rule_version: int
+    points: int
+    counted: str | None
+    award_id: str
+    programme: str | None
+
+
 class Lot(NamedTuple):
     """Points that came together, and what is left of them.
 
@@ -107,8 +125,9 @@ class Member:
     were in no lot; ``expiry_us`` and ``cancel_us`` when a lot next expires and is next cancelled, ``slides_us`` when lots
     without a date go if he does nothing; ``returned`` what came back, by number of the order; ``days`` and ``years`` progress
     towards tiers by local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``counters``
-    [number, moments] of counters, ``welcomed`` levels that were welcomed, ``visits`` the newest visit by store, ``offset`` the
-    place in the log of the newest fact or tick that changed him. It satisfies ``rules.book.MemberView``.
+    [number, moments] of counters, ``visits`` the newest visit by store, ``welcomed`` levels that were welcomed, ``bonuses`` what
+    referrals gave him, by the order that they were given for (the new member) or by the fact that gave them (the referrer),
+    ``offset`` the place in the log of the newest fact or tick that changed him. It satisfies ``rules.book.MemberView``.
     """
 
     key: str
@@ -136,6 +155,7 @@ class Member:
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
+    bonuses: dict[str, Bonus] = field(default_factory=dict)
     override: Override | None = None
     welcomed: dict[str, Welcomed] = field(default_factory=dict)
 
@@ -327,10 +347,41 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
             member.referral = Referral(fact.data["referrer"], fact.time_us, open=True)
         case facts.TIER_OVERRIDE if decision.reason is None:
             member.override = override_of(fact)
-        case facts.REFERRAL_AWARD:
-            member.brought.add(fact.data["referred"])
-    if member.referral is not None and any(derived.type == facts.REFERRAL_AWARD for derived in decision.derived):
-        member.referral.open = False
+        case facts.REFERRAL_AWARD | facts.REFERRAL_REVERSAL:
+            _take_referrers_side(member, fact, decision)
+    if decision.derived and member.referral is not None:
+        _follow_referral(member, member.referral, fact, decision)
+
+
+def _take_referrers_side(member: Member, fact: Fact, decision: Decision) -> None:
+    if fact.type == facts.REFERRAL_REVERSAL:
+        member.bonuses.pop(fact.data["award_id"], None)
+        return
+    member.brought.add(fact.data["referred"])
+    bonus = _bonus(decision, fact.id)
+    if bonus.entry_id is not None:
+        member.bonuses[fact.id] = bonus
+
+
+def _follow_referral(member: Member, referral: Referral, fact: Fact, decision: Decision) -> None:
+    """An award of the referral closes it, until the order that it was given for comes back."""
+    for derived in decision.derived:
+        if derived.type == facts.REFERRAL_AWARD:
+            referral.open = False
+            if fact.type == facts.PURCHASE:
+                member.bonuses[order_ref(fact.data)] = _bonus(decision, derived.id)
+        elif derived.type == facts.REFERRAL_REVERSAL:
+            referral.open = True
+            del member.bonuses[order_ref(fact.data)]
+
+
+def _bonus(decision: Decision, award_id: str) -> Bonus:
+    """Return what a referral gave in a decision."""
+    entry = next((one for one in decision.entries if of_referral(one.rule_id) and one.points > 0), None)
+    counted = next((key for key, points, _ in decision.counts if of_referral(key) and points > 0), None)
+    if entry is None:
+        return Bonus(None, 0, 0, None, award_id, decision.programme)
+    return Bonus(entry.entry_id, entry.rule_version, entry.points, counted, award_id, decision.programme)
 
 
 def override_of(fact: Fact) -> Override:

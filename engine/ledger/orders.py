@@ -26,8 +26,6 @@ Grant = tuple[str, str, int, Sequence[tuple[int, int]]]
 Count = tuple[str, int]
 #: counter key, by how much the order moved it, of how many awards it was the moment, lines (none for the whole order).
 Counted = tuple[str, int, int, Sequence[int]]
-#: Awards for a referral have caps of their own, and ways of their own to come back.
-REFER_PREFIX = "refer"
 # What an order says in one bit each: the total is that of its lines, it moved progress, by its total.
 _SUM, _PROGRESS, _BY_TOTAL = 1, 2, 4
 # How far its local day is from the day in UTC: -1 to 1, plus 1, above the bits before; 3: the day is written out.
@@ -102,9 +100,7 @@ def keep_order(data: facts.PurchaseForm, decision: Decision, ids: Ids | None) ->
 
 def _used(decision: Decision) -> list[int | str]:
     """What an order used of caps and moved of counters, flat: how many caps, [key, points] of each, then the counters."""
-    counts = [
-        (key, points) for key, points, _ in decision.counts if points > 0 and key.partition(":")[0] != REFER_PREFIX
-    ]
+    counts = [(key, points) for key, points, _ in decision.counts if points > 0 and not of_referral(key)]
     used: list[int | str] = [len(counts)]
     for count in counts:
         used += count
@@ -123,6 +119,11 @@ def _read_used(used: Sequence[Any]) -> tuple[list[Count], list[Counted]]:
         (str(key), next(values), next(values), [next(values) for _ in range(next(values))]) for key in values
     ]
     return counts, counters
+
+
+def of_referral(name: str) -> bool:
+    """Tell whether a rule id or a cap key is about a referral, whose awards have ways of their own to come back."""
+    return name.partition(":")[0] == "refer"
 
 
 def _other_name(entry: Entry, ids: Ids | None) -> str | None:

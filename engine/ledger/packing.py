@@ -25,7 +25,7 @@ import orjson
 
 from engine.ledger.compact import Reader, from_utf8, number, numbers, read_numbers, to_utf8, word
 from engine.ledger.history import History
-from engine.ledger.member import Lot, Member, Override, Referral, Standing, Welcomed
+from engine.ledger.member import Bonus, Lot, Member, Override, Referral, Standing, Welcomed
 from engine.ledger.orders import Returned
 from engine.ledger.timers import due_us
 from schemas.times import SECOND_US
@@ -243,18 +243,9 @@ def _read_lots(packed: bytes) -> dict[str, Lot]:
 def _rest(member: Member) -> bytes:
     """What most members have nothing of: by name, and only what there is."""
     rest: dict[str, Any] = {}
-    if member.referral is not None:
-        rest["referral"] = [member.referral.referrer, member.referral.at_us, member.referral.open]
+    _counted(member, rest)
     if member.left_us is not None:
         rest["left"] = member.left_us
-    if member.caps:
-        rest["caps"] = [[key, *used] for key, used in member.caps.items()]
-    if member.counters:
-        rest["counters"] = [[key, *counted] for key, counted in member.counters.items()]
-    if member.visits:
-        rest["visits"] = member.visits
-    if member.brought:
-        rest["brought"] = sorted(member.brought)
     if member.returned:
         rest["returned"] = [[number, *_returned(back)] for number, back in member.returned.items()]
     if member.debt:
@@ -267,6 +258,22 @@ def _rest(member: Member) -> bytes:
         rest["welcomed"] = [[level, *given] for level, given in member.welcomed.items()]
     # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
     return bytes(memoryview(orjson.dumps(rest))) if rest else b""
+
+
+def _counted(member: Member, rest: dict[str, Any]) -> None:
+    """What was counted for him, and what referrals are to him."""
+    if member.referral is not None:
+        rest["referral"] = [member.referral.referrer, member.referral.at_us, member.referral.open]
+    if member.caps:
+        rest["caps"] = [[key, *used] for key, used in member.caps.items()]
+    if member.counters:
+        rest["counters"] = [[key, *counted] for key, counted in member.counters.items()]
+    if member.visits:
+        rest["visits"] = member.visits
+    if member.bonuses:
+        rest["bonuses"] = [[key, *bonus] for key, bonus in member.bonuses.items()]
+    if member.brought:
+        rest["brought"] = sorted(member.brought)
 
 
 def _returned(back: Returned) -> list[Any]:
@@ -285,6 +292,7 @@ def _read_rest(member: Member, packed: bytes) -> None:
     if "override" in rest:
         member.override = Override(*rest["override"])
     member.welcomed = {level: Welcomed(*given) for level, *given in rest.get("welcomed", ())}
+    member.bonuses = {key: Bonus(*bonus) for key, *bonus in rest.get("bonuses", ())}
     member.visits, member.brought = rest.get("visits", {}), set(rest.get("brought", ()))
     member.returned = {
         number: Returned(dict(milli), dict(minor), {(entry, line): taken for entry, line, taken in points}, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.ledger.counters import count
 from engine.ledger.earning import earn
 from engine.ledger.member import Member, order_ref
-from engine.ledger.referrals import award_first_purchase
+from engine.ledger.referrals import award_purchase
 from engine.ledger.tiers import count_progress
 from rules.book import Programme
 from schemas import facts
@@ -37,7 +37,7 @@ def decide_purchase(member: Member, fact: Fact, programme: Programme | None, dec
     if programme.tiers is not None:
         amount = _progress(programme.tiers.by, data, sum([entry.points for entry in earned.entries]))
         count_progress(fact, programme, amount, decision)
-    return award_first_purchase(member, fact, programme, decision)
+    return award_purchase(member, fact, programme, decision)
 
 
 def _progress(by: str, data: facts.PurchaseForm, points: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from engine.ledger.activities import decide_earning
 from engine.ledger.caps import Share, cap_left, capped
 from engine.ledger.earning import entry_ids, make_entry
-from engine.ledger.joining import bar
+from engine.ledger.joining import bar, decide_joined
 from engine.ledger.member import Member
 from rules.book import Programme, ReferAward
 from schemas import facts
@@ -34,7 +34,8 @@ def decide_referral(member: Member, fact: Fact, programme: Programme | None, dec
         decision.notes = [Note(why, None, "a referral earns nothing before its member has joined, or after he left")]
         return []
     decide_earning(member, fact, programme, decision)
-    if programme.refer is None or programme.refer.moment != "referral":
+    plan = programme.refer
+    if plan is None or not (plan.moment == "referral" or (plan.moment == "joined" and member.joined_said)):
         return []
     return _award(member, fact, programme, referrer, decision)
 
@@ -51,10 +52,12 @@ def _refusal(member: Member, referrer: str) -> str | None:
     return None
 
 
-def award_first_purchase(member: Member, fact: Fact, programme: Programme, decision: Decision) -> list[Fact]:
-    """Add the referral's awards to a purchase if this is the one they waited for."""
+def award_purchase(member: Member, fact: Fact, programme: Programme, decision: Decision) -> list[Fact]:
+    """Add the referral's awards to a purchase if this is the one they waited for, or one of those that are awarded."""
     referral, plan = member.referral, programme.refer
-    if referral is None or not referral.open or plan is None or plan.moment != "first_purchase":
+    if referral is None or plan is None:
+        return []
+    if plan.moment != "every_purchase" and (plan.moment != "first_purchase" or not referral.open):
         return []
     if fact.data["total_minor"] < plan.at_least_minor:
         return []
@@ -84,8 +87,19 @@ def _award(member: Member, fact: Fact, programme: Programme, referrer: str, deci
         recorded_at=fact.recorded_at,
         data=data,
     )
-    decision.derived = [Derived(derived.source, derived.id, derived.type, referrer)]
+    decision.derived = [*decision.derived, Derived(derived.source, derived.id, derived.type, referrer)]
     return [derived]
+
+
+def decide_joining(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Fill ``decision`` with what joining moves, the awards of a referral that waited for it included."""
+    decide_joined(member, fact, programme, decision)
+    referral = member.referral
+    if decision.reason is not None or programme is None or referral is None or not referral.open:
+        return []
+    if programme.refer is None or programme.refer.moment != "joined":
+        return []
+    return _award(member, fact, programme, referral.referrer, decision)
 
 
 def decide_referral_award(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from engine.ledger.caps import caps_given_back
 from engine.ledger.counters import counters_given_back
-from engine.ledger.debt import Burns, Purse
+from engine.ledger.debt import Purse, taken_back
 from engine.ledger.lots import lots_of
-from engine.ledger.member import Member, order_ref
+from engine.ledger.member import Bonus, Member, order_ref
 from engine.ledger.orders import Grant, Order
+from engine.ledger.referrals import REFERRED
 from engine.ledger.returns import OrderLines, lay, note
+from engine.ledger.reversals import bonus_left, lost_bonus, reverse_referral
 from rules.book import Book, Programme
 from schemas import facts
 from schemas.decisions import Decision, Entry
 from schemas.envelope import Fact
-from schemas.ids import hash_id
 from schemas.money import allot, half_up
 
 
@@ -35,19 +36,19 @@ def decide_refund(member: Member, fact: Fact, decision: Decision, book: Book) ->
         text = f"the order was paid in {order.currency}, the refund is in {data['currency']}"
         note(decision, "other_currency", text)
         return []
-    take_back(member, fact, ref, order, decision, book)
-    return []
+    return take_back(member, fact, ref, order, decision, book)
 
 
-def take_back(member: Member, fact: Fact, ref: str, order: Order, decision: Decision, book: Book) -> None:
-    """Add to ``decision`` everything that a refund takes back of its order."""
+def take_back(member: Member, fact: Fact, ref: str, order: Order, decision: Decision, book: Book) -> list[Fact]:
+    """Add to ``decision`` everything that a refund takes back of its order; return facts that follow for others."""
     lines = OrderLines(order)
     lay(lines, fact.data, decision)
     returned = lines.returned()
     if not returned:
-        return
+        return []
     decision.returned = [*decision.returned, *returned]
-    entries = _claw_back(member, fact, ref, order, lines, decision, book.at(fact.time_us))
+    bonus = lost_bonus(member, ref, order, lines, book) if member.bonuses else None
+    entries = _claw_back(member, fact, ref, order, lines, bonus, decision, book.at(fact.time_us))
     if entries:
         decision.entries = [*decision.entries, *entries]
     if order.counts:
@@ -55,6 +56,7 @@ def take_back(member: Member, fact: Fact, ref: str, order: Order, decision: Deci
     if order.counters:
         decision.counters = [*decision.counters, *counters_given_back(order, lines)]
     _take_progress(order, lines, decision)
+    return [] if bonus is None else reverse_referral(member, fact, bonus, entries, decision)
 
 
 def _claw_back(
@@ -63,22 +65,34 @@ def _claw_back(
     ref: str,
     order: Order,
     lines: OrderLines,
+    bonus: Bonus | None,
     decision: Decision,
     programme: Programme | None,
 ) -> list[Entry]:
-    """Return the entries that take back the grants' points for the returned lines, one for each that had some."""
+    """Return the entries that take back the grants' points for the returned lines and a lost bonus, each that had some."""
     claimed = [(grant, _claim(member, grant, lines)) for grant in order.grants]
-    claims = [(grant, by_line) for grant, by_line in claimed if by_line]
+    claims = [(grant, by_line, sum(by_line.values())) for grant, by_line in claimed if by_line]
+    own = lots_of(member, order)
+    if bonus is not None and bonus.entry_id is not None:
+        lot, points = bonus_left(member, bonus)
+        own.append(lot)
+        claims.append(((bonus.entry_id, REFERRED, bonus.rule_version, ()), {}, points))
     if not claims:
         return []
-    purse = Purse(member, lots_of(member, order), programme, member.now_us(fact.time_us))
-    taken = purse.take([(grant[0], sum(by_line.values())) for grant, by_line in claims])
+    taken = Purse(member, own, programme, member.now_us(fact.time_us)).take(
+        [(grant[0], due) for grant, _, due in claims]
+    )
     entries, short = [], 0
-    for (grant, by_line), (burns, owed) in zip(claims, taken, strict=True):
+    for (grant, by_line, due), (burns, owed) in zip(claims, taken, strict=True):
         points = owed + sum([points for _, points in burns])
-        short += sum(by_line.values()) - points
+        short += due - points
         if points:
-            entries.append(_entry(member, fact, ref, grant, by_line, points, burns))
+            entry = taken_back(member, fact, grant[:3], points, burns)
+            if by_line:
+                entry.order = ref
+                parts = allot(points, list(by_line.values()))
+                entry.lines = [(number, -part) for number, part in zip(by_line, parts, strict=True) if part]
+            entries.append(entry)
     if short:
         note(decision, "not_taken", f"{short} points of it were spent already: they are not taken back")
     return entries
@@ -101,28 +115,6 @@ def _claim(member: Member, grant: Grant, lines: OrderLines) -> dict[int, int]:
             parts = allot(most, list(by_line.values())) if most else []
             by_line = {number: part for number, part in zip(by_line, parts, strict=False) if part}
     return by_line
-
-
-def _entry(
-    member: Member, fact: Fact, ref: str, grant: Grant, by_line: dict[int, int], points: int, burns: Burns
-) -> Entry:
-    entry_id, rule_id, rule_version, _ = grant
-    parts = allot(points, list(by_line.values()))
-    return Entry(
-        entry_id=hash_id(fact.source, fact.id, member.key, "clawback", rule_id, str(rule_version), entry_id),
-        member_id=member.key,
-        kind="clawback",
-        points=-points,
-        rule_id=rule_id,
-        rule_version=rule_version,
-        source=fact.source,
-        fact_id=fact.id,
-        occurred_at=fact.time,
-        caused_by=entry_id,
-        order=ref,
-        lines=[(number, -part) for number, part in zip(by_line, parts, strict=True) if part],
-        burns=burns,
-    )
 
 
 def _take_progress(order: Order, lines: OrderLines, decision: Decision) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from schemas.ids import hash_id
 from tests.properties.naive_conditions import Before
 from tests.properties.naive_counters import Moved
-from tests.properties.naive_earn import caps_given_back, counters_given_back
+from tests.properties.naive_earn import awarded, caps_given_back, counters_given_back, is_lost
 from tests.properties.naive_earning import Earning
 from tests.properties.naive_refunds import Returned
 from tests.properties.naive_tiers import Climber
@@ -327,7 +327,7 @@ class Model:
             verdict.reason = "other_currency"
         else:
             self.earn(person, fact, plan, verdict)
-            self.first_purchase(person, fact, plan, verdict)
+            self.bought_when_brought(person, fact, plan, verdict)
 
     def on_refund(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """What came back takes its points and its progress with it."""
@@ -352,10 +352,43 @@ class Model:
                 verdict.moves.append(Move(person.key, points, move.rule, move.version, fact, order, lines, move))
         verdict.counts += caps_given_back(self.library.values(), earned, before, after)
         verdict.counters += counters_given_back(earned, before, after)
+        self.reverse(person, fact, (bought, earned), after, verdict)
         for day, amount in earned.progress:
             taken = after.progress_taken(amount) - before.progress_taken(amount)
             if taken:
                 verdict.progress.append((day, -taken))
+
+    def reverse(
+        self, person: Person, fact: FactDict, order: tuple[FactDict, Verdict], after: Returned, verdict: Verdict
+    ) -> None:
+        """Both sides of a referral give back what an order brought them, if too little of it is kept."""
+        bought, earned = order
+        referral = self.brought_by(person)
+        plan = next((plan for plan in self.known if plan.version == earned.version), None)
+        if referral is None or not earned.derived or not is_lost(plan, bought, after):
+            return
+        if any("award_id" in d and order_of(f) == order_of(fact) for f, v in person.past for _, d, _ in v.derived):
+            return
+        given = next((move for move in earned.moves if move.rule == "refer:referred"), None)
+        back = None
+        if given is not None:
+            back = Move(person.key, -given.points, given.rule, given.version, fact, cause=given)
+            verdict.moves.append(back)
+            verdict.counts += [(k, -p, -t) for k, p, t in earned.counts if k.startswith("refer:")]
+        data = {
+            "referred": person.key,
+            "cause_source": fact["source"],
+            "cause_id": fact["id"],
+            "award_id": hash_id(bought["source"], bought["id"], person.key, "refer:referrer"),
+        }
+        verdict.derived.append((referral["data"]["referrer"], data, back))
+
+    def on_referral_reversal(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """The other side of a purchase that came back."""
+        given = next((v for f, v in person.past if f["id"] == fact["data"]["award_id"]), None)
+        for move in given.moves if given is not None else []:
+            verdict.moves.append(Move(person.key, -move.points, move.rule, move.version, fact, cause=move))
+        verdict.counts += [(k, -p, -t) for k, p, t in (given.counts if given is not None else [])]
 
     def on_visit(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """A check-in is a visit unless there was one at that store just now."""
@@ -381,6 +414,12 @@ class Model:
             verdict.reason = "already_joined"
         else:
             self.earn(person, fact, plan, verdict)
+            referral = self.brought_by(person)
+            waits = plan is not None and plan.bring is not None and plan.bring.moment == "joined"
+            if waits and referral is not None and not awarded(person.past):
+                assert plan is not None
+                assert plan.bring is not None
+                self.award_both(person, fact, plan, plan.bring, referral["data"]["referrer"], verdict)
 
     def on_left(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """An account ends once."""
@@ -417,7 +456,8 @@ class Model:
             verdict.notes.add((why, None))
         elif plan is not None:
             self.earn(person, fact, plan, verdict)
-            if plan.bring is not None and plan.bring.moment == "referral":
+            at_once = ("referral", "joined") if person.facts("joined", unusual=True) else ("referral",)
+            if plan.bring is not None and plan.bring.moment in at_once:
                 self.award_both(person, fact, plan, plan.bring, referrer, verdict)
 
     def on_referral_award(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
@@ -435,26 +475,18 @@ class Model:
         counted = [f for f, v in person.facts("referral", unusual=True) if v.reason is None]
         return counted[0] if counted else None
 
-    def first_purchase(self, person: Person, fact: FactDict, plan: Plan, verdict: Verdict) -> None:
-        """Award a referral at the first purchase that is large and early enough."""
+    def bought_when_brought(self, person: Person, fact: FactDict, plan: Plan, verdict: Verdict) -> None:
+        """Award a referral at a purchase that is large and early enough: the first, or each."""
         bring, referral = plan.bring, self.brought_by(person)
-        if bring is None or bring.moment != "first_purchase" or referral is None:
+        if bring is None or referral is None or bring.moment not in ("first_purchase", "every_purchase"):
             return
         begun, moment = moment_of(referral["time"]), moment_of(fact["time"])
         if fact["data"]["total_minor"] < bring.at_least_minor or moment < begun:
             return
         if bring.within_days is not None and moment > begun + bring.within_days * DAY:
             return
-        if not self.awarded(person):
+        if bring.moment == "every_purchase" or not awarded(person.past):
             self.award_both(person, fact, plan, bring, referral["data"]["referrer"], verdict)
-
-    @staticmethod
-    def awarded(person: Person) -> bool:
-        """Tell whether the member's referral was awarded already, on either side."""
-        return any(
-            verdict.derived or any(move.rule == "refer:referred" for move in verdict.moves)
-            for _, verdict in person.past
-        )
 
     def award_both(
         self, person: Person, fact: FactDict, plan: Plan, bring: Bring, referrer: str, verdict: Verdict
@@ -462,10 +494,9 @@ class Model:
         """Award the referred now and send the referrer's side on."""
         if bring.referred is not None:
             self.award(person, fact, plan, ("refer:referred", *bring.referred), verdict)
-        if bring.referrer is not None:
-            awarded = [move for move in verdict.moves if move.rule == "refer:referred"]
-            data = {"referred": person.key, "cause_source": fact["source"], "cause_id": fact["id"]}
-            verdict.derived.append((referrer, data, awarded[0] if awarded else None))
+        given = [move for move in verdict.moves if move.rule == "refer:referred"]
+        data = {"referred": person.key, "cause_source": fact["source"], "cause_id": fact["id"]}
+        verdict.derived.append((referrer, data, given[0] if given else None))
 
     def award(
         self, person: Person, fact: FactDict, plan: Plan, what: tuple[str, int, Limit | None], verdict: Verdict

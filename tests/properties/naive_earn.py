@@ -39,6 +39,23 @@ def counters_given_back(earned: Any, before: Returned, after: Returned) -> list[
     return given
 
 
+def awarded(past: Iterable[tuple[dict[str, Any], Any]]) -> bool:
+    """Tell whether a referral was awarded last, and not taken back after that."""
+    last = False
+    for _, verdict in past:
+        for _, data, _ in verdict.derived:
+            last = "award_id" not in data
+    return last
+
+
+def is_lost(plan: Plan | None, bought: dict[str, Any], after: Returned) -> bool:
+    """Tell whether what is kept of an order is worth no award for a referral."""
+    if after.part_of(()) == 1:
+        return True
+    least = plan.bring.at_least_minor if plan is not None and plan.bring is not None else 0
+    return int(bought["data"]["total_minor"]) - sum(line.refunded for line in after.lines) < least
+
+
 class Everything(frozenset[str]):
     """All rules."""
 

@@ -112,7 +112,7 @@ class Ladder:
 class Bring:
     """What a referral is worth."""
 
-    moment: str  # referral | first_purchase
+    moment: str  # referral | joined | first_purchase | every_purchase
     at_least_minor: int = 0
     within_days: int | None = None
     referrer: tuple[int, Limit | None] | None = None

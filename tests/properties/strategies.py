@@ -239,10 +239,13 @@ def brings(draw: Draw) -> Bring:
     """Referral awards for one side or both."""
     side = st.tuples(st.sampled_from((10, 100)), rarely(limits(places=False)))
     referrer, referred = draw(st.tuples(rarely(side, (100, None)), rarely(side)).filter(any))
-    if draw(st.booleans()):
-        return Bring("referral", 0, None, referrer, referred)
+    moment = draw(st.sampled_from(("referral", "joined", "first_purchase", "first_purchase", "every_purchase")))
+    if moment in ("referral", "joined"):
+        return Bring(moment, 0, None, referrer, referred)
     at_least, within = draw(st.sampled_from((0, 1000))), draw(st.sampled_from((None, 1, 90)))
-    return Bring("first_purchase", at_least, within, referrer, referred)
+    if moment == "every_purchase" and within is None:
+        within = 30
+    return Bring(moment, at_least, within, referrer, referred)
 
 
 @st.composite

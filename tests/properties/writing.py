@@ -88,8 +88,11 @@ def refer(bring: Bring | None, plan: Plan) -> dict[str, Any] | None:
         for side, what in (("referrer", bring.referrer), ("referred", bring.referred))
         if what is not None
     }
-    first = said(first="purchase", at_least=at_least, within=within)
-    return {"moment": first if bring.moment == "first_purchase" else "referral", **sides}
+    moments: dict[str, Any] = {
+        "first_purchase": said(first="purchase", at_least=at_least, within=within),
+        "every_purchase": said(every="purchase", at_least=at_least, for_=within),
+    }
+    return {"moment": moments.get(bring.moment, bring.moment), **sides}
 
 
 def tiers(ladder: Ladder | None, plan: Plan) -> dict[str, Any] | None:
