@@ -67,10 +67,11 @@ def _date(entry: Entry, plan: LotPlan, programme: Programme, tier: str | None, f
     active_us = earned_us
     wait = terms.wait
     if wait is not None and entry.kind == "earn" and fact is not None and waits(wait, fact):
-        if wait.until is not None:
+        if wait.until is not None and entry.order is not None:
             entry.active_from, entry.waits_for = None, wait.until
             entry.cancel_at = to_text(earned_us + wait.cancel_us)
             return
+        # A welcome or a referral's award waits for no fact about an order: none would ever speak of it.
         active_us += wait.for_us or 0
         entry.active_from = to_text(active_us)
     if terms.expiry is not None:

@@ -110,6 +110,8 @@ class Lot(NamedTuple):
         return self.active_us is None or self.active_us <= now_us
 
 
+#: Name of the states by which time takes progress towards tiers back: the id is the local day, the state the amount.
+PROGRESS = "progress"
 #: Name of the state that says when lots without a date go, and its word for never.
 SLIDING, NEVER = "expiry", "none"
 #: When a lot becomes active of which nobody knows when: behind every moment a log can hold.
@@ -163,6 +165,7 @@ class Member:
         """Return a copy that time may change (`take_in`) while this one stays; what only facts change is shared."""
         other = copy(self)
         other.lots_apart = dict(self.lots_apart)
+        other.days, other.years = dict(self.days), dict(self.years)
         return other
 
     def now_us(self, time_us: int) -> int:
@@ -295,13 +298,17 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
     _evolve_fact(member, fact, decision)
     take_in(member, decision, order_ref(fact.data) if counts else "", own)
     for day, amount in decision.progress:
-        number, year = day_number(day), int(day[:4])
-        member.days[number] = member.days.get(number, 0) + amount
-        member.years[year] = member.years.get(year, 0) + amount
+        _add_progress(member, day, amount)
     for key, points, times in decision.counts:
         _move(member.caps, key, points, times)
     for key, number, moments, _ in decision.counters:
         _move(member.counters, key, number, moments)
+
+
+def _add_progress(member: Member, day: str, amount: int) -> None:
+    number, year = day_number(day), int(day[:4])
+    member.days[number] = member.days.get(number, 0) + amount
+    member.years[year] = member.years.get(year, 0) + amount
 
 
 def _move(counted: dict[str, tuple[int, int]], key: str, first: int, second: int) -> None:
@@ -447,6 +454,8 @@ def take_in(member: Member, moves: Moves, order: str = "", own: bool = False) ->
     for change in moves.states:
         if change.what == SLIDING:
             member.slides_us = None if change.state == NEVER else _to_us(change.state)
+        elif change.what == PROGRESS:
+            _add_progress(member, change.id, int(change.state))
     for things in (moves.entries, moves.tiers, moves.states):
         for thing in things:
             if thing.source == TIMER_SOURCE:

@@ -10,6 +10,7 @@ from engine.ledger.lots import Lot
 from engine.ledger.member import Member
 from engine.ledger.moved import Moved
 from engine.ledger.orders import Grant
+from engine.ledger.tiers import after_cancelling
 from rules.book import Book, Programme
 from schemas.decisions import Decision, Entry
 from schemas.envelope import TIMER_SOURCE, Fact
@@ -98,6 +99,8 @@ def cancel_when_due(member: Member, book: Book, due: int) -> Moved:
                 burns=[(lot.id, lot.left)],
             )
             moved.entries.append(entry)
+    if moved.entries:
+        moved.add(after_cancelling(member, book, moved.entries, due))
     return moved
 
 

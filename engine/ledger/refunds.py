@@ -15,6 +15,7 @@ from engine.ledger.orders import Grant, Order
 from engine.ledger.referrals import REFERRED
 from engine.ledger.returns import OrderLines, lay, note
 from engine.ledger.reversals import bonus_left, lost_bonus, reverse_referral
+from engine.ledger.tiers import cancelled_points
 from rules.book import Book, Programme
 from schemas import facts
 from schemas.decisions import Decision, Entry
@@ -55,7 +56,7 @@ def take_back(member: Member, fact: Fact, ref: str, order: Order, decision: Deci
         decision.counts = [*decision.counts, *caps_given_back(order, entries, book)]
     if order.counters:
         decision.counters = [*decision.counters, *counters_given_back(order, lines)]
-    _take_progress(order, lines, decision)
+    _take_progress(order, lines, decision, cancelled_points(order, member.lots_apart, book))
     return [] if bonus is None else reverse_referral(member, fact, bonus, entries, decision)
 
 
@@ -117,12 +118,13 @@ def _claim(member: Member, grant: Grant, lines: OrderLines) -> dict[int, int]:
     return by_line
 
 
-def _take_progress(order: Order, lines: OrderLines, decision: Decision) -> None:
-    """Take back tier progress in the window of the purchase, by the part of the whole order that is refunded."""
+def _take_progress(order: Order, lines: OrderLines, decision: Decision, gone: int) -> None:
+    """Take back tier progress in the window of the purchase, by the part of the whole order that is refunded; ``gone`` of it
+    went back already, when points that waited were cancelled."""
     if order.progress is None:
         return
     day, amount = order.progress
     back, whole = lines.whole_share()
-    taken = half_up(amount * back, whole) - (order.returned.progress if order.returned is not None else 0)
-    if taken:
+    taken = half_up((amount - gone) * back, whole) - (order.returned.progress if order.returned is not None else 0)
+    if taken > 0:
         decision.progress = [*decision.progress, (day, -taken)]

@@ -7,20 +7,20 @@ thresholds count from the member's next fact or review on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from engine.ledger.levels import Window, held_on, overridden, windows_of_days, windows_of_years, years_of_days
-from engine.ledger.member import Member, Override, Standing, override_of
+from engine.ledger.member import PROGRESS, Lot, Member, Override, Standing, override_of
 from engine.ledger.moved import Moved
-from engine.ledger.orders import day_number, day_text
+from engine.ledger.orders import Order, day_number, day_text
 from rules.book import Book, Programme, TierPlan
 from rules.local_time import local_day
 from rules.local_time import midnight_us as _midnight
 from schemas import facts
-from schemas.decisions import Decision, TierChange
+from schemas.decisions import Decision, Entry, StateChange, TierChange
 from schemas.envelope import TIMER_SOURCE, Fact
 from schemas.ids import hash_id
 from schemas.times import to_text
@@ -102,6 +102,53 @@ def review_when_due(member: Member, book: Book, due: int) -> Moved:
         since = to_text(standing.since_us)
         change = TierChange(member.key, standing.tier, standing.tier, since, None, TIMER_SOURCE, fact_id, to_text(due))
     return Moved(tiers=[change])
+
+
+def cancelled_points(order: Order, lots: Mapping[str, Lot], book: Book) -> int:
+    """Return how much progress the cancelled lots of an order gave back: all they held, where earned points count.
+
+    A lot that still waits and that time took something from was cancelled: it can expire only once it does not wait.
+    """
+    if order.progress is None or not order.grants:
+        return 0
+    programme = book.of_number(order.grants[0][2])
+    if programme is None or programme.tiers is None or programme.tiers.by != "points":
+        return 0
+    found = [lots[grant[0]] for grant in order.grants if grant[0] in lots]
+    return sum([lot.gone for lot in found if lot.waits_for is not None])
+
+
+def after_cancelling(member: Member, book: Book, entries: Sequence[Entry], due: int) -> Moved:
+    """Return what points that were cancelled move besides: earned points that never came are no progress towards a tier.
+
+    Args:
+        member: as he stood before ``entries``; not changed.
+        book: the versions.
+        entries: of kind ``cancel``, all of one timer.
+        due: when it fires.
+    """
+    taken = {entry.caused_by: -entry.points for entry in entries}
+    since_us = min([member.lots_apart[lot_id].earned_us for lot_id in taken if lot_id is not None], default=due)
+    progress: dict[str, int] = {}
+    for order in member.orders_since(since_us):
+        points = sum([taken.get(grant[0], 0) for grant in order.grants])
+        programme = book.of_number(order.grants[0][2]) if points else None
+        if order.progress is None or programme is None or programme.tiers is None or programme.tiers.by != "points":
+            continue
+        progress[order.progress[0]] = progress.get(order.progress[0], 0) - points
+    if not progress:
+        return Moved()
+    fact_id, at = entries[0].fact_id, entries[0].occurred_at
+    moved = Moved(states=[
+        StateChange(member.key, PROGRESS, day, str(amount), TIMER_SOURCE, fact_id, at) for day, amount in progress.items()
+    ])  # fmt: skip
+    programme = book.at(due)
+    if programme is not None:
+        told = Told(list(progress.items()), member.joined_us, member.override)
+        change = _review(member, programme, due, told, TIMER_SOURCE, fact_id)
+        if change is not None:
+            moved.tiers = [change]
+    return moved
 
 
 # Many members' tiers begin and end at the same few moments.

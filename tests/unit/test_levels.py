@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from engine.ledger.orders import day_number
 from engine.ledger.packing import pack, unpack
 from rules.book import Programme
 from rules.words import tier_words
@@ -220,6 +221,52 @@ def test_a_level_says_everything_about_itself() -> None:
         "silver: from 100.00 EUR, welcomed with 50 points",
         "gold: from 300.00 EUR, kept for ever, welcomed with 200 points each time, with coffee and lounge",
     ]
+
+
+EARNED = """
+points: {pending: {until: delivered, cancel_after: 30 days}}
+earn:
+  - {id: spend, on: purchase, award: {points: 1, per: 1.00 EUR}}
+tiers:
+  qualify: {by: points, over: calendar_year}
+  downgrade: {to: earned_level, after: period_end}
+  levels:
+    - {id: guest}
+    - {id: silver, from: 100, welcome: 50}
+"""
+
+
+def test_points_that_never_came_are_no_progress() -> None:
+    """Given silver by points that wait for a delivery, when that does not come, then the tier goes with the points."""
+    stage = Stage(programme(EARNED))
+    stage.buy("2026-03-01T10:00:00+01:00", ("chair", "60.00"), order="o1")
+    reached = stage.buy("2026-03-02T10:00:00+01:00", ("chair", "60.00"), order="o2")
+    assert (reached.tiers[-1].tier, points(reached)) == ("silver", [("spend", 60), ("welcome:silver", 50)])
+    stage.say(
+        facts.ACTIVITY, "anna", "2026-03-05T10:00:00+01:00", {"name": "delivered", "attributes": {"order_id": "o1"}}
+    )
+
+    ticked = stage.tick("2026-05-01T00:00:00Z")[0]
+    assert [(state.what, state.id, state.state) for state in ticked.states] == [("progress", "2026-03-02", "-60")]
+    assert [(change.tier, change.occurred_at) for change in ticked.tiers] == [("guest", "2026-04-01T09:00:00.000000Z")]
+    anna = stage.partition.members["anna"]
+    assert (anna.days[day_number("2026-03-02")], anna.years[2026]) == (0, 60)
+    assert unpack("anna", pack(anna)) == anna
+    # The goods that were never delivered are paid back: there is nothing left to take, of points or of progress.
+    back = stage.refund("2026-05-02T10:00:00+02:00", "o2", amount="60.00")
+    assert (points(back), list(back.progress)) == ([], [])
+
+
+def test_a_refund_before_points_are_cancelled_takes_its_part_of_the_progress_once() -> None:
+    """A third comes back, the rest is never delivered: 20 and 40, and nothing more when the rest comes back too."""
+    stage = Stage(programme(EARNED))
+    stage.buy("2026-03-01T10:00:00+01:00", ("chair", "60.00"), order="o1")
+    assert stage.refund("2026-03-02T10:00:00+01:00", "o1", amount="20.00").progress == [("2026-03-01", -20)]
+    ticked = stage.tick("2026-05-01T00:00:00Z")[0]
+    assert [state.state for state in ticked.states] == ["-40"]
+
+    assert list(stage.refund("2026-05-02T10:00:00+02:00", "o1", amount="40.00").progress) == []
+    assert stage.partition.members["anna"].years == {2026: 0}
 
 
 def override(stage: Stage, time: str, tier: str, until: str) -> Decision:
