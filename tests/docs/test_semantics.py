@@ -12,7 +12,7 @@ OPEN = {
     "earning-condition-segment", "lots-burn-order", "lots-restore", "lots-adjustment",  "refunds-referral",
     "refunds-part-payment", "refunds-unknown-waits", "spending-granted-refused", "spending-catalogue", "spending-states",
     "spending-only-available", "spending-stock", "transfers-all-or-nothing",   "tiers-tells",
-    "tiers-spending-harmless", "time-order", "profiles-forget", "complaint-twenty-redemptions", 
+    "tiers-spending-harmless", "time-order", "profiles-forget", "complaint-twenty-redemptions",
       "complaint-tier-lost-by-spending",
      "complaint-merge-loses-history", "complaint-last-bag-twice",
 }  # fmt: skip
