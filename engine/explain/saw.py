@@ -7,6 +7,7 @@ from typing import Any
 
 from rules.book import Programme
 from rules.conditions import MemberView
+from rules.counting import lines_counted, nth_counter
 from rules.local_time import day_date, local_day, to_local_us
 from rules.values import Money
 from schemas.envelope import Fact
@@ -88,6 +89,13 @@ def _days_since(fact: Fact, programme: Programme, since_us: int | None) -> str:
     return f"{days} day{'' if days == 1 else 's'}"
 
 
+def _nth(member: MemberView, fact: Fact, _programme: Programme, wanted: Any) -> str:
+    counter = nth_counter(wanted)
+    if lines_counted(counter, fact) is None:
+        return "an order that does not count for it"
+    return f"order number {member.counted(f'purchase {counter.name}')[0] + 1}"
+
+
 def _attributes(_member: MemberView, fact: Fact, _programme: Programme, wanted: Mapping[str, Any]) -> str:
     given = fact.data["attributes"]
     return ", ".join(f"{name} {_shown(given.get(name))}" for name in wanted)
@@ -112,6 +120,7 @@ _LOOKS: dict[str, Look] = {
     "from_": _clock,
     "until": _clock,
     "first_purchase": _orders,
+    "every_nth": _nth,
     "spent": _spent,
     "bought_sku": _bought,
     "tier": _tier,

@@ -123,7 +123,7 @@ class Play:
 
     def happen(self, event: Event) -> Happened:
         """Send one fact down the road and return what it led to."""
-        self.count += 1
+        self.count += event.name != TICK
         happened = Happened(event.who, self.zone, self.now)
         if event.name == TICK:
             moment = to_us(event.moment(self.zone))
@@ -199,14 +199,14 @@ class Play:
                 other.partitions[number].recall(parse_fact(value), parse_decision(decision))
         return other
 
-    def moved(self) -> dict[str, list[str]]:
-        """Return, by member, all that moved in the order in which it did, for comparing placements."""
-        found: dict[str, list[str]] = {}
+    def moved(self) -> dict[tuple[str, str], list[str]]:
+        """Return entries, tiers and states by member, each in the order in which they happened, for comparing placements."""
+        found: dict[tuple[str, str], list[str]] = {}
         decisions = (parse_decision(value) for _, _, values in self.log for value in values)
         for decision in decisions:
             things: list[Entry | TierChange | StateChange] = [*decision.entries, *decision.tiers, *decision.states]
             for thing in things:
-                found.setdefault(thing.member_id, []).append(repr(thing))
+                found.setdefault((thing.member_id, type(thing).__name__), []).append(repr(thing))
         return found
 
 

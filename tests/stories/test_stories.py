@@ -1,13 +1,17 @@
-"""Every story of this folder is played, and then looked at from four more sides."""
+"""Every story of this folder is played, and then looked at from five more sides."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from schemas.times import to_text, to_us
 from tests.stories.playing import Play, play
 from tests.stories.reading import FOLDER, SHARED, Step, Story, read_story
+from tests.stories.telling import TICK, Event
 
 FILES = sorted(path for path in FOLDER.glob("*/*.yaml") if path.parent != SHARED)
 
@@ -59,7 +63,30 @@ def check_books(stage: Play) -> None:
 
 
 def check_placements(stage: Play, story: Story) -> None:
-    """Several partitions, and members that are packed after each fact, give the same entries, tiers and states."""
+    """Several partitions, members that are packed after each fact, and ticks in between give the same entries and tiers."""
     events = [step.event for step in story.steps]
     for partitions, live_members in ((3, 5_000), (1, 2)):
         assert play(story.programmes, events, partitions, live_members).moved() == stage.moved()
+    ticked = list(with_ticks(events, stage.zone))
+    assert play(story.programmes, ticked, 1, 5_000).moved() == stage.moved(), "with ticks in between"
+
+
+def with_ticks(events: list[Event], zone: ZoneInfo) -> Iterator[Event]:
+    """Put ticks wherever time goes on: halfway to, and right at, the earliest fact that is still to come."""
+    last = None
+    for number, event in enumerate(events):
+        coming = [moment for later in events[number:] if (moment := _us(later, zone)) is not None]
+        first = min(coming, default=None)
+        if first is not None and (last is None or first > last):
+            for moment in (first,) if last is None else ((last + first) // 2, first):
+                yield Event(TICK, to_text(moment), None, None, "", {})
+            last = first
+        yield event
+
+
+def _us(event: Event, zone: ZoneInfo) -> int | None:
+    """The moment of a fact, None for what is refused at the door."""
+    try:
+        return to_us(event.moment(zone))
+    except ValueError:
+        return None

@@ -81,6 +81,7 @@ def test_why_a_rule_gave_nothing(shop: list[str]) -> None:
     loyal = {part["says"]: part["saw"] for part in rule(found, "loyal")["conditions"]}
     assert loyal["days since last purchase below 3"] == "never"
     assert loyal["spent 100.00 EUR or more within 30 days before"] == "0.00 EUR"
+    assert rule(found, "second")["conditions"][0]["saw"] == "order number 1"
     assert rule(found, "last")["why"] == "from 2026-05-01: it saw 2026-03-02 10:00:00"
 
 
