@@ -26,6 +26,7 @@ BUILD_ORDER = (
     "marts/activities",
     "marts/redemptions",
     "marts/staff_actions",
+    "marts/aliases",
     "marts/rejects",
     "marts/programmes",
     "marts/meta",

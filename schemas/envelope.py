@@ -15,6 +15,7 @@ ENGINE_SOURCES = "urn:stammgast:"
 TIMER_SOURCE = "urn:stammgast:timer"
 CLOCK_SOURCE = "urn:stammgast:clock"
 PROGRAMME_SOURCE = "urn:stammgast:programme"
+ALIAS_SOURCE = "urn:stammgast:alias"
 REFERRAL_SOURCE = "urn:stammgast:referral"
 ORDER_KEY = "order:"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NotRequired, Self
 
 from pydantic import (
     AfterValidator,
@@ -30,17 +30,19 @@ REFERRAL = "stammgast.referral.v1"
 ACTIVITY = "stammgast.activity.v1"
 JOINED = "stammgast.joined.v1"
 LEFT = "stammgast.left.v1"
+LINK = "stammgast.link.v1"
+MERGE = "stammgast.merge.v1"
 # Written by the engine alone, refused from outside.
 TICK = "stammgast.tick.v1"
 PROGRAMME = "stammgast.programme.v1"
 REFERRAL_AWARD = "stammgast.referral_award.v1"
 REFERRAL_REVERSAL = "stammgast.referral_reversal.v1"
+TAKEOVER = "stammgast.takeover.v1"
 
 # Only staff may send these, with operator and reason (see StaffData): they come by staff-events alone.
 TIER_OVERRIDE = "stammgast.tier_override.v1"
 _STAFF_TYPES: tuple[str, ...] = (
-    TIER_OVERRIDE,
-)  # fmt: skip
+    TIER_OVERRIDE, LINK, MERGE)  # fmt: skip
 STAFF_TYPES = frozenset(_STAFF_TYPES)
 INBOUND_TYPES: tuple[str, ...] = (
     PURCHASE,
@@ -58,7 +60,12 @@ ENGINE_TYPES: tuple[str, ...] = (
     PROGRAMME,
     REFERRAL_AWARD,
     REFERRAL_REVERSAL,
+    TAKEOVER,
 )
+# By these a key becomes an alias of a member.
+ALIASING = frozenset({LINK, MERGE})
+# The second half of something that was decided already: it is taken however late it comes.
+NEVER_LATE = frozenset({TAKEOVER})
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
 ANONYMOUS_TYPES = frozenset({PURCHASE, REFUND})
 
@@ -215,6 +222,18 @@ class TierOverride(StaffData):
     ] = Field(description="the last day on which it holds, such as 2026-06-30")
 
 
+class Link(StaffData):
+    """The subject, a card or another key, belongs to a member from now on: whatever comes for it is his."""
+
+    member: Token = Field(description="key of the member whose it is")
+
+
+class Merge(StaffData):
+    """The subject, a member, becomes one with another: what he has moves over, whatever comes for him is the other's."""
+
+    into: Token = Field(description="key of the member who stays")
+
+
 DATA_MODELS: dict[str, type[FactData]] = {
     PURCHASE: Purchase,
     REFUND: Refund,
@@ -224,6 +243,8 @@ DATA_MODELS: dict[str, type[FactData]] = {
     ACTIVITY: Activity,
     JOINED: Joined,
     LEFT: Left,
+    LINK: Link,
+    MERGE: Merge,
     TIER_OVERRIDE: TierOverride,
 }
 
@@ -329,6 +350,18 @@ class TierOverrideForm(StaffForm):
     until: str
 
 
+class LinkForm(StaffForm):
+    """That a key belongs to a member, as the facts log holds it."""
+
+    member: str
+
+
+class MergeForm(StaffForm):
+    """That two members are one, as the facts log holds it."""
+
+    into: str
+
+
 class TickForm(TypedDict):
     """A moment to which every member of the partition is settled: the fact's own time."""
 
@@ -364,6 +397,44 @@ class ReferralReversalForm(TypedDict):
     award_id: str
 
 
+class TakeoverForm(TypedDict):
+    """What a key had that became an alias, for the member it belongs to; long ones come in parts.
+
+    Attributes:
+        through: the keys it went through.
+        lots: [id, points, earned, active, expires, waits for, cancelled], with moments in microseconds as everywhere here.
+        spent: [id, earned, what time took] of lots with nothing left.
+        orders: [order source, order id, source, fact id, moment, order, what came back].
+        seen: [source, fact id, moment] of facts that count as seen.
+        debt: of all parts in the last one; what may be missing stands in the first.
+    """
+
+    alias: str
+    action: str
+    through: list[str]
+    cause_source: str
+    cause_id: str
+    cause_entry: str | None
+    lots: list[list[Any]]
+    spent: list[list[Any]]
+    orders: list[list[Any]]
+    seen: list[list[Any]]
+    debt: int
+    progress: NotRequired[list[tuple[str, int]]]
+    counts: NotRequired[list[tuple[str, int, int]]]
+    counters: NotRequired[list[tuple[str, int, int, list[int]]]]
+    override: NotRequired[tuple[str, int] | None]
+    slides_us: NotRequired[int | None]
+    visits: NotRequired[dict[str, int]]
+    brought: NotRequired[list[str]]
+    bonuses: NotRequired[list[list[Any]]]
+    welcomed: NotRequired[list[list[Any]]]
+    aliases: NotRequired[list[str]]
+    referral: NotRequired[tuple[str, int, bool] | None]
+    joined_us: NotRequired[int | None]
+    joined_said: NotRequired[bool]
+
+
 FORMS: dict[str, Any] = {
     PURCHASE: PurchaseForm,
     REFUND: RefundForm,
@@ -373,11 +444,14 @@ FORMS: dict[str, Any] = {
     ACTIVITY: ActivityForm,
     JOINED: JoinedForm,
     LEFT: LeftForm,
+    LINK: LinkForm,
+    MERGE: MergeForm,
     TIER_OVERRIDE: TierOverrideForm,
     TICK: TickForm,
     PROGRAMME: ProgrammeForm,
     REFERRAL_AWARD: ReferralAwardForm,
     REFERRAL_REVERSAL: ReferralReversalForm,
+    TAKEOVER: TakeoverForm,
 }
 
 

@@ -83,6 +83,16 @@ class _TierOverrideEvent(Envelope):
     data: facts.TierOverride
 
 
+class _LinkEvent(Envelope):
+    type: Literal["stammgast.link.v1"]
+    data: facts.Link
+
+
+class _MergeEvent(Envelope):
+    type: Literal["stammgast.merge.v1"]
+    data: facts.Merge
+
+
 _Event = (
     _PurchaseEvent
     | _RefundEvent
@@ -92,6 +102,8 @@ _Event = (
     | _ActivityEvent
     | _JoinedEvent
     | _LeftEvent
+    | _LinkEvent
+    | _MergeEvent
     | _TierOverrideEvent
 )  # fmt: skip
 EVENT_MODELS: dict[str, type[Envelope]] = {
@@ -103,6 +115,8 @@ EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.ACTIVITY: _ActivityEvent,
     facts.JOINED: _JoinedEvent,
     facts.LEFT: _LeftEvent,
+    facts.LINK: _LinkEvent,
+    facts.MERGE: _MergeEvent,
     facts.TIER_OVERRIDE: _TierOverrideEvent,
 }
 _EVENT: TypeAdapter[_Event] = TypeAdapter(Annotated[_Event, Field(discriminator="type")])
@@ -166,6 +180,10 @@ def _check_permission(event: _Event, policy: Policy) -> None:
         raise Rejected("not_allowed", f"{policy.topic} does not carry {event.type}", "type")
 
 
+#: What names a person beside the subject: a member, or who of the staff did something.
+_KEYS = ("referrer", "operator", "member", "into", "to")
+
+
 def _check_subject(event: _Event) -> None:
     subject = event.subject
     if subject is None:
@@ -173,11 +191,11 @@ def _check_subject(event: _Event) -> None:
             raise Rejected("invalid", f"a {facts.short_name(event.type)} needs a subject: the member's key", "subject")
     else:
         check_key(subject, "subject")
-    if isinstance(event.data, facts.Referral):
-        check_key(event.data.referrer, "data.referrer")
     data: facts.FactData = event.data
-    if isinstance(data, facts.StaffData):
-        check_key(data.operator, "data.operator")
+    for name in _KEYS:
+        key = getattr(data, name, None)
+        if isinstance(key, str):
+            check_key(key, f"data.{name}")
 
 
 def check_key(key: str, field: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.ledger.activities import decide_activity, decide_earning, decide_visit
+from engine.ledger.aliases import decide_link, decide_takeover
 from engine.ledger.joining import barred, decide_left
 from engine.ledger.member import Member
 from engine.ledger.overrides import decide_override
@@ -16,9 +17,7 @@ from schemas.decisions import Decision
 from schemas.envelope import Fact
 
 
-def decide(  # noqa: C901 - one case for each type of fact
-    member: Member, fact: Fact, programme: Programme | None, decision: Decision, book: Book
-) -> list[Fact]:
+def decide(member: Member, fact: Fact, programme: Programme | None, decision: Decision, book: Book) -> list[Fact]:
     """Fill ``decision`` with what ``fact`` does to ``member``; return facts that follow for other subjects.
 
     Args:
@@ -45,10 +44,6 @@ def decide(  # noqa: C901 - one case for each type of fact
             return decide_earning(member, fact, programme, decision)
         case facts.ACTIVITY:
             return decide_activity(member, fact, programme, decision)
-        case facts.JOINED:
-            return decide_joining(member, fact, programme, decision)
-        case facts.LEFT:
-            return decide_left(member, decision)
         case facts.REFERRAL:
             return decide_referral(member, fact, programme, decision)
         case facts.REFERRAL_AWARD:
@@ -57,6 +52,21 @@ def decide(  # noqa: C901 - one case for each type of fact
             return decide_referral_reversal(member, fact, programme, decision)
         case facts.TIER_OVERRIDE:
             return decide_override(member, fact, programme, decision)
+        case _:
+            return _decide_membership(member, fact, programme, decision)
+
+
+def _decide_membership(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Answer what is about who somebody is, not about what he did."""
+    match fact.type:
+        case facts.JOINED:
+            return decide_joining(member, fact, programme, decision)
+        case facts.LEFT:
+            return decide_left(member, decision)
+        case facts.LINK | facts.MERGE:
+            return decide_link(member, fact, programme, decision)
+        case facts.TAKEOVER:
+            return decide_takeover(member, fact, programme, decision)
         case _:
             raise UnknownFactType(fact.type)
 

@@ -31,6 +31,8 @@ BODY_BYTES = 8
 _SEEN, _ORDER, _OWN_NAME = 1, 2, 4
 _MILLIS, _MICROS = 8, 16
 _LONG = 255
+#: Stands for the body of a fact that came over from an alias: there it had another subject, so it cannot be compared.
+ANY_BODY = "0" * 2 * BODY_BYTES
 _BYTE = [bytes((length,)) for length in range(_LONG)]
 # Bytes of the time, and where the identity begins behind the flags, by flags.
 _TIME_BYTES = [8 if flags & _MICROS else 5 if flags & _MILLIS else 4 for flags in range(32)]
@@ -128,6 +130,23 @@ class History:
                 if since_us is None or self._time_us(at) >= since_us:
                     yield self._bought(count, at, end)
                 count += 1
+
+    def everything(self) -> Iterator[tuple[str, str, int, str, Bought | None]]:
+        """Yield source, id and moment of every fact that is kept, the kept part of its body hash while it counts as seen, and
+        the order that it is."""
+        self._write_all()
+        count = 0
+        for _, at, end in self._walk():
+            flags = self._records[at]
+            source, where = read_mark(self._records, at + _IDENTITY_AT[flags])
+            fact_id, _ = read_name(self._records, where)
+            start = at + 1 + _TIME_BYTES[flags]
+            body = self._records[start : start + BODY_BYTES].hex() if flags & _SEEN else ""
+            bought = None
+            if flags & _ORDER:
+                bought = self._bought(count, at, end)
+                count += 1
+            yield self.texts.words[source], fact_id, self._time_us(at), body, bought
 
     def remember(self, source: str, fact_id: str, fact: Fresh, horizon_us: int) -> None:
         """Take a fact down as seen, and drop what was seen before ``horizon_us``, oldest first; orders stay.

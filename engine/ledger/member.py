@@ -6,14 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
-from engine.ledger.history import Bought, Fresh, History
+import orjson
+
+from engine.ledger.history import ANY_BODY, Bought, Fresh, History
 from engine.ledger.orders import Order, Returned, day_number, keep_order, of_referral, read_order
 from schemas import facts
 from schemas.decisions import Decision, Entry, StateChange, TierChange
 from schemas.envelope import ORDER_KEY, TIMER_SOURCE, Fact
-from schemas.ids import Ids
+from schemas.ids import Ids, hash_id
 from schemas.times import DAY_US, to_us
 
 DEDUPE_HORIZON_US = 400 * DAY_US
@@ -158,6 +160,8 @@ class Member:
     visits: dict[str, int] = field(default_factory=dict)
     brought: set[str] = field(default_factory=set)
     bonuses: dict[str, Bonus] = field(default_factory=dict)
+    alias_of: str | None = None
+    aliases: set[str] = field(default_factory=set)
     override: Override | None = None
     welcomed: dict[str, Welcomed] = field(default_factory=dict)
 
@@ -189,13 +193,14 @@ class Member:
     def order(self, ref: str) -> Order | None:
         """Return an order by its name; what came back of it is the member's own."""
         bought = self.history.order(*_named(ref))
-        return None if bought is None else self._unpacked(bought)
+        return None if bought is None else self.unpacked(bought)
 
     def orders_since(self, since_us: int) -> Iterator[Order]:
         """Yield the orders counted at or after ``since_us``."""
-        return map(self._unpacked, self.history.orders_since(since_us))
+        return map(self.unpacked, self.history.orders_since(since_us))
 
-    def _unpacked(self, bought: Bought) -> Order:
+    def unpacked(self, bought: Bought) -> Order:
+        """Return a kept order."""
         order = read_order(
             bought.packed, bought.at_us, self.history.texts.words, self.entry_ids(bought.source, bought.fact_id)
         )
@@ -218,7 +223,7 @@ class Member:
         """Yield the lots that follow from his orders, in the order in which they counted; those in ``lots_apart`` too, as they
         were in the beginning. ``named``: with the names of their orders."""
         for bought in self.history.orders_since(None):
-            order = self._unpacked(bought)
+            order = self.unpacked(bought)
             for entry_id, _, _, shares in order.grants:
                 ref = f"{bought.order_source}|{bought.order_id}" if named else None
                 yield Lot(entry_id, sum([points for _, points in shares]), order.at_us, order=ref)
@@ -303,6 +308,8 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
         _move(member.caps, key, points, times)
     for key, number, moments, _ in decision.counters:
         _move(member.counters, key, number, moments)
+    if fact.type in facts.ALIASING and decision.reason is None:
+        _become_alias(member, fact.data["member" if fact.type == facts.LINK else "into"])
 
 
 def _add_progress(member: Member, day: str, amount: int) -> None:
@@ -356,6 +363,8 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
             member.override = override_of(fact)
         case facts.REFERRAL_AWARD | facts.REFERRAL_REVERSAL:
             _take_referrers_side(member, fact, decision)
+        case facts.TAKEOVER:
+            _take_over(member, fact)
     if decision.derived and member.referral is not None:
         _follow_referral(member, member.referral, fact, decision)
 
@@ -411,6 +420,73 @@ def _return_lines(member: Member, fact: Fact, decision: Decision) -> None:
             place = (entry.caused_by or "", line)
             returned.points[place] = returned.points.get(place, 0) - points
     returned.progress -= sum(amount for _, amount in decision.progress)
+
+
+def lot_here(fact: Fact, key: str, lot_id: str) -> str:
+    """Return the name that a lot of an alias has with the member who took it over."""
+    return hash_id(fact.data["cause_source"], fact.data["cause_id"], key, "transfer", lot_id)
+
+
+def _take_over(member: Member, fact: Fact) -> None:
+    """Take in what is known of a key that became this member's: orders and facts that count as seen, and the rest.
+
+    What the member knows himself stays as he knows it. Points, progress and caps are in the decision.
+    """
+    data: facts.TakeoverForm = fact.data
+    member.alias_of = None
+    member.aliases |= {data["alias"], *data["through"], *data.get("aliases", ())} - {member.key}
+    for lot_id, earned_us, gone in data["spent"]:
+        here = lot_here(fact, member.key, lot_id)
+        member.lots_apart[here] = Lot(here, 0, earned_us, gone=gone)
+    for order_source, order_id, *order in data["orders"]:
+        if not member.history.has_order(order_source, order_id):
+            _take_order(member, fact, (order_source, order_id), order)
+    horizon_us = (member.newest_us or 0) - DEDUPE_HORIZON_US
+    for source, fact_id, at_us in data["seen"]:
+        if member.history.seen(source, fact_id) is None:
+            member.history.remember(source, fact_id, Fresh(ANY_BODY, at_us, None, None), horizon_us)
+    for store, at_us in data.get("visits", {}).items():
+        member.visits[store] = max(at_us, member.visits.get(store, at_us))
+    member.brought |= set(data.get("brought", ()))
+    for level, entry_id, *given in data.get("welcomed", ()):
+        member.welcomed.setdefault(level, Welcomed(lot_here(fact, member.key, entry_id), *given))
+    for key, entry_id, *bonus in data.get("bonuses", ()):
+        own = None if entry_id is None else lot_here(fact, member.key, entry_id)
+        member.bonuses.setdefault(key, Bonus(own, *bonus))
+    override, referral = data.get("override"), data.get("referral")
+    if member.override is None and override is not None:
+        member.override = Override(*override)
+    if member.referral is None and referral is not None:
+        member.referral = Referral(*referral)
+    joined_us, said = data.get("joined_us"), data.get("joined_said", False)
+    if joined_us is not None and (said, -joined_us) > (member.joined_said, -(member.joined_us or joined_us)):
+        member.joined_us, member.joined_said = joined_us, said
+
+
+def _take_order(member: Member, fact: Fact, name: tuple[str, str], order: list[Any]) -> None:
+    """Keep an order of an alias; its grants are lots of the member's own, which stand apart: what is left came as a transfer."""
+    source, fact_id, at_us, kept, returned = order
+    *about, grants, used = kept
+    here = [(rule, version, shares, lot_here(fact, member.key, entry_id)) for rule, version, shares, entry_id in grants]
+    packed = bytes(memoryview(orjson.dumps((*about, here, used))))
+    horizon_us = (member.newest_us or 0) - DEDUPE_HORIZON_US
+    member.history.remember(source, fact_id, Fresh(ANY_BODY, at_us, packed, name), horizon_us)
+    member.orders_counted += 1
+    member.last_purchase_us = max(at_us, member.last_purchase_us or at_us)
+    if returned is not None:
+        bought = member.history.order(*name)
+        assert bought is not None
+        milli, minor, points, taken = returned
+        back = {(lot_here(fact, member.key, entry_id), line): gone for entry_id, line, gone in points}
+        member.returned[bought.number] = Returned(dict(milli), dict(minor), back, taken)
+
+
+def _become_alias(member: Member, to: str) -> None:
+    """What a key had is the member's now: here stands only whose it is, and which facts were seen."""
+    member.alias_of, member.standing, member.referral, member.left_us = to, None, None, None
+    member.days, member.years, member.caps, member.visits = {}, {}, {}, {}
+    member.brought, member.returned, member.counters, member.override = set(), {}, {}, None
+    member.slides_us, member.bonuses, member.welcomed = None, {}, {}
 
 
 def _on_lines(entry: Entry) -> int:

@@ -98,15 +98,27 @@ def keep_order(data: facts.PurchaseForm, decision: Decision, ids: Ids | None) ->
     return bytes(memoryview(kept))
 
 
+def keep_again(order: Order) -> list[Any]:
+    """Return an unpacked order as the JSON of `keep_order`, every grant with its name: for another member to keep."""
+    grants = [(rule_id, version, [*shares], entry_id) for entry_id, rule_id, version, shares in order.grants]
+    progress = [] if order.progress is None else [order.progress]
+    used = _flat(order.counts, order.counters) if order.counts or order.counters else ()
+    return [order.currency, order.total_minor, [*order.lines], progress, grants, used]
+
+
 def _used(decision: Decision) -> list[int | str]:
-    """What an order used of caps and moved of counters, flat: how many caps, [key, points] of each, then the counters."""
+    """What an order used of caps and moved of counters."""
     counts = [(key, points) for key, points, _ in decision.counts if points > 0 and not of_referral(key)]
+    return _flat(counts, [counted for counted in decision.counters if counted[1] >= 0 and counted[2] >= 0])
+
+
+def _flat(counts: Sequence[Count], counters: Sequence[Counted]) -> list[int | str]:
+    """How many caps, [key, points] of each, then the counters."""
     used: list[int | str] = [len(counts)]
     for count in counts:
         used += count
-    for key, number, moments, lines in decision.counters:
-        if number >= 0 and moments >= 0:
-            used += (key, number, moments, len(lines), *lines)
+    for key, number, moments, lines in counters:
+        used += (key, number, moments, len(lines), *lines)
     return used if len(used) > 1 else []
 
 

@@ -244,8 +244,8 @@ def _rest(member: Member) -> bytes:
     """What most members have nothing of: by name, and only what there is."""
     rest: dict[str, Any] = {}
     _counted(member, rest)
-    if member.left_us is not None:
-        rest["left"] = member.left_us
+    if member.alias_of is not None or member.aliases or member.left_us is not None:
+        rest["who"] = [member.alias_of, sorted(member.aliases), member.left_us]
     if member.returned:
         rest["returned"] = [[number, *_returned(back)] for number, back in member.returned.items()]
     if member.debt:
@@ -286,7 +286,8 @@ def _read_rest(member: Member, packed: bytes) -> None:
     if "referral" in rest:
         member.referral = Referral(*rest["referral"])
     member.debt, member.slides_us = rest.get("debt", 0), rest.get("slides")
-    member.left_us = rest.get("left")
+    member.alias_of, aliases, member.left_us = rest.get("who", (None, (), None))
+    member.aliases = set(aliases)
     member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}
     member.counters = {key: (number, moments) for key, number, moments in rest.get("counters", ())}
     if "override" in rest:

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.ledger.aliases import forward
 from engine.ledger.crediting import PLAIN_TYPES, finish
 from engine.ledger.decide import decide
 from engine.ledger.due import DueIndex
 from engine.ledger.expiry import put_off
+from engine.ledger.history import ANY_BODY
 from engine.ledger.member import DEDUPE_HORIZON_US, Member, evolve, take_in
 from engine.ledger.members import LIVE_MEMBERS, Members
 from engine.ledger.moved import Moved, by_member
@@ -266,12 +268,14 @@ class Partition:
             )
         programme = self.book.at(fact.time_us)
         decision = _new_decision(fact, offset, fact.subject, None if programme is None else programme.hash)
+        if member.alias_of is not None and (passed := forward(member, fact, decision)) is not None:
+            return Answer([decision], *passed)
         reject = _repeated_or_late(member, fact, programme, decision)
         if decision.outcome != "decided":
             return Answer([decision], reject=reject)
         settled, moved = settle(member, self.book, fact.time_us)
         derived = decide(settled, fact, programme, decision, self.book)
-        if not member.anonymous:
+        if not member.anonymous and not (fact.type in facts.ALIASING and decision.reason is None):
             change = self._review(settled, fact, programme, decision)
             if change is not None:
                 decision.tiers = [change]
@@ -299,7 +303,7 @@ class Partition:
         if programme is None:
             return None
         plan = programme.tiers
-        if plan is not None and plan.welcomes and decision.progress:
+        if plan is not None and plan.welcomes and decision.progress and fact.type != facts.TAKEOVER:
             welcome(member, fact, programme, plan, now_us, decision)
         return review_after(member, fact, programme, now_us, decision)
 
@@ -316,10 +320,12 @@ def _repeated_or_late(member: Member, fact: Fact, programme: Programme | None, d
     horizon_us = newest_us - DEDUPE_HORIZON_US
     seen = member.history.seen(fact.source, fact.id)
     if seen is not None and seen[1] >= horizon_us:
-        if fact.body_hash.startswith(seen[0]):
+        if fact.body_hash.startswith(seen[0]) or seen[0] == ANY_BODY:
             decision.outcome = "duplicate"
             return None
         reject = Rejected("id_reused", "this source used this id for another event: give every event its own id", "id")
+    elif fact.type in facts.NEVER_LATE:
+        return None
     elif fact.time_us < horizon_us:
         days = DEDUPE_HORIZON_US // DAY_US
         text = f"{fact.time} is more than {days} days before this member's newest fact"

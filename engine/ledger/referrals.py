@@ -41,7 +41,7 @@ def decide_referral(member: Member, fact: Fact, programme: Programme | None, dec
 
 
 def _refusal(member: Member, referrer: str) -> str | None:
-    if referrer == member.key:
+    if referrer == member.key or referrer in member.aliases:
         return "self_referral"
     if member.referral is not None:
         return "already_referred"

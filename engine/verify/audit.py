@@ -12,7 +12,19 @@ from engine.stream.clients import partition_for
 from engine.stream.topics import FACTS, POINTS_LOG, REJECTS
 from engine.verify.books import Books
 from engine.verify.circles import Circles
-from engine.verify.identities import ANNOUNCED, COPY, FACT, NOTHING, REPEATED, VOID, Register, Row, digest
+from engine.verify.identities import (
+    ANNOUNCED,
+    COPY,
+    FACT,
+    FORWARDED,
+    NOTHING,
+    PASSED,
+    REPEATED,
+    VOID,
+    Register,
+    Row,
+    digest,
+)
 from engine.verify.judge import Judge, Verdict
 from engine.verify.links import Links
 from engine.verify.logs import Logs
@@ -252,6 +264,12 @@ class _Pass:
             return
         name = digest(fact.source, fact.id)
         register = self._audit.register
+        if pair.group is not None and pair.group.outcome == "forwarded":
+            register.add(Row(name, PASSED, digest(fact.key or ""), *at))
+            for to in _passed_to(pair.group.raws):
+                self._audit.report.derived += 1
+                register.add(Row(name, FORWARDED, digest(to), *at))
+            return
         if fact.type in DERIVED_TYPES:
             kinds = {"duplicate": REPEATED, "quarantined": VOID, "rejected": VOID}
             outcome = None if pair.group is None else pair.group.outcome
@@ -288,6 +306,12 @@ class _Pass:
 
 #: Members come back, and hashing a key costs as much as parsing a fact.
 _home = lru_cache(maxsize=1 << 16)(partition_for)
+
+
+def _passed_to(raws: Iterable[dict[str, Any]]) -> list[str]:
+    """To whom an alias passed a fact on."""
+    found = [one.get("subject") for raw in raws for one in raw.get("derived") or () if isinstance(one, dict)]
+    return [to for to in found if isinstance(to, str)]
 
 
 def _bytes_of(body_hash: str | None) -> bytes:

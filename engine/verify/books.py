@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from schemas.facts import ALIASING
+
 #: Hex digits of a lot's id that make its number; 60 bits of a hash.
 LOT_DIGITS = 15
 #: Stands for a moment that is not known yet: behind every one that is.
@@ -86,6 +88,8 @@ class Books:
                 change.get("until"),
                 change.get("projected"),
             )
+        if raw.get("type") in ALIASING and raw.get("reason") is None:
+            self._becomes_alias(raw["member_id"])
         for entry in raw.get("entries", ()):
             self.entries += 1
             account = self.account(entry.get("member_id", raw["member_id"]))
@@ -93,6 +97,14 @@ class Books:
             problem = _book(account, entry, raw["occurred_at"])
             if problem:
                 yield problem
+
+    def _becomes_alias(self, member: str) -> None:
+        """An alias holds no tier; one that never had points is nobody in the tables."""
+        account = self.accounts.get(member)
+        if account is not None:
+            account.tier = None
+            if not account.entries:
+                del self.accounts[member]
 
 
 def _book(account: Account, entry: dict[str, Any], decided_at: str) -> str | None:

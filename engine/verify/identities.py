@@ -18,7 +18,7 @@ BUCKETS = 64
 #: A bucket stays in memory below this; above it goes to a temporary file.
 BUCKET_BYTES = 1 << 20
 
-FACT, ANNOUNCED, COPY, REPEATED, VOID = range(5)
+FACT, ANNOUNCED, COPY, REPEATED, VOID, PASSED, FORWARDED = range(7)
 _ROW = struct.Struct(">16sB16siq")
 NOTHING = bytes(16)
 
@@ -28,8 +28,9 @@ class Row(NamedTuple):
 
     Attributes:
         kind: FACT, told by a shop; ANNOUNCED by a decision; COPY of a derived fact in facts, REPEATED where it was answered
-            as a duplicate, VOID where it was quarantined or refused.
-        other: of a FACT its member's hash; of an announcement and a copy the hash of the body, NOTHING where unknown.
+            as a duplicate, VOID where it was quarantined or refused; PASSED on by an alias, to whom FORWARDED says.
+        other: of a FACT its member's hash, of PASSED the alias's, of FORWARDED that of the key it was written to; of an
+            announcement and a copy the hash of the body, NOTHING where unknown.
         partition, offset: where: of an announcement the deciding record of facts.
     """
 
@@ -98,13 +99,17 @@ def derived(rows: list[Row]) -> Iterator[Derived]:
     copies = [row for row in rows if row.kind == COPY]
     repeated = [row for row in rows if row.kind == REPEATED]
     present = [row for row in rows if row.kind in (COPY, REPEATED, VOID)]
-    if announced and not present:
+    forwarded = [row for row in rows if row.kind == FORWARDED]
+    arrived = {row.other for row in rows if row.kind in (FACT, PASSED)}
+    if not present:
+        yield from (Derived("derived_missing", row) for row in forwarded if row.other not in arrived)
+    if announced and not (present or arrived):
         yield Derived("derived_missing", announced[0])
     if present and not announced:
         yield Derived("derived_unannounced", present[0])
     yield from (Derived("derived_doubled", row) for row in copies[1:])
     yield from (Derived("derived_repeated", row) for row in repeated)
-    if not announced:
+    if not announced or forwarded:  # under the key of an alias the same fact has another body
         return
     told = announced[0]
     yield from (Derived("derived_differs", row) for row in copies if NOTHING != told.other != row.other)

@@ -1,17 +1,27 @@
 create or replace view members as
 with first_facts as (
-    select member_id, arg_min(occurred_at, position) as first_fact_at
-    from staging.decisions
-    where outcome = 'decided' and member_id is not null
-    group by member_id
+    select coalesce(w.member_id, d.member_id) as member_id, min(d.first_fact_at) as first_fact_at
+    from (
+        select member_id, arg_min(occurred_at, position) as first_fact_at
+        from staging.decisions
+        where outcome = 'decided' and member_id is not null
+        group by member_id
+    ) as d
+    left join staging.owners as w on w.alias = d.member_id
+    group by all
 ),
 
 joined as (
-    select j.member_id, arg_min(j.occurred_at, j.position) as joined_at, arg_min(j.via, j.position) as joined_via
-    from staging.joins as j
-    inner join staging.decided as d using (partition, position)
-    where d.reason is distinct from 'already_joined'
-    group by j.member_id
+    select coalesce(w.member_id, j.member_id) as member_id, min(j.joined_at) as joined_at, arg_min(j.joined_via, j.joined_at) as joined_via
+    from (
+        select j.member_id, arg_min(j.occurred_at, j.position) as joined_at, arg_min(j.via, j.position) as joined_via
+        from staging.joins as j
+        inner join staging.decided as d using (partition, position)
+        where d.reason is distinct from 'already_joined'
+        group by j.member_id
+    ) as j
+    left join staging.owners as w on w.alias = j.member_id
+    group by all
 ),
 
 -- Whoever left and did not come back; leaving or coming back twice says nothing new.

@@ -15,8 +15,10 @@ spans as (
 ),
 
 closed as (
-    select member_id, tier, from_at, lead(from_at) over (partition by member_id order by position, ordinal) as to_at
-    from spans
+    select s.member_id, s.tier, s.from_at,
+        coalesce(lead(s.from_at) over (partition by s.member_id order by s.position, s.ordinal), w.since) as to_at
+    from spans as s
+    left join staging.owners as w on w.alias = s.member_id
 )
 
 select member_id, tier, from_at, to_at

@@ -28,6 +28,41 @@ select partition, fact_position as position, member_id, reason, programme_hash
 from staging.decisions
 where outcome = 'decided' and part = 0;
 
+-- statement: owners
+-- One row per key that is an alias: whose it is now, at the end of the chain. A takeover that an alias decides itself ended a circle.
+create or replace view staging.owners as
+with recursive linked as (
+    select s.member_id as alias, coalesce(s.details ->> '$.member', s.details ->> '$.into') as linked_to, s.occurred_at as since, s.action,
+        s.operator, s.reason
+    from staging.staff_actions as s
+    inner join staging.decided as d using (partition, position)
+    where s.action in ('link', 'merge') and d.reason is null and not exists (
+        from staging.decisions as e
+        where e.type = 'stammgast.takeover.v1' and e.outcome = 'decided' and e.member_id = s.member_id and e.partition = s.partition
+            and e.fact_position > s.position
+    )
+),
+
+chain as (
+    select alias, linked_to as member_id, 1 as steps
+    from linked
+    union all
+    select c.alias, l.linked_to, c.steps + 1
+    from chain as c
+    inner join linked as l on l.alias = c.member_id
+    where c.steps < 100
+),
+
+ends as (
+    select alias, arg_max(member_id, steps) as member_id
+    from chain
+    group by alias
+)
+
+select l.alias, e.member_id, l.linked_to, l.since, l.action, l.operator, l.reason
+from linked as l
+inner join ends as e using (alias);
+
 -- statement: orders
 -- One row per counted order: what it was worth, by its own lines too (total can hold tax and delivery, lines do not), and its pieces.
 create or replace view staging.orders as
@@ -37,11 +72,12 @@ with goods as (
     group by partition, position
 )
 
-select p.order_source, p.order_id, p.member_id, p.occurred_at, p.currency, p.total_minor, coalesce(g.lines_minor, p.total_minor) as lines_minor,
+select p.order_source, p.order_id, coalesce(w.member_id, p.member_id) as member_id, p.occurred_at, p.currency, p.total_minor, coalesce(g.lines_minor, p.total_minor) as lines_minor,
     coalesce(g.quantity, 0) as quantity
 from staging.purchases as p
 inner join staging.decided as d using (partition, position)
 left join goods as g using (partition, position)
+left join staging.owners as w on w.alias = p.member_id
 where d.reason is distinct from 'order_already_counted';
 
 -- statement: releases

@@ -41,6 +41,8 @@ class Stage:
     def __init__(self, *programmes: Programme) -> None:
         self.partition = Partition(0, {version.hash: version for version in programmes})
         self.decisions: list[Decision] = []
+        self.heard: list[tuple[Fact, Decision]] = []
+        self.hold: list[Fact] | None = None  # takes what follows from facts, where a test lets it come later
         self._count = 0
         for version in programmes:
             self.answer(programme_fact(version, RECORDED))
@@ -49,6 +51,10 @@ class Stage:
         """Hand the partition a fact, and every fact that follows from it."""
         answer = self.partition.answer(fact, self.partition.next_offset)
         self.decisions += answer.decisions
+        self.heard += [(fact, decision) for decision in answer.decisions]
+        if self.hold is not None:
+            self.hold += answer.derived
+            return answer
         for derived in answer.derived:
             self.answer(derived)
         return answer

@@ -17,7 +17,7 @@ from engine.verify.findings import KINDS
 from engine.verify.scope import Scope
 from schemas.envelope import encode_fact
 from schemas.times import to_us
-from tests.unit.verify_history import MEMBERS, RECORDED, buy, found, history, index_of, refer, versions
+from tests.unit.verify_history import MEMBERS, RECORDED, buy, event, found, history, index_of, refer, refund, versions
 from tests.unit.written_logs import FACTS, POINTS_LOG, REJECTS, WrittenLogs
 
 Damage = Callable[[WrittenLogs], None]
@@ -324,6 +324,35 @@ def test_a_missing_programme_stops_the_comparison_and_says_so() -> None:
 
     assert set(report.findings.counts) == {"programme_missing"}
     assert one.hash in report.findings.first[0].says
+
+
+def test_an_alias_is_no_second_member() -> None:
+    """Given a card and an account that became another's, with facts for both afterwards, then everything is proven: the same fact
+    stands in two partitions, and that is what the alias's decision says."""
+    logs = history(partitions=5)
+    staff = {"operator": "op-3", "reason": "lost_card"}
+    logs.tell([event("l1", "link", "card", {"member": "ben", **staff}, "2028-01-04T10:00:00Z")])
+    logs.tell([event("l2", "merge", "ben", {"into": "anna", **staff}, "2028-01-04T11:00:00Z")])
+    logs.tell([buy("c1", "card", when="2028-01-05T10:00:00Z"), buy("c1", "card", when="2028-01-05T10:00:00Z")])
+    logs.tell([refund("b2", "ben", "p2-ben", "2028-01-06T10:00:00Z")])
+
+    report = found(logs)
+
+    assert report.findings.first == []
+    assert report.proven(strict=True)
+
+
+def test_a_forwarded_fact_that_is_nowhere_is_missing() -> None:
+    """Given a fact that an alias passed on, taken out of the log it was written to, then it is found as missing."""
+    logs = history(partitions=5)
+    staff = {"operator": "op-3", "reason": "lost_card"}
+    logs.tell([event("l1", "link", "card", {"member": "ben", **staff}, "2028-01-04T10:00:00Z")])
+    logs.tell([buy("c1", "card", when="2028-01-05T10:00:00Z")])
+    home = partition_for(b"ben", 5)
+    for topic in (FACTS, POINTS_LOG):
+        logs.topics[topic][home].pop()
+
+    assert set(found(logs).findings.counts) == {"derived_missing"}
 
 
 def test_an_id_that_two_members_share_is_a_warning() -> None:
