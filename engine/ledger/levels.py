@@ -112,7 +112,7 @@ def _carried(plan: TierPlan, place: int, periods: int, first_day: int) -> int:
 
 def windows_of_years(years: Mapping[int, int]) -> list[Window]:
     """Return what each year came to, newest first."""
-    return sorted([(amount, year) for year, amount in years.items()], key=_place_of, reverse=True)
+    return [(amount, year) for year, amount in sorted(years.items(), reverse=True)]
 
 
 def windows_of_days(days: Mapping[int, int], months: int) -> list[Window]:
@@ -136,10 +136,6 @@ def windows_of_days(days: Mapping[int, int], months: int) -> list[Window]:
         found.append((total, end))
     found.reverse()
     return found
-
-
-def _place_of(window: Window) -> int:
-    return window[1]
 
 
 def years_of_days(days: Mapping[int, int], first_day: int) -> dict[int, int]:

@@ -131,7 +131,8 @@ class Member:
     towards tiers by local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``counters``
     [number, moments] of counters, ``visits`` the newest visit by store, ``welcomed`` levels that were welcomed, ``bonuses`` what
     referrals gave him, by the order that they were given for (the new member) or by the fact that gave them (the referrer),
-    ``offset`` the place in the log of the newest fact or tick that changed him. It satisfies ``rules.book.MemberView``.
+    ``next_due_us`` when time next does something to him (the partition works it out after every change), ``offset`` the place
+    in the log of the newest fact or tick that changed him. It satisfies ``rules.book.MemberView``.
     """
 
     key: str
@@ -164,6 +165,7 @@ class Member:
     aliases: set[str] = field(default_factory=set)
     override: Override | None = None
     welcomed: dict[str, Welcomed] = field(default_factory=dict)
+    next_due_us: int | None = None
 
     def fork(self) -> Self:
         """Return a copy that time may change (`take_in`) while this one stays; what only facts change is shared."""
@@ -533,9 +535,11 @@ def take_in(member: Member, moves: Moves, order: str = "", own: bool = False) ->
         elif change.what == PROGRESS:
             _add_progress(member, change.id, int(change.state))
     for things in (moves.entries, moves.tiers, moves.states):
-        for thing in things:
-            if thing.source == TIMER_SOURCE:
-                member.settled_us = max(member.settled_us or 0, _to_us(thing.occurred_at))
+        # What time did comes before what the fact did, so the first one tells whether there is any.
+        if things and things[0].source == TIMER_SOURCE:
+            for thing in things:
+                if thing.source == TIMER_SOURCE:
+                    member.settled_us = max(member.settled_us or 0, _to_us(thing.occurred_at))
 
 
 def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool) -> None:

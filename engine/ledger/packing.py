@@ -27,7 +27,6 @@ from engine.ledger.compact import Reader, from_utf8, number, numbers, read_numbe
 from engine.ledger.history import History
 from engine.ledger.member import Bonus, Lot, Member, Override, Referral, Standing, Welcomed
 from engine.ledger.orders import Returned
-from engine.ledger.timers import due_us
 from schemas.times import SECOND_US
 
 #: Changes with every change of the packed form: what another engine packed is folded anew, never guessed.
@@ -121,7 +120,7 @@ def _moments(member: Member) -> tuple[int, list[int]]:
     if standing is not None:
         flags |= _HAS_TIER
         until_us, since_us = standing.until_us, standing.since_us
-    due = due_us(member)
+    due = member.next_due_us
     if until_us is not None and until_us == due:
         flags |= _UNTIL_DUE
         until_us = None
@@ -175,6 +174,7 @@ def _unpack(key: str, packed: bytes) -> Member:
         lots_apart=_read_lots(lots),
         days=dict(zip(accumulate(progress[:count]), progress[count : 2 * count], strict=True)),
         years=dict(zip(years[: len(years) // 2], years[len(years) // 2 :], strict=True)),
+        next_due_us=moments.get(_DUE),
     )
     if rest:
         _read_rest(member, rest)

@@ -198,10 +198,8 @@ class Partition:
         if decision.outcome != "decided":
             return
         if member.offset < decision.offset:
-            due_before = due_us(member)
             evolve(member, fact, decision, own=own)
             self._take(member, decision.offset)
-            self._due.move(member.key, due_before, due_us(member))
         if self.newest_us is None or fact.time_us > self.newest_us:
             self.newest_us = fact.time_us
 
@@ -211,12 +209,12 @@ class Partition:
         if member is None:
             raise FoldFailed(f"a tick moved member {key}, whom neither snapshot nor log brought")
         if member.offset < offset:
-            due_before = due_us(member)
             take_in(member, moved)
             self._take(member, offset)
-            self._due.move(key, due_before, due_us(member))
 
     def _take(self, member: Member, offset: int) -> None:
+        before_us, member.next_due_us = member.next_due_us, due_us(member)
+        self._due.move(member.key, before_us, member.next_due_us)
         member.offset = offset
         self.members.put(member)
         self._changed[member.key] = None

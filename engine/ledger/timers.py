@@ -54,7 +54,7 @@ def settle(member: Member, book: Book, time_us: int) -> tuple[Member, Moved | No
         The member as he stands then (a fork where a timer fired; the given one is not changed), and what was moved, None
         if nothing was.
     """
-    due = due_us(member)
+    due = member.next_due_us
     if due is None or due > time_us:
         return member, None
     settled, moved = member.fork(), Moved()
