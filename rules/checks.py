@@ -22,7 +22,7 @@ from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
 # Keys that the language will have one day. They are refused by name, so that nobody takes silence for consent.
 LATER_KEYS = frozenset(
     {
-        "rewards", "reward", "nth_purchase",
+        "reward", "nth_purchase",
         "segment", "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
         "tier_changed", "segment_entered", "claim", "challenge", "notice", "voucher", "quiet",
         "stock", "incentive", "paid_with_points", "override", "transfer", "wait_for_purchase"
@@ -77,6 +77,7 @@ def validate(draft: Draft) -> ProgrammeFile | None:
     _check_tiers(draft)
     _check_refer(draft)
     _check_lots(draft)
+    _check_rewards(draft)
     return None if draft.problems else document
 
 
@@ -500,3 +501,10 @@ def _check_lots(draft: Draft) -> None:
         if slides and owner.get("expire") == "none":
             what = "points without a date of their own go by inactivity in this programme"
             draft.report((*path, "expire"), what, "take expire out, or say {after: 100 years}")
+
+
+def _check_rewards(draft: Draft) -> None:
+    _ids(draft, "rewards", what="rewards")
+    for index, reward in _mappings(draft, "rewards"):
+        if "tiers" in reward:
+            _check_tier(draft, ("rewards", index, "tiers"), reward["tiers"])

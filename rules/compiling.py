@@ -25,6 +25,7 @@ from rules.plan import (
     Programme,
     ReferAward,
     ReferPlan,
+    RewardPlan,
     Rule,
     Terms,
     TierPlan,
@@ -63,6 +64,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         counters=counters_on(document.earn),
         lots=_lots(document),
         negative_balance=document.points.negative_balance,
+        rewards={reward.id: _reward(reward, zone) for reward in document.rewards or ()},
         document=document,
         canonical=canonical,
     )
@@ -180,6 +182,17 @@ def _level(level: language.Level) -> Level:
     welcome, again = (said.points, said.again) if isinstance(said, language.Welcome) else (said or 0, False)
     kept, benefits = level.keep is not None, level.benefits or ()
     return Level(level.id, level.label or level.id, begin, num, den, kept, welcome, again, benefits)
+
+
+def _reward(reward: language.Reward, zone: ZoneInfo) -> RewardPlan:
+    return RewardPlan(
+        id=reward.id,
+        cost=reward.cost,
+        valid_us=None if reward.valid_for is None else reward.valid_for.length_us,
+        tiers=None if reward.tiers is None else frozenset(reward.tiers),
+        from_us=None if reward.from_ is None else reward.from_.begins_us(zone),
+        until_us=None if reward.until is None else reward.until.ends_us(zone),
+    )
 
 
 def _lots(document: language.ProgrammeFile) -> LotPlan | None:

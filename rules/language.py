@@ -609,6 +609,28 @@ class PointsAre(Part):
     )
 
 
+class Reward(Part):
+    """Something that points can be spent on."""
+
+    id: Slug = Field(
+        description="Name of the reward; redemptions carry it, so it stays the same from version to version."
+    )
+    label: Word | None = Field(None, description="What guests see. Default: the id.")
+    cost: Points = Field(description="Points it costs.")
+    valid_for: FixedText | None = Field(
+        None, description="How long a granted reward can be collected; then it lapses. Default: without end."
+    )
+    tiers: Slugs | None = Field(None, description="Only for members of these levels. One or a list. Default: for all.")
+    from_: MomentText | None = Field(None, alias="from", description="From then on. Default: as the version.")
+    until: MomentText | None = Field(None, description="Until the end of that day. Default: as the version.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.from_ is not None and self.until is not None:
+            refuse_reversed(self.from_, self.until)
+        return self
+
+
 class Valid(Part):
     """When this version is in force, by the time of the fact, in the programme's time zone."""
 
@@ -655,3 +677,6 @@ class ProgrammeFile(Part):
     )
     refer: Refer | None = Field(None, description="Awards for members who bring members. Default: none.")
     tiers: Tiers | None = Field(None, description="Levels of membership. Default: none.")
+    rewards: Annotated[tuple[Reward, ...], Field(strict=False, min_length=1)] | None = Field(
+        None, description="The catalogue: what points can be spent on. Default: nothing but a number of points."
+    )

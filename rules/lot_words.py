@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rules.errors import either
-from rules.language import Expires, ExpiresOrSlides, PointsAre, WaitingTime
+from rules.language import Expires, ExpiresOrSlides, PointsAre, ProgrammeFile, Reward, WaitingTime
 
 
 def point_words(points: PointsAre) -> list[str]:
@@ -42,3 +42,18 @@ def _pending_words(pending: str | WaitingTime) -> str:
     if pending.until is None:
         return f"can be spent after {pending.for_}{by}"
     return f"can be spent once {pending.until}, taken if not within {pending.cancel_after}{by}"
+
+
+def reward_words(document: ProgrammeFile) -> list[str]:
+    """Return one line for everything that points can be spent on."""
+    return [_reward_words(reward) for reward in document.rewards or ()]
+
+
+def _reward_words(reward: Reward) -> str:
+    label = f" ({reward.label})" if reward.label and reward.label != reward.id else ""
+    parts = [f"{reward.id}{label}: {reward.cost}"]
+    parts += [f"only for {either(reward.tiers)}"] if reward.tiers else []
+    parts += [f"from {reward.from_}"] if reward.from_ is not None else []
+    parts += [f"until {reward.until}"] if reward.until is not None else []
+    parts += [f"to be collected within {reward.valid_for}"] if reward.valid_for is not None else []
+    return ", ".join(parts)

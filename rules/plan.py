@@ -275,6 +275,17 @@ class LotPlan:
         )
 
 
+class RewardPlan(NamedTuple):
+    """What points can be spent on."""
+
+    id: str
+    cost: int
+    valid_us: int | None  # how long it can be collected; None: without end
+    tiers: frozenset[str] | None  # None: for all
+    from_us: int | None
+    until_us: int | None  # exclusive
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Programme:
     """One version of a programme, compiled. Two are equal when their hashes are."""
@@ -299,6 +310,7 @@ class Programme:
     ]  # by short type name: what its facts move; those that move none are missing
     lots: LotPlan | None  # None: every point can be spent at once and for ever
     negative_balance: str  # within_balance | allow | only_pending
+    rewards: dict[str, RewardPlan]
     document: ProgrammeFile = field(repr=False)
     canonical: bytes = field(repr=False)
 

@@ -32,6 +32,9 @@ JOINED = "stammgast.joined.v1"
 LEFT = "stammgast.left.v1"
 LINK = "stammgast.link.v1"
 MERGE = "stammgast.merge.v1"
+REDEMPTION = "stammgast.redemption.v1"
+REDEMPTION_CANCELLED = "stammgast.redemption_cancelled.v1"
+REDEMPTION_FULFILLED = "stammgast.redemption_fulfilled.v1"
 # Written by the engine alone, refused from outside.
 TICK = "stammgast.tick.v1"
 PROGRAMME = "stammgast.programme.v1"
@@ -41,8 +44,9 @@ TAKEOVER = "stammgast.takeover.v1"
 
 # Only staff may send these, with operator and reason (see StaffData): they come by staff-events alone.
 TIER_OVERRIDE = "stammgast.tier_override.v1"
+ADJUSTMENT = "stammgast.adjustment.v1"
 _STAFF_TYPES: tuple[str, ...] = (
-    TIER_OVERRIDE, LINK, MERGE)  # fmt: skip
+    TIER_OVERRIDE, LINK, MERGE, ADJUSTMENT)  # fmt: skip
 STAFF_TYPES = frozenset(_STAFF_TYPES)
 INBOUND_TYPES: tuple[str, ...] = (
     PURCHASE,
@@ -53,6 +57,9 @@ INBOUND_TYPES: tuple[str, ...] = (
     ACTIVITY,
     JOINED,
     LEFT,
+    REDEMPTION,
+    REDEMPTION_CANCELLED,
+    REDEMPTION_FULFILLED,
     *_STAFF_TYPES,
 )
 ENGINE_TYPES: tuple[str, ...] = (
@@ -234,6 +241,48 @@ class Merge(StaffData):
     into: Token = Field(description="key of the member who stays")
 
 
+class Adjustment(StaffData):
+    """Staff gives points, takes points, or gives back what had expired."""
+
+    points: Annotated[StrictInt, Field(ge=-(10**9), le=10**9)] | None = Field(
+        None, description="given, or taken where negative"
+    )
+    reinstate: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = Field(
+        None, description="entry_id of the expiry whose points come back, without a date of their own"
+    )
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if (self.points is None) == (self.reinstate is None):
+            raise ValueError("an adjustment has either `points` or `reinstate`")
+        if self.points == 0:
+            raise ValueError("an adjustment of 0 points says nothing")
+        return self
+
+
+class Redemption(FactData):
+    """The member wants to spend points: on a reward of the catalogue, or a number of them."""
+
+    reward: Token | None = Field(None, description="id of a reward of the programme")
+    points: Annotated[StrictInt, Field(ge=1, le=10**9)] | None = None
+    store: Token | None = None
+    order_id: Token | None = Field(None, description="the order that the points pay a part of")
+    order_source: Token | None = None
+
+    @model_validator(mode="after")
+    def _one_of_reward_and_points(self) -> Self:
+        if (self.reward is None) == (self.points is None):
+            raise ValueError("a redemption has either `reward` or `points`")
+        return self
+
+
+class RedemptionEnd(FactData):
+    """What a redemption came to."""
+
+    redemption: Token = Field(description="id of the redemption's event")
+    redemption_source: Token | None = Field(None, description="its source; default: the event's own source")
+
+
 DATA_MODELS: dict[str, type[FactData]] = {
     PURCHASE: Purchase,
     REFUND: Refund,
@@ -246,6 +295,10 @@ DATA_MODELS: dict[str, type[FactData]] = {
     LINK: Link,
     MERGE: Merge,
     TIER_OVERRIDE: TierOverride,
+    ADJUSTMENT: Adjustment,
+    REDEMPTION: Redemption,
+    REDEMPTION_CANCELLED: RedemptionEnd,
+    REDEMPTION_FULFILLED: RedemptionEnd,
 }
 
 
@@ -362,6 +415,30 @@ class MergeForm(StaffForm):
     into: str
 
 
+class AdjustmentForm(StaffForm):
+    """An adjustment as the facts log holds it."""
+
+    points: int | None
+    reinstate: str | None
+
+
+class RedemptionForm(TypedDict):
+    """A redemption as the facts log holds it."""
+
+    reward: str | None
+    points: int | None
+    store: str | None
+    order_id: str | None
+    order_source: str | None
+
+
+class RedemptionEndForm(TypedDict):
+    """The end of a redemption as the facts log holds it."""
+
+    redemption: str
+    redemption_source: str
+
+
 class TickForm(TypedDict):
     """A moment to which every member of the partition is settled: the fact's own time."""
 
@@ -447,6 +524,10 @@ FORMS: dict[str, Any] = {
     LINK: LinkForm,
     MERGE: MergeForm,
     TIER_OVERRIDE: TierOverrideForm,
+    ADJUSTMENT: AdjustmentForm,
+    REDEMPTION: RedemptionForm,
+    REDEMPTION_CANCELLED: RedemptionEndForm,
+    REDEMPTION_FULFILLED: RedemptionEndForm,
     TICK: TickForm,
     PROGRAMME: ProgrammeForm,
     REFERRAL_AWARD: ReferralAwardForm,

@@ -93,6 +93,26 @@ class _MergeEvent(Envelope):
     data: facts.Merge
 
 
+class _AdjustmentEvent(Envelope):
+    type: Literal["stammgast.adjustment.v1"]
+    data: facts.Adjustment
+
+
+class _RedemptionEvent(Envelope):
+    type: Literal["stammgast.redemption.v1"]
+    data: facts.Redemption
+
+
+class _RedemptionCancelledEvent(Envelope):
+    type: Literal["stammgast.redemption_cancelled.v1"]
+    data: facts.RedemptionEnd
+
+
+class _RedemptionFulfilledEvent(Envelope):
+    type: Literal["stammgast.redemption_fulfilled.v1"]
+    data: facts.RedemptionEnd
+
+
 _Event = (
     _PurchaseEvent
     | _RefundEvent
@@ -105,6 +125,10 @@ _Event = (
     | _LinkEvent
     | _MergeEvent
     | _TierOverrideEvent
+    | _AdjustmentEvent
+    | _RedemptionEvent
+    | _RedemptionCancelledEvent
+    | _RedemptionFulfilledEvent
 )  # fmt: skip
 EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.PURCHASE: _PurchaseEvent,
@@ -118,6 +142,10 @@ EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.LINK: _LinkEvent,
     facts.MERGE: _MergeEvent,
     facts.TIER_OVERRIDE: _TierOverrideEvent,
+    facts.ADJUSTMENT: _AdjustmentEvent,
+    facts.REDEMPTION: _RedemptionEvent,
+    facts.REDEMPTION_CANCELLED: _RedemptionCancelledEvent,
+    facts.REDEMPTION_FULFILLED: _RedemptionFulfilledEvent,
 }
 _EVENT: TypeAdapter[_Event] = TypeAdapter(Annotated[_Event, Field(discriminator="type")])
 _ENVELOPE = TypeAdapter(Envelope)
@@ -223,6 +251,13 @@ def _form(event: _Event) -> Any:
                 for name, value in sorted(event.data.attributes.items())
             }
             return {"name": event.data.name, "attributes": attributes}
+        case _RedemptionEvent():
+            named = event.data.order_id is not None
+            return event.data.model_dump() | (
+                {"order_source": event.data.order_source or event.source} if named else {}
+            )
+        case _RedemptionCancelledEvent() | _RedemptionFulfilledEvent():
+            return event.data.model_dump() | {"redemption_source": event.data.redemption_source or event.source}
         case _:
             return event.data.model_dump()
 

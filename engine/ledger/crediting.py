@@ -50,7 +50,7 @@ def finish(
             over.append(_expired(member, entry, programme, expires_us))
         elif debt and _active_us(entry) <= now_us:
             paid = min(debt, entry.points)
-            entry.burns = [(entry.entry_id, paid)]
+            entry.burns = [*entry.burns, (entry.entry_id, paid)]
             debt -= paid
     return over
 

@@ -22,10 +22,14 @@ Burns = list[tuple[str, int]]
 class Purse:
     """What can be taken from a member now, lot by lot; made for one decision, then dropped."""
 
-    def __init__(self, member: Member, own: Sequence[Lot], programme: Programme | None, now_us: int) -> None:
-        """Look at a member; ``own`` are the lots of the order whose goods come back."""
+    def __init__(
+        self, member: Member, own: Sequence[Lot], programme: Programme | None, now_us: int, *, staff: bool = False
+    ) -> None:
+        """Look at a member; ``own`` are the lots of the order whose goods come back, ``staff``: it is staff that takes."""
         self._member, self._now_us = member, now_us
         self._policy = "within_balance" if programme is None else programme.negative_balance
+        if staff and self._policy == "only_pending":  # it is about goods that come back
+            self._policy = "within_balance"
         self._left = {lot.id: lot.left for lot in own}
         self._pending = [lot.id for lot in own if not lot.active(now_us)]
         active = [lot.id for lot in own if lot.active(now_us)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from engine.ledger.activities import decide_activity, decide_earning, decide_visit
+from engine.ledger.adjustments import decide_adjustment
 from engine.ledger.aliases import decide_link, decide_takeover
 from engine.ledger.joining import barred, decide_left
 from engine.ledger.member import Member
 from engine.ledger.overrides import decide_override
 from engine.ledger.purchases import decide_purchase
+from engine.ledger.redemptions import decide_redemption, decide_redemption_end
 from engine.ledger.referrals import decide_joining, decide_referral, decide_referral_award
 from engine.ledger.refunds import decide_refund
 from engine.ledger.reversals import decide_referral_reversal
@@ -50,14 +52,16 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
             return decide_referral_award(member, fact, programme, decision)
         case facts.REFERRAL_REVERSAL:
             return decide_referral_reversal(member, fact, programme, decision)
-        case facts.TIER_OVERRIDE:
-            return decide_override(member, fact, programme, decision)
+        case facts.REDEMPTION:
+            return decide_redemption(member, fact, programme, decision)
+        case facts.REDEMPTION_CANCELLED | facts.REDEMPTION_FULFILLED:
+            return decide_redemption_end(member, fact, programme, decision)
         case _:
             return _decide_membership(member, fact, programme, decision)
 
 
 def _decide_membership(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
-    """Answer what is about who somebody is, not about what he did."""
+    """Answer what is about who somebody is, and what staff does."""
     match fact.type:
         case facts.JOINED:
             return decide_joining(member, fact, programme, decision)
@@ -65,6 +69,10 @@ def _decide_membership(member: Member, fact: Fact, programme: Programme | None, 
             return decide_left(member, decision)
         case facts.LINK | facts.MERGE:
             return decide_link(member, fact, programme, decision)
+        case facts.TIER_OVERRIDE:
+            return decide_override(member, fact, programme, decision)
+        case facts.ADJUSTMENT:
+            return decide_adjustment(member, fact, programme, decision)
         case facts.TAKEOVER:
             return decide_takeover(member, fact, programme, decision)
         case _:

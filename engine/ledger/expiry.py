@@ -18,7 +18,9 @@ from schemas.times import to_text
 #: The rule that entries of kind ``expire`` carry.
 EXPIRY = "expiry"
 #: Facts that are something the member does: they put off the day on which an idle member's points go.
-ACTIVE_TYPES = frozenset({facts.PURCHASE, facts.VISIT, facts.REVIEW, facts.ACTIVITY, facts.JOINED, facts.REFERRAL})
+ACTIVE_TYPES = frozenset(
+    {facts.PURCHASE, facts.VISIT, facts.REVIEW, facts.ACTIVITY, facts.JOINED, facts.REFERRAL, facts.REDEMPTION}
+)
 
 
 def due_us(member: Member) -> int | None:

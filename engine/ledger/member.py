@@ -112,6 +112,20 @@ class Lot(NamedTuple):
         return self.active_us is None or self.active_us <= now_us
 
 
+class Spent(NamedTuple):
+    """A redemption: its entry, what it took from which lots while that can be given back, and its state.
+
+    ``until_us`` is when it lapses if nobody collects it.
+    """
+
+    state: str
+    entry_id: str
+    rule_id: str
+    rule_version: int
+    burns: tuple[tuple[str, int], ...] = ()
+    until_us: int | None = None
+
+
 #: Name of the states by which time takes progress towards tiers back: the id is the local day, the state the amount.
 PROGRESS = "progress"
 #: Name of the state that says when lots without a date go, and its word for never.
@@ -127,8 +141,9 @@ class Member:
     ``history`` holds his orders and which facts were seen, ``lots_apart`` the lots that are not an order's grants, are no
     longer whole, or have a date (all others follow from the orders), ``debt`` what he owes: points that were taken back and
     were in no lot; ``expiry_us`` and ``cancel_us`` when a lot next expires and is next cancelled, ``slides_us`` when lots
-    without a date go if he does nothing; ``returned`` what came back, by number of the order; ``days`` and ``years`` progress
-    towards tiers by local day (days since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``counters``
+    without a date go if he does nothing; ``spent`` his redemptions by name, ``lapse_us`` when one next lapses;
+    ``returned`` what came back, by number of the order; ``days`` and ``years`` progress towards tiers by local day (days
+    since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``counters``
     [number, moments] of counters, ``visits`` the newest visit by store, ``welcomed`` levels that were welcomed, ``bonuses`` what
     referrals gave him, by the order that they were given for (the new member) or by the fact that gave them (the referrer),
     ``next_due_us`` when time next does something to him (the partition works it out after every change), ``offset`` the place
@@ -153,6 +168,8 @@ class Member:
     expiry_us: int | None = None
     cancel_us: int | None = None
     slides_us: int | None = None
+    lapse_us: int | None = None
+    spent: dict[str, Spent] = field(default_factory=dict)
     returned: dict[int, Returned] = field(default_factory=dict)
     days: dict[int, int] = field(default_factory=dict)
     years: dict[int, int] = field(default_factory=dict)
@@ -172,6 +189,7 @@ class Member:
         other = copy(self)
         other.lots_apart = dict(self.lots_apart)
         other.days, other.years = dict(self.days), dict(self.years)
+        other.spent = dict(self.spent)
         return other
 
     def now_us(self, time_us: int) -> int:
@@ -268,6 +286,12 @@ class Member:
         lots = [lot for lot in self.lots_apart.values() if lot.left]
         self.expiry_us = min([lot.expires_us for lot in lots if lot.expires_us is not None], default=None)
         self.cancel_us = min([lot.cancel_us for lot in lots if lot.cancel_us is not None], default=None)
+
+    def find_lapse(self) -> None:
+        """Work out anew when a granted reward next lapses."""
+        self.lapse_us = min(
+            [spent.until_us for spent in self.spent.values() if spent.until_us is not None], default=None
+        )
 
 
 def _named(ref: str) -> tuple[str, str]:
@@ -530,16 +554,30 @@ def take_in(member: Member, moves: Moves, order: str = "", own: bool = False) ->
         until_us = None if newest.until is None else _to_us(newest.until)
         member.standing = Standing(newest.tier, _to_us(newest.since), until_us, newest.projected)
     for change in moves.states:
-        if change.what == SLIDING:
-            member.slides_us = None if change.state == NEVER else _to_us(change.state)
-        elif change.what == PROGRESS:
-            _add_progress(member, change.id, int(change.state))
+        _take_state(member, change, moves.entries)
     for things in (moves.entries, moves.tiers, moves.states):
         # What time did comes before what the fact did, so the first one tells whether there is any.
         if things and things[0].source == TIMER_SOURCE:
             for thing in things:
                 if thing.source == TIMER_SOURCE:
                     member.settled_us = max(member.settled_us or 0, _to_us(thing.occurred_at))
+
+
+def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:
+    if change.what == SLIDING:
+        member.slides_us = None if change.state == NEVER else _to_us(change.state)
+    elif change.what == PROGRESS:
+        _add_progress(member, change.id, int(change.state))
+    elif change.what == "redemption" and change.state == "granted":
+        redeem = next(entry for entry in entries if entry.kind == "redeem")
+        burns = tuple((lot_id, points) for lot_id, points in redeem.burns)
+        member.spent[change.id] = Spent(change.state, redeem.entry_id, redeem.rule_id, redeem.rule_version, burns)
+    elif change.what == "redemption_until":
+        member.spent[change.id] = member.spent[change.id]._replace(until_us=_to_us(change.state))
+        member.find_lapse()
+    elif change.what == "redemption":
+        member.spent[change.id] = member.spent[change.id]._replace(state=change.state, burns=(), until_us=None)
+        member.find_lapse()
 
 
 def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool) -> None:
@@ -628,6 +666,8 @@ def _changed(lot: Lot, points: int, entry: Entry) -> Lot:
     if entry.kind == "release":
         active_us, expires_us = _moment(entry.active_from), _moment(entry.expires_at)
         return lot._replace(active_us=active_us, expires_us=expires_us, waits_for=None, cancel_us=None)
+    if entry.kind == "reinstate" and lot.id != entry.entry_id:
+        return lot._replace(gone=0)
     if entry.kind in ("expire", "cancel"):
         # A lot that had no date gets the one on which it went: so its points can be found again.
         expires_us = _to_us(entry.occurred_at) if lot.expires_us is None else lot.expires_us

@@ -25,7 +25,7 @@ import orjson
 
 from engine.ledger.compact import Reader, from_utf8, number, numbers, read_numbers, to_utf8, word
 from engine.ledger.history import History
-from engine.ledger.member import Bonus, Lot, Member, Override, Referral, Standing, Welcomed
+from engine.ledger.member import Bonus, Lot, Member, Override, Referral, Spent, Standing, Welcomed
 from engine.ledger.orders import Returned
 from schemas.times import SECOND_US
 
@@ -256,6 +256,8 @@ def _rest(member: Member) -> bytes:
         rest["slides"] = member.slides_us
     if member.welcomed:
         rest["welcomed"] = [[level, *given] for level, given in member.welcomed.items()]
+    if member.spent:
+        rest["spent"] = [[name, *spent] for name, spent in member.spent.items()]
     # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
     return bytes(memoryview(orjson.dumps(rest))) if rest else b""
 
@@ -288,6 +290,10 @@ def _read_rest(member: Member, packed: bytes) -> None:
     member.debt, member.slides_us = rest.get("debt", 0), rest.get("slides")
     member.alias_of, aliases, member.left_us = rest.get("who", (None, (), None))
     member.aliases = set(aliases)
+    for name, state, entry_id, rule_id, version, burns, until_us in rest.get("spent", ()):
+        took = tuple((lot_id, points) for lot_id, points in burns)
+        member.spent[name] = Spent(state, entry_id, rule_id, version, took, until_us)
+        member.find_lapse()
     member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}
     member.counters = {key: (number, moments) for key, number, moments in rest.get("counters", ())}
     if "override" in rest:

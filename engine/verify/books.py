@@ -163,5 +163,5 @@ def _fits(points: int, kind: str, lot: str, burns: Sequence[tuple[str, int]]) ->
     if kind == "release":
         return points == 0
     if points > 0:
-        return burnt <= points and all(burnt_lot == lot for burnt_lot, _ in burns)
+        return burnt <= points and all(burnt_lot == lot or not taken for burnt_lot, taken in burns)
     return kind != "earn" and burnt <= -points and all(taken > 0 for _, taken in burns)

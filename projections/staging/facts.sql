@@ -161,6 +161,13 @@ select partition, position, source, fact_id, member_id, occurred_at, recorded_at
 from parsed_facts
 where type = 'stammgast.left.v1';
 
+-- statement: redemptions if stammgast.redemption.v1
+insert into staging.redemptions
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.reward', cast(data ->> '$.points' as bigint),
+    data ->> '$.store', data ->> '$.order_source', data ->> '$.order_id'
+from parsed_facts
+where type = 'stammgast.redemption.v1';
+
 -- statement: staff_actions if staff
 insert into staging.staff_actions
 select partition, position, source, fact_id, split_part(type, '.', 2), member_id, occurred_at, recorded_at,

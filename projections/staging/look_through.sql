@@ -34,6 +34,9 @@ select bit_xor(hash(t)) from staging.joins as t;
 -- statement: leaves
 select bit_xor(hash(t)) from staging.leaves as t;
 
+-- statement: redemptions
+select bit_xor(hash(t)) from staging.redemptions as t;
+
 -- statement: staff_actions
 select bit_xor(hash(t)) from staging.staff_actions as t;
 

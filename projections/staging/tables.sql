@@ -97,6 +97,14 @@ create table staging.leaves (
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: redemptions
+create table staging.redemptions (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    reward varchar, points bigint, store varchar, order_source varchar, order_id varchar,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: staff_actions
 create table staging.staff_actions (
     partition integer not null, position bigint not null,

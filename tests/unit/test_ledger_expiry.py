@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.ledger.packing import pack, unpack
 from schemas import facts
+from schemas.decisions import Decision
 from tests.unit.ledger import Stage, points, programme
 
 WEB = """
@@ -99,3 +100,48 @@ def test_a_member_who_comes_keeps_what_has_no_date() -> None:
     ]
     assert [change.state for change in gone.states] == ["none"]
     assert stage.partition.next_due_us is None
+
+
+EXPIRING = """
+points:
+  name: points
+  expire: {after: 1 month}
+earn:
+  - id: visit
+    on: visit
+    award: {points: 2}
+"""
+
+
+def adjust(stage: Stage, time: str, **said: object) -> Decision:
+    """Publish an adjustment by staff."""
+    data = {"operator": "op-1", "reason": "goodwill", **said}
+    return stage.say(facts.ADJUSTMENT, "anna", time, data)
+
+
+def test_staff_gives_back_what_expired_once() -> None:
+    """Given points that expired, when staff names that entry, then they come back with dates of now, and not a second time."""
+    stage = Stage(programme(EXPIRING))
+    stage.say(facts.VISIT, "anna", "2026-01-10T10:00:00Z", {"store": "s1"})
+    stage.say(facts.VISIT, "anna", "2026-01-10T12:00:00Z", {"store": "s1"})
+    (gone,) = stage.tick("2026-03-01T00:00:00Z")[0].entries
+    assert (gone.points, stage.balance()) == (-4, 0)
+
+    back = adjust(stage, "2026-03-05T10:00:00Z", reinstate=gone.entry_id)
+    assert [(entry.kind, entry.points, entry.caused_by) for entry in back.entries] == [("reinstate", 4, gone.entry_id)]
+    assert stage.balance() == 4
+    again = adjust(stage, "2026-03-06T10:00:00Z", reinstate=gone.entry_id)
+    assert (again.reason, again.entries) == ("nothing_to_reinstate", ())
+    anna = stage.partition.members["anna"]
+    assert unpack("anna", pack(anna)) == anna
+
+
+def test_points_that_came_too_late_can_be_given_back_too() -> None:
+    """Given an award that expired in its own decision, when staff names that expiry, then it comes back."""
+    stage = Stage(programme(EXPIRING))
+    stage.say(facts.VISIT, "anna", "2026-05-10T10:00:00Z", {"store": "s1"})
+    late = stage.say(facts.VISIT, "anna", "2026-01-10T10:00:00Z", {"store": "s2"})
+    assert [entry.kind for entry in late.entries] == ["earn", "expire"]
+
+    back = adjust(stage, "2026-05-11T10:00:00Z", reinstate=late.entries[1].entry_id)
+    assert [(entry.kind, entry.points) for entry in back.entries] == [("reinstate", 2)]

@@ -1,0 +1,162 @@
+"""Points are spent: a redemption is granted or refused with the numbers, then fulfilled, cancelled, or it lapses.
+
+It is decided in the member's own order, so of twenty that want the last hundred points one is granted. Points that wait or
+that are over cannot be spent. Cancelling gives the same lots back, with their old dates.
+"""
+
+from __future__ import annotations
+
+from engine.ledger.expiry import expire_entry
+from engine.ledger.lots import available, burn
+from engine.ledger.member import Member, Spent
+from engine.ledger.moved import Moved
+from rules.book import Book, Programme, RewardPlan
+from schemas import facts
+from schemas.decisions import Decision, Entry, Note, StateChange
+from schemas.envelope import TIMER_SOURCE, Fact
+from schemas.ids import hash_id
+from schemas.times import to_text
+
+#: Name of the states of a redemption.
+REDEMPTION = "redemption"
+GRANTED, FULFILLED, CANCELLED, LAPSED = "granted", "fulfilled", "cancelled", "lapsed"
+#: The rule of points that are spent on no reward.
+BY_POINTS = "points"
+
+
+def decide_redemption(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Grant a redemption, or refuse it and say why."""
+    data: facts.RedemptionForm = fact.data
+    if programme is None:
+        decision.reason = "no_programme"
+        return []
+    reward = None if data["reward"] is None else programme.rewards.get(data["reward"])
+    cost = (data["points"] or 0) if reward is None else reward.cost
+    now_us = member.now_us(fact.time_us)
+    refused = _refusal(member, fact, programme, reward)
+    if refused is not None:
+        decision.reason, decision.notes = refused.code, [refused]
+        return []
+    has = available(member, now_us)
+    if cost > has:
+        decision.reason, decision.notes = "not_enough_points", [Note("balance", None, f"needs {cost}, has {has}")]
+        return []
+    entry = Entry(
+        entry_id=hash_id(fact.source, fact.id, member.key, "redeem"),
+        member_id=member.key,
+        kind="redeem",
+        points=-cost,
+        rule_id=BY_POINTS if reward is None else f"reward:{reward.id}",
+        rule_version=programme.version,
+        source=fact.source,
+        fact_id=fact.id,
+        occurred_at=fact.time,
+        burns=burn(member, cost, now_us),
+    )
+    decision.entries = [entry]
+    name = redemption_name(fact.source, fact.id)
+    decision.states = [StateChange(member.key, REDEMPTION, name, GRANTED, fact.source, fact.id, fact.time)]
+    if reward is not None and reward.valid_us is not None:
+        until = to_text(fact.time_us + reward.valid_us)
+        decision.states = [
+            *decision.states,
+            StateChange(member.key, UNTIL, name, until, fact.source, fact.id, fact.time),
+        ]
+    return []
+
+
+#: Name of the state that says until when a granted reward can be collected.
+UNTIL = "redemption_until"
+
+
+def redemption_name(source: str, fact_id: str) -> str:
+    """Return the name of a redemption; ids hold no ``|``."""
+    return f"{source}|{fact_id}"
+
+
+def _refusal(member: Member, fact: Fact, programme: Programme, reward: RewardPlan | None) -> Note | None:
+    wanted = fact.data["reward"]
+    if reward is None:
+        if wanted is None:
+            return None
+        known = ", ".join(programme.rewards) or "none"
+        return Note("unknown_reward", None, f"there is no reward {wanted} in version {programme.version}: {known}")
+    begun = reward.from_us is None or fact.time_us >= reward.from_us
+    if not begun or (reward.until_us is not None and fact.time_us >= reward.until_us):
+        return Note("not_offered_now", None, f"{wanted} is not offered at {fact.time}")
+    tier = member.tier or programme.base_tier
+    if reward.tiers is not None and tier not in reward.tiers:
+        return Note("tier_too_low", None, f"{wanted} is for {', '.join(sorted(reward.tiers))}, the member is {tier}")
+    return None
+
+
+def decide_redemption_end(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Take a redemption as fulfilled, or cancel it and give its points back."""
+    data: facts.RedemptionEndForm = fact.data
+    name = redemption_name(data["redemption_source"], data["redemption"])
+    spent = member.spent.get(name)
+    if spent is None:
+        decision.reason = "unknown_redemption"
+        decision.notes = [Note("unknown_redemption", None, f"no redemption {data['redemption']} was granted here")]
+        return []
+    if spent.state != GRANTED:
+        decision.reason = f"already_{spent.state}"
+        return []
+    state = CANCELLED if fact.type == facts.REDEMPTION_CANCELLED else FULFILLED
+    decision.states = [StateChange(member.key, REDEMPTION, name, state, fact.source, fact.id, fact.time)]
+    if state == CANCELLED:
+        decision.entries = _restore(member, fact, programme, spent)
+    return []
+
+
+def _restore(member: Member, fact: Fact, programme: Programme | None, spent: Spent) -> list[Entry]:
+    """Return the entry that gives points back to their lots, less what the member owes, and what of them is over already."""
+    total = sum([points for _, points in spent.burns])
+    keep = total - min(member.debt, total)
+    burns = []
+    for lot_id, points in spent.burns:
+        back = min(points, keep)
+        keep -= back
+        burns.append((lot_id, -back))
+    entry = Entry(
+        entry_id=hash_id(fact.source, fact.id, member.key, "restore"),
+        member_id=member.key,
+        kind="restore",
+        points=total,
+        rule_id=spent.rule_id,
+        rule_version=spent.rule_version,
+        source=fact.source,
+        fact_id=fact.id,
+        occurred_at=fact.time,
+        caused_by=spent.entry_id,
+        burns=burns,
+    )
+    return [entry, *_over_already(member, fact, programme, burns)]
+
+
+def _over_already(member: Member, fact: Fact, programme: Programme | None, burns: list[tuple[str, int]]) -> list[Entry]:
+    now_us = member.now_us(fact.time_us)
+    entries = []
+    for lot_id, points in burns:
+        lot = member.lots_apart[lot_id]
+        if points and lot.expires_us is not None and lot.expires_us <= now_us:
+            lot = lot._replace(left=-points)
+            fact_id = hash_id("expiry", member.key, lot_id, fact.source, fact.id)
+            entries.append(expire_entry(member, programme, [lot], fact_id, fact.time))
+    return entries
+
+
+def lapse_due_us(member: Member) -> int | None:
+    """Return when a granted reward next lapses, None for never."""
+    return member.lapse_us
+
+
+def lapse_when_due(member: Member, book: Book, due: int) -> Moved:
+    """Rewards that were not collected in time lapse; their points are spent."""
+    del book
+    at, moved = to_text(due), Moved()
+    for name, spent in member.spent.items():
+        if spent.state == GRANTED and spent.until_us is not None and spent.until_us <= due:
+            fact_id = hash_id("lapse", member.key, name)
+            moved.states.append(StateChange(member.key, REDEMPTION, name, LAPSED, TIMER_SOURCE, fact_id, at))
+    return moved
