@@ -23,18 +23,17 @@ from schemas.times import to_text
 
 
 def run(_cluster: Cluster, job: Job, _tell: Tell) -> Run:
-    """One run on the job's kind of purchase."""
-    return measure(data.SHAPES[job.shape], job.expected)
+    """One run on the job's kind of purchase, under its programme."""
+    return measure(data.SHAPES[job.shape], job.expected, data.programmes(job.programme))
 
 
-def measure(shape: data.Shape, count: int) -> Run:
+def measure(shape: data.Shape, count: int, versions: Sequence[Programme]) -> Run:
     """One run: microseconds per fact, the whole first, then step by step.
 
     `whole` is parse + decide + evolve + encode in one loop, `whole_cpu` the same in processor time. The steps are timed
     one by one in a second pass. `normalise` and `encode_fact` are
     intake's.
     """
-    versions = data.programmes()
     raws = list(data.events(shape, count))
     values = data.fact_values(shape, count)
     wall, cpu = _whole(values, versions)

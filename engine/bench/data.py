@@ -41,9 +41,16 @@ GIFT_SHOP = Shape("gift shop, 20 lines an order", 20)
 SHAPES = {shape.name: shape for shape in (TWO_LINES, GIFT_SHOP)}
 
 
-def programmes() -> list[Programme]:
-    """Every version of the gift shop, as shipped."""
-    return load_directory(Path(rules.__file__).parent / "programmes" / "gift-shop")
+#: Programmes by name: the gift shop as shipped, and one that uses every feature at once.
+PROGRAMMES = {
+    "gift-shop": Path(rules.__file__).parent / "programmes" / "gift-shop",
+    "every-feature": Path(__file__).parent / "programmes" / "every-feature",
+}
+
+
+def programmes(name: str = "gift-shop") -> list[Programme]:
+    """Every version of a programme."""
+    return load_directory(PROGRAMMES[name])
 
 
 def members_of(count: int) -> int:

@@ -24,6 +24,7 @@ class Job:
         prefix: of the topics; the logs under it are filled before the process starts.
         output: name of the topic that a baseline writes to; the product writes where it always does.
         shape: name of the kind of purchase.
+        programme: name of the programme, where a task can measure under several.
         expected: records after which the measurement is over.
         transactions: can the broker?
         limit_s: after this many seconds the process ends itself, whatever happened to its parent.
@@ -35,6 +36,7 @@ class Job:
 
     task: str
     shape: str = "two-line purchases"
+    programme: str = "gift-shop"
     expected: int = 0
     prefix: str = ""
     output: str = ""

@@ -33,6 +33,11 @@ RATES = {
     "quix at-least-once": ("facts/s", "peers worker"),
     "bytewax": ("facts/s", "peers worker"),
 }
+CORES = {
+    "core": "two lines",
+    "core, every feature": "two lines, every feature",
+    "core, gift shop": "gift shop, 20 lines",
+}
 TITLES = {
     "rewards product": "rewards: worker",
     "rewards product, interpreted": "  with the core interpreted",
@@ -89,7 +94,7 @@ def _table(title: str, first: str, *others: str) -> Table:
 
 def _core(report: Report) -> Table:
     table = _table("Core, microseconds per fact", "purchases", *STEPS)
-    for name, title in (("core", "two lines"), ("core, gift shop", "gift shop, 20 lines")):
+    for name, title in CORES.items():
         for run, how in ((name, report.conditions.get("core")), (f"{name}, interpreted", "interpreted")):
             if run in report.runs:
                 table.add_row(f"{title}, {how}", *(f"{report.figure(run, step):.1f}" for step in STEPS))

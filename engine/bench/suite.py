@@ -175,6 +175,7 @@ class _Suite:
 
     async def _core(self) -> None:
         await self._add_both("core", self._job("core", shape=data.TWO_LINES.name))
+        await self._add_both("core, every feature", self._job("core", programme="every-feature"))
         shop = self._job("core", shape=data.GIFT_SHOP.name, expected=self._sizes.gift_shop)
         await self._add_both("core, gift shop", shop)
 

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from engine.bench.data import PROGRAMMES
 from engine.cli import main
 from engine.demo.flow import one_shop
 from engine.demo.shops import COFFEE_BAR, GIFT_SHOP, Shop
@@ -26,6 +27,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 MONTH = ROOT / "engine" / "demo" / "data" / "online-retail-2010-12.csv.gz"
+EVERY_FEATURE = PROGRAMMES["every-feature"]
 TABLES = ("points_entries", "balances", "lots", "tiers", "tier_history", "members", "purchases", "refunds", "rejects")
 PLACES = {"partition", "position", "recorded_at", "fact_position", "ordinal", "received_at", "programme_hash"}
 PLACES |= {"topic", "rejects_partition", "rejects_position"}
@@ -60,6 +62,12 @@ def rows(db: Path, table: str) -> list[tuple[object, ...]]:
     return sorted(found, key=repr)
 
 
+def rows_of(db: Path, statement: str) -> list[tuple[object, ...]]:
+    """What a statement answers."""
+    with duckdb.connect(str(db), read_only=True) as connection:
+        return connection.execute(statement).fetchall()
+
+
 def assert_same(one: Path, other: Path, tables: tuple[str, ...] = TABLES) -> None:
     """Both files hold the same rows."""
     for table in tables:
@@ -85,6 +93,21 @@ def compare(csv: Path, kafka: str, prefix: str, folder: Path) -> None:
 def test_the_bundled_month_is_the_same_live_replayed_and_computed(kafka: str, prefix: str, tmp_path: Path) -> None:
     """Row for row, through a real Apache Kafka, worker and projector as processes of their own."""
     compare(MONTH, kafka, prefix, tmp_path)
+
+
+def test_the_month_under_every_feature_at_once_is_the_same_live_and_replayed(
+    kafka: str, prefix: str, tmp_path: Path
+) -> None:
+    """Points that wait, expire and are owed, counters, streaks, hold-outs, welcomes and grace: one answer, and verify agrees."""
+    events, replayed = tmp_path / "events.jsonl.gz", tmp_path / "replayed.duckdb"
+    events_of(MONTH, events)
+    run("replay", events, "--programme", EVERY_FEATURE, "--db", replayed)
+    shop = replace(gift_shop(MONTH), programme=EVERY_FEATURE)
+    with live(shop, kafka, prefix, tmp_path) as db:
+        assert_same(db, replayed)
+        run("verify", "--bootstrap", kafka, "--topic-prefix", f"{prefix}{shop.name}-", "--db", db)
+        kinds = {row[0] for row in rows_of(db, "select distinct kind from points_entries")}
+    assert kinds >= {"earn", "clawback"}
 
 
 @pytest.mark.full

@@ -24,7 +24,7 @@ from engine.bench import brokers, core, data, latency, memory, offline
 from engine.bench.children import MeasurementFailed, measured
 from engine.bench.figures import Goal, Report, Run
 from engine.bench.jobs import Job, read_job
-from engine.bench.report import show
+from engine.bench.report import CORES, show
 from engine.bench.sampling import step_of
 from engine.bench.stopwatch import Stopwatch
 from engine.cli import main
@@ -89,7 +89,7 @@ def test_a_fresh_ledger_knows_every_version_and_nobody() -> None:
 def test_core_measures_every_step() -> None:
     """Microseconds of the whole and of each step, all positive; the members' state is thrown away."""
     # when
-    run = core.measure(data.TWO_LINES, 200)
+    run = core.measure(data.TWO_LINES, 200, data.programmes())
 
     # then
     assert run.records == 200
@@ -252,9 +252,9 @@ def test_the_tables_show_everything_that_was_measured() -> None:
     # given
     report = report_of(rewards_product=[8_000.0], rewards_bare=[10_000.0], rewards_idiomatic=[1_000.0])
     report.add("projector", Run(50, 10.0, {"with_facts": 4.0}))
-    report.add("core", core.measure(data.TWO_LINES, 20))
+    report.add("core", core.measure(data.TWO_LINES, 20, data.programmes()))
     report.add("latency", Run(1_000, 1.0, latency.percentiles({"a": 0.0}, {"a": (0.01, 0.1, 0.15)})))
-    report.add("core, interpreted", core.measure(data.TWO_LINES, 20))
+    report.add("core, interpreted", core.measure(data.TWO_LINES, 20, data.programmes()))
     report.conditions |= {"profile": {"decide": 0.5, "waiting": 0.5}, "broker": {"says": "a broker of some kind"}}
     report.conditions["core"] = "compiled"
     console = Console(width=120, record=True, file=io.StringIO())
@@ -412,7 +412,7 @@ def test_the_command_prints_json_for_scripts() -> None:
     assert result.exit_code == 0, result.output
     told = orjson.loads(result.stdout)
     how = [""] if compiled.core() == "interpreted" else ["", ", interpreted"]
-    kinds = [f"{kind}{suffix}" for kind in ("core", "core, gift shop") for suffix in how]
+    kinds = [f"{kind}{suffix}" for kind in CORES for suffix in how]
     assert {name: len(runs) for name, runs in told["runs"].items()} == dict.fromkeys(kinds, 2)
     assert told["conditions"]["core"] == compiled.core()
     assert told["conditions"]["facts"] == 100
