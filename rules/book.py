@@ -14,6 +14,7 @@ from rules.compiling import from_canonical
 from rules.files import read_directory
 from rules.plan import (
     PHASES,
+    REFUND_WAITS_US,
     Award,
     Cap,
     Counter,
@@ -35,6 +36,7 @@ from schemas.times import to_text
 
 __all__ = [
     "PHASES",
+    "REFUND_WAITS_US",
     "Award",
     "Book",
     "Cap",

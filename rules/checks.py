@@ -25,7 +25,7 @@ LATER_KEYS = frozenset(
         "reward", "nth_purchase",
         "segment", "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
         "tier_changed", "segment_entered", "claim", "challenge", "notice", "voucher", "quiet",
-        "stock", "incentive", "paid_with_points", "override", "transfer", "wait_for_purchase"
+        "stock", "incentive", "paid_with_points", "override", "transfer"
     }
 )  # fmt: skip
 LATER_EFFECTS = frozenset({"reward", "voucher", "notice", "challenge"})

@@ -16,6 +16,7 @@ from rules.counting import counters_on
 from rules.draft import read_json
 from rules.errors import Problem, ProgrammeErrors
 from rules.plan import (
+    REFUND_WAITS_US,
     Award,
     Cap,
     Expiry,
@@ -57,6 +58,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         points_name=document.points.name,
         visit_gap_us=document.visit_gap.length_us,
         late_limit_us=None if document.accept_late is None else document.accept_late.length_us,
+        refund_waits_us=REFUND_WAITS_US if document.refund_waits is None else document.refund_waits.length_us,
         rules_on=_rules_on(document.earn, rules),
         tiers=None if document.tiers is None else _tiers(document.tiers),
         refer=None if document.refer is None else _refer(document.refer),

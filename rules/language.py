@@ -667,6 +667,9 @@ class ProgrammeFile(Part):
     accept_late: FixedText | None = Field(
         None, description="How far a fact may lie behind the member's newest one. Default: however late."
     )
+    refund_waits: FixedText | None = Field(
+        None, description="So long a refund waits for a purchase that is not known yet. Default: 30 days."
+    )
     join: Literal["first_fact", "explicit"] | None = Field(
         None,
         description="An account begins with its first fact, or explicit: nothing is earned before a joined fact. "

@@ -15,6 +15,10 @@ from rules.language import ProgrammeFile
 from rules.local_time import end_of, local_day, midnight_us, months_later, next_of, window_label
 from schemas.envelope import Fact
 from schemas.rounding import Rounding
+from schemas.times import DAY_US
+
+#: How long a refund waits for its purchase where no programme says so.
+REFUND_WAITS_US = 30 * DAY_US
 
 # The total order of rules begins with the phase; "limit" clips what the others gave and comes last.
 PHASES = ("base", "bonus", "multiply", "limit")
@@ -301,6 +305,7 @@ class Programme:
     points_name: str
     visit_gap_us: int
     late_limit_us: int | None
+    refund_waits_us: int
     rules_on: dict[str, tuple[Rule, ...]]  # short type name -> rules in total order; a type without rules is missing
     tiers: TierPlan | None
     refer: ReferPlan | None

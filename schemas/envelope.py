@@ -17,6 +17,7 @@ CLOCK_SOURCE = "urn:stammgast:clock"
 PROGRAMME_SOURCE = "urn:stammgast:programme"
 ALIAS_SOURCE = "urn:stammgast:alias"
 REFERRAL_SOURCE = "urn:stammgast:referral"
+REFUND_SOURCE = "urn:stammgast:refund"
 ORDER_KEY = "order:"
 
 

@@ -41,6 +41,7 @@ PROGRAMME = "stammgast.programme.v1"
 REFERRAL_AWARD = "stammgast.referral_award.v1"
 REFERRAL_REVERSAL = "stammgast.referral_reversal.v1"
 TAKEOVER = "stammgast.takeover.v1"
+WAITED_REFUND = "stammgast.waited_refund.v1"
 
 # Only staff may send these, with operator and reason (see StaffData): they come by staff-events alone.
 TIER_OVERRIDE = "stammgast.tier_override.v1"
@@ -68,11 +69,12 @@ ENGINE_TYPES: tuple[str, ...] = (
     REFERRAL_AWARD,
     REFERRAL_REVERSAL,
     TAKEOVER,
+    WAITED_REFUND,
 )
 # By these a key becomes an alias of a member.
 ALIASING = frozenset({LINK, MERGE})
 # The second half of something that was decided already: it is taken however late it comes.
-NEVER_LATE = frozenset({TAKEOVER})
+NEVER_LATE = frozenset({TAKEOVER, REFERRAL_REVERSAL, WAITED_REFUND})
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
 ANONYMOUS_TYPES = frozenset({PURCHASE, REFUND})
 
@@ -505,11 +507,19 @@ class TakeoverForm(TypedDict):
     visits: NotRequired[dict[str, int]]
     brought: NotRequired[list[str]]
     bonuses: NotRequired[list[list[Any]]]
+    waiting: NotRequired[list[list[Any]]]
     welcomed: NotRequired[list[list[Any]]]
     aliases: NotRequired[list[str]]
     referral: NotRequired[tuple[str, int, bool] | None]
     joined_us: NotRequired[int | None]
     joined_said: NotRequired[bool]
+
+
+class WaitedRefundForm(RefundForm):
+    """A refund that came before its purchase, now that the purchase is known."""
+
+    refund_source: str
+    refund_id: str
 
 
 FORMS: dict[str, Any] = {
@@ -533,6 +543,7 @@ FORMS: dict[str, Any] = {
     REFERRAL_AWARD: ReferralAwardForm,
     REFERRAL_REVERSAL: ReferralReversalForm,
     TAKEOVER: TakeoverForm,
+    WAITED_REFUND: WaitedRefundForm,
 }
 
 

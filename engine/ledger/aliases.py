@@ -184,6 +184,7 @@ def _rest(member: Member) -> facts.TakeoverForm:
         "override": None if member.override is None else (member.override.tier, member.override.until_day),
         "slides_us": member.slides_us,
         "bonuses": [[key, *bonus] for key, bonus in member.bonuses.items()],
+        "waiting": [list(waiting) for waiting in member.waiting],
         "welcomed": [[level, *given] for level, given in member.welcomed.items()],
         "visits": member.visits,
         "brought": sorted(member.brought),

@@ -13,6 +13,7 @@ from engine.ledger.redemptions import decide_redemption, decide_redemption_end
 from engine.ledger.referrals import decide_joining, decide_referral, decide_referral_award
 from engine.ledger.refunds import decide_refund
 from engine.ledger.reversals import decide_referral_reversal
+from engine.ledger.waiting import act_on
 from rules.book import Book, Programme
 from schemas import facts
 from schemas.decisions import Decision
@@ -37,8 +38,9 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
         return []
     match fact.type:
         case facts.PURCHASE:
-            return decide_purchase(member, fact, programme, decision)
-        case facts.REFUND:
+            derived = decide_purchase(member, fact, programme, decision)
+            return [*derived, *act_on(member, fact, decision)] if member.waiting else derived
+        case facts.REFUND | facts.WAITED_REFUND:
             return decide_refund(member, fact, decision, book)
         case facts.VISIT:
             return decide_visit(member, fact, programme, decision)

@@ -64,6 +64,16 @@ class Referral:
     open: bool
 
 
+class Waiting(NamedTuple):
+    """A refund, named by its source and id, that waits for its purchase."""
+
+    id: str
+    order: str
+    at_us: int
+    until_us: int
+    data: facts.RefundForm
+
+
 class Bonus(NamedTuple):
     """What a referral gave for one moment, so that it can be given back.
 
@@ -130,6 +140,8 @@ class Spent(NamedTuple):
 PROGRESS = "progress"
 #: Name of the state that says when lots without a date go, and its word for never.
 SLIDING, NEVER = "expiry", "none"
+#: Name of the state of a refund that came before its purchase: until when it waits, or one of two words.
+REFUND_WAITS, FOUND, LAPSED = "refund", "found", "lapsed"
 #: When a lot becomes active of which nobody knows when: behind every moment a log can hold.
 NOT_YET = 1 << 62
 
@@ -180,6 +192,7 @@ class Member:
     bonuses: dict[str, Bonus] = field(default_factory=dict)
     alias_of: str | None = None
     aliases: set[str] = field(default_factory=set)
+    waiting: tuple[Waiting, ...] = ()
     override: Override | None = None
     welcomed: dict[str, Welcomed] = field(default_factory=dict)
     next_due_us: int | None = None
@@ -371,8 +384,9 @@ def _remember(member: Member, fact: Fact, order: bytes | None) -> None:
 
 def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
     match fact.type:
-        case facts.REFUND:
+        case facts.REFUND | facts.WAITED_REFUND:
             _return_lines(member, fact, decision)
+            _wait(member, fact, decision)
         case facts.VISIT:
             store = fact.data["store"] or ""
             member.visits[store] = max(fact.time_us, member.visits.get(store, fact.time_us))
@@ -479,6 +493,7 @@ def _take_over(member: Member, fact: Fact) -> None:
     for key, entry_id, *bonus in data.get("bonuses", ()):
         own = None if entry_id is None else lot_here(fact, member.key, entry_id)
         member.bonuses.setdefault(key, Bonus(own, *bonus))
+    member.waiting += tuple([Waiting(*waiting) for waiting in data.get("waiting", ())])
     override, referral = data.get("override"), data.get("referral")
     if member.override is None and override is not None:
         member.override = Override(*override)
@@ -512,7 +527,14 @@ def _become_alias(member: Member, to: str) -> None:
     member.alias_of, member.standing, member.referral, member.left_us = to, None, None, None
     member.days, member.years, member.caps, member.visits = {}, {}, {}, {}
     member.brought, member.returned, member.counters, member.override = set(), {}, {}, None
-    member.slides_us, member.bonuses, member.welcomed = None, {}, {}
+    member.slides_us, member.bonuses, member.welcomed, member.waiting = None, {}, {}, ()
+
+
+def _wait(member: Member, fact: Fact, decision: Decision) -> None:
+    for change in decision.states:
+        if change.what == REFUND_WAITS and change.fact_id == fact.id and change.source == fact.source:
+            waiting = Waiting(change.id, order_ref(fact.data), fact.time_us, _to_us(change.state), fact.data)
+            member.waiting = (*member.waiting, waiting)
 
 
 def _on_lines(entry: Entry) -> int:
@@ -568,6 +590,9 @@ def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -
         member.slides_us = None if change.state == NEVER else _to_us(change.state)
     elif change.what == PROGRESS:
         _add_progress(member, change.id, int(change.state))
+    elif change.what == REFUND_WAITS:
+        if change.state in (FOUND, LAPSED):
+            member.waiting = tuple([waiting for waiting in member.waiting if waiting.id != change.id])
     elif change.what == "redemption" and change.state == "granted":
         redeem = next(entry for entry in entries if entry.kind == "redeem")
         burns = tuple((lot_id, points) for lot_id, points in redeem.burns)

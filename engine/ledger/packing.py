@@ -25,7 +25,7 @@ import orjson
 
 from engine.ledger.compact import Reader, from_utf8, number, numbers, read_numbers, to_utf8, word
 from engine.ledger.history import History
-from engine.ledger.member import Bonus, Lot, Member, Override, Referral, Spent, Standing, Welcomed
+from engine.ledger.member import Bonus, Lot, Member, Override, Referral, Spent, Standing, Waiting, Welcomed
 from engine.ledger.orders import Returned
 from schemas.times import SECOND_US
 
@@ -274,6 +274,8 @@ def _counted(member: Member, rest: dict[str, Any]) -> None:
         rest["visits"] = member.visits
     if member.bonuses:
         rest["bonuses"] = [[key, *bonus] for key, bonus in member.bonuses.items()]
+    if member.waiting:
+        rest["waiting"] = [list(waiting) for waiting in member.waiting]
     if member.brought:
         rest["brought"] = sorted(member.brought)
 
@@ -299,6 +301,7 @@ def _read_rest(member: Member, packed: bytes) -> None:
     if "override" in rest:
         member.override = Override(*rest["override"])
     member.welcomed = {level: Welcomed(*given) for level, *given in rest.get("welcomed", ())}
+    member.waiting = tuple([Waiting(*waiting) for waiting in rest.get("waiting", ())])
     member.bonuses = {key: Bonus(*bonus) for key, *bonus in rest.get("bonuses", ())}
     member.visits, member.brought = rest.get("visits", {}), set(rest.get("brought", ()))
     member.returned = {

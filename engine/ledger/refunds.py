@@ -16,6 +16,7 @@ from engine.ledger.referrals import REFERRED
 from engine.ledger.returns import OrderLines, lay, note
 from engine.ledger.reversals import bonus_left, lost_bonus, reverse_referral
 from engine.ledger.tiers import cancelled_points
+from engine.ledger.waiting import wait_for_purchase
 from rules.book import Book, Programme
 from schemas import facts
 from schemas.decisions import Decision, Entry
@@ -29,8 +30,7 @@ def decide_refund(member: Member, fact: Fact, decision: Decision, book: Book) ->
     ref = order_ref(data)
     order = member.order(ref)
     if order is None:
-        decision.reason = "unknown_order"
-        note(decision, "unknown_order", f"no order {data['order_id']} is known here: nothing moves")
+        wait_for_purchase(member, fact, book.at(fact.time_us), decision)
         return []
     if order.currency != data["currency"]:
         decision.reason = "other_currency"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.ledger import expiry, pending, redemptions, tiers
+from engine.ledger import expiry, pending, redemptions, tiers, waiting
 from engine.ledger.crediting import finish
 from engine.ledger.member import Member, take_in
 from engine.ledger.moved import Moved
@@ -35,6 +35,7 @@ TIMERS: tuple[Timer, ...] = (
     Timer(tiers.due_us, tiers.review_when_due),
     Timer(expiry.due_us, expiry.expire_when_due),
     Timer(redemptions.lapse_due_us, redemptions.lapse_when_due),
+    Timer(waiting.due_us, waiting.lapse),
 )
 
 

@@ -96,10 +96,14 @@ class Pair:
             "counters": sorted(verdict.counters),
             "notes": sorted(verdict.notes, key=str),
             "derived": [
-                (referrer, sorted({**data, "cause_entry": move and self.entry_ids[id(move)]}.items()))
+                (referrer, sorted({**data, **self.cause(data, move)}.items()))
                 for referrer, data, move in verdict.derived
             ],
         }
+
+    def cause(self, data: dict[str, Any], move: Move | None) -> dict[str, Any]:
+        """Return the entry that a derived fact of a referral names."""
+        return {"cause_entry": move and self.entry_ids[id(move)]} if "cause_source" in data else {}
 
     def move_view(self, move: Move) -> dict[str, Any]:
         """Return one movement as comparable plain data."""

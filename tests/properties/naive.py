@@ -95,6 +95,8 @@ class Person:
         """Begin without a past."""
         self.key, self.anonymous = key, anonymous
         self.past: list[tuple[FactDict, Verdict]] = []
+        self.waiting: list[tuple[datetime, FactDict]] = []
+        self.lapsed: list[datetime] = []
         self.turns: list[Turn] = []
 
     def facts(self, kind: str, *, unusual: bool = False) -> list[tuple[FactDict, Verdict]]:
@@ -234,10 +236,10 @@ class Model:
         verdict.turns += self.settle(person, moment)
         if not outside(person.past, fact, plan, verdict):
             getattr(self, f"on_{kind_of(fact)}")(person, fact, plan, verdict)
-        if plan is not None and verdict.reason is None and kind_of(fact) != "refund":
+        if plan is not None and verdict.reason is None and kind_of(fact) not in ("refund", "waited_refund"):
             self.progress(fact, plan, verdict)
         # A timer that fired has happened: a fact from before it that comes after it does not turn the clock back.
-        fired = [turn.time for turn in person.turns if turn.source == TIMER]
+        fired = [*person.lapsed, *(turn.time for turn in person.turns if turn.source == TIMER)]
         at = max([moment, person.newest() or moment, *fired])
         cause = (fact["source"], fact["id"], at, at)
         joins = kind_of(fact) == "joined" and not person.facts("joined", unusual=True)
@@ -250,6 +252,9 @@ class Model:
 
     def settle(self, person: Person, moment: datetime) -> list[Turn]:
         """Let every timer fire that is due."""
+        over = [until for until, _ in person.waiting if until <= moment]
+        person.lapsed += over
+        person.waiting = [(until, refund) for until, refund in person.waiting if until not in over]
         turns: list[Turn] = []
         while person.turns and (due := person.turns[-1].until) is not None and due <= moment:
             cause = (TIMER, hash_id("tier_review", person.key, text_of(due)), due, due)
@@ -328,18 +333,22 @@ class Model:
         else:
             self.earn(person, fact, plan, verdict)
             self.bought_when_brought(person, fact, plan, verdict)
+        if verdict.reason != "order_already_counted":
+            self.act(person, fact, verdict)
 
     def on_refund(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """What came back takes its points and its progress with it."""
         order = order_of(fact)
         if order not in person.orders():
             verdict.reason = "unknown_order"
+            self.wait(person, fact, plan)
             return
         bought, earned = person.orders()[order]
         if bought["data"]["currency"] != fact["data"]["currency"]:
             verdict.reason = "other_currency"
             return
-        earlier = [f["data"] for f, _ in person.facts("refund") if order_of(f) == order]
+        refunds = [f for f, v in person.past if kind_of(f) in ("refund", "waited_refund") and v.reason is None]
+        earlier = [f["data"] for f in refunds if order_of(f) == order]
         before = Returned(bought["data"], earlier)
         after = Returned(bought["data"], [*earlier, fact["data"]])
         verdict.notes |= {("more_than_bought", None)} if after.too_much else set()
@@ -358,6 +367,26 @@ class Model:
             if taken:
                 verdict.progress.append((day, -taken))
 
+    on_waited_refund = on_refund
+
+    @staticmethod
+    def wait(person: Person, fact: FactDict, plan: Plan | None) -> None:
+        """A refund without its purchase waits for it, if that is not in vain already."""
+        moment = moment_of(fact["time"])
+        days = plan.refund_waits_days if plan is not None and plan.refund_waits_days is not None else 30
+        fired = [*person.lapsed, *(turn.time for turn in person.turns if turn.source == TIMER)]
+        if not person.anonymous and moment + days * DAY > max([moment, person.newest() or moment, *fired]):
+            person.waiting.append((moment + days * DAY, fact))
+
+    @staticmethod
+    def act(person: Person, fact: FactDict, verdict: Verdict) -> None:
+        """What waited for this purchase takes back now what it says."""
+        for until, refund in list(person.waiting):
+            if order_of(refund) == order_of(fact):
+                person.waiting.remove((until, refund))
+                data = {**refund["data"], "refund_source": refund["source"], "refund_id": refund["id"]}
+                verdict.derived.append((person.key, data, None))
+
     def reverse(
         self, person: Person, fact: FactDict, order: tuple[FactDict, Verdict], after: Returned, verdict: Verdict
     ) -> None:
@@ -365,7 +394,7 @@ class Model:
         bought, earned = order
         referral = self.brought_by(person)
         plan = next((plan for plan in self.known if plan.version == earned.version), None)
-        if referral is None or not earned.derived or not is_lost(plan, bought, after):
+        if referral is None or not awarded([(bought, earned)]) or not is_lost(plan, bought, after):
             return
         if any("award_id" in d and order_of(f) == order_of(fact) for f, v in person.past for _, d, _ in v.derived):
             return
@@ -428,7 +457,7 @@ class Model:
 
     def on_tier_override(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """Staff gives a tier until the end of a day."""
-        fired = [turn.time for turn in person.turns if turn.source == TIMER]
+        fired = [*person.lapsed, *(turn.time for turn in person.turns if turn.source == TIMER)]
         now = max([moment_of(fact["time"]), person.newest() or moment_of(fact["time"]), *fired])
         if plan is None:
             verdict.reason = "no_programme"

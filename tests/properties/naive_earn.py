@@ -44,7 +44,8 @@ def awarded(past: Iterable[tuple[dict[str, Any], Any]]) -> bool:
     last = False
     for _, verdict in past:
         for _, data, _ in verdict.derived:
-            last = "award_id" not in data
+            if "cause_source" in data:  # a refund that waited is derived, too
+                last = "award_id" not in data
     return last
 
 

@@ -130,6 +130,7 @@ class Plan:
     digits: int = 2
     ends: date | None = None
     accept_late_days: int | None = None
+    refund_waits_days: int | None = None  # None: the default of 30 days
     visit_gap_minutes: int | None = None  # None: the default of half an hour
     join_explicit: bool = False
     rules: tuple[Earn, ...] = ()

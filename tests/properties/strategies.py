@@ -262,6 +262,7 @@ def programmes(draw: Draw, kinds: tuple[str, ...] = KINDS, most: int = 3, ladder
             starts[index],
             zone,
             accept_late_days=draw(rarely(rarely(st.sampled_from((3, 60))))),
+            refund_waits_days=draw(rarely(st.sampled_from((1, 400)))),
             visit_gap_minutes=draw(rarely(st.sampled_from((10, 300)))),
             join_explicit=draw(rarely(rarely(st.just(True), False), False)),
             rules=draw(rule_sets(kinds, ladder is not None)),
@@ -459,6 +460,7 @@ class Teller:
         self.now = draw(st.sampled_from(EDGES))
         self.facts: list[Fact] = []
         self.orders: list[tuple[str | None, dict[str, Any]]] = []
+        self.untold: list[tuple[str | None, dict[str, Any]]] = []  # a refund came first
 
     def moment(self) -> datetime:
         """Go on a little or a lot, or to an edge ahead; sometimes tell of something that lies behind."""
@@ -491,11 +493,16 @@ class Teller:
 
     def buy(self, fact_id: str) -> Fact:
         """Invent a purchase, sometimes of an order that was told already or of nobody; rarely the refund comes first."""
+        now: bool = bool(self.untold) and self.draw(st.booleans())
+        if now:
+            subject, data = self.untold.pop()
+            return shop_fact(fact_id, "purchase", subject, self.moment(), data)
         subject = self.draw(rarely(rarely(st.none(), "+"), "+")) and self.draw(st.sampled_from(self.members))
         order = self.draw(rarely(rarely(st.just("o0")))) or f"o{len(self.facts)}"
         data = self.draw(purchases(order))
         self.orders.append((subject, data))
-        if self.draw(st.integers(0, 15)) == 0:
+        if self.draw(st.integers(0, 11)) == 0:
+            self.untold.append((subject, data))
             return shop_fact(fact_id, "refund", subject, self.moment(), self.draw(refunds(data)))
         return shop_fact(fact_id, "purchase", subject, self.moment(), data)
 

@@ -1,0 +1,75 @@
+"""A refund that comes before its purchase waits for it: it moves nothing, and acts when the purchase comes, or lapses.
+
+When the purchase comes, its decision leads to a fact for the same member, right behind it in the log, that takes back what the
+refund says. So the purchase is decided as any other, and so is what comes back of it.
+"""
+
+from __future__ import annotations
+
+from engine.ledger.member import FOUND, LAPSED, REFUND_WAITS, Member, order_ref
+from engine.ledger.moved import Moved
+from engine.ledger.returns import note
+from rules.book import REFUND_WAITS_US, Book, Programme
+from schemas import facts
+from schemas.decisions import Decision, Derived, StateChange
+from schemas.envelope import REFUND_SOURCE, TIMER_SOURCE, Fact, make_fact
+from schemas.ids import hash_id
+from schemas.times import to_text
+
+
+def wait_for_purchase(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> None:
+    """Let a refund wait for its purchase, as long as the programme of its time says; it moves nothing now."""
+    decision.reason = "unknown_order"
+    until_us = fact.time_us + (REFUND_WAITS_US if programme is None else programme.refund_waits_us)
+    text = f"no order {fact.data['order_id']} is known here: nothing moves"
+    if member.anonymous or until_us <= member.now_us(fact.time_us):
+        note(decision, "unknown_order", text)
+        return
+    note(decision, "unknown_order", f"{text} before it comes, by {to_text(until_us)}")
+    change = StateChange(
+        member.key, REFUND_WAITS, f"{fact.source}|{fact.id}", to_text(until_us), fact.source, fact.id, fact.time
+    )
+    decision.states = [*decision.states, change]
+
+
+def act_on(member: Member, fact: Fact, decision: Decision) -> list[Fact]:
+    """Return the facts by which refunds that waited for this purchase act."""
+    order = order_ref(fact.data)
+    derived: list[Fact] = []
+    if decision.reason == "order_already_counted":
+        return derived
+    for waiting in member.waiting:
+        if waiting.order != order:
+            continue
+        change = StateChange(member.key, REFUND_WAITS, waiting.id, FOUND, fact.source, fact.id, fact.time)
+        decision.states = [*decision.states, change]
+        source, _, refund_id = waiting.id.partition("|")
+        data: facts.WaitedRefundForm = {**waiting.data, "refund_source": source, "refund_id": refund_id}
+        act = make_fact(
+            id=hash_id(source, refund_id, member.key, "waited"),
+            source=REFUND_SOURCE,
+            type=facts.WAITED_REFUND,
+            subject=member.key,
+            time_us=max(fact.time_us, waiting.at_us),
+            recorded_at=fact.recorded_at,
+            data=data,
+        )
+        decision.derived = [*decision.derived, Derived(act.source, act.id, act.type, member.key)]
+        derived.append(act)
+    return derived
+
+
+def due_us(member: Member) -> int | None:
+    """Return when a refund has next waited for its purchase in vain, None for never."""
+    return min([waiting.until_us for waiting in member.waiting]) if member.waiting else None
+
+
+def lapse(member: Member, _book: Book, due: int) -> Moved:
+    """End the wait of the refunds whose purchases did not come in time."""
+    fact_id, text = hash_id("refund_lapses", member.key, to_text(due)), to_text(due)
+    over = [waiting for waiting in member.waiting if waiting.until_us <= due]
+    return Moved(
+        states=[
+            StateChange(member.key, REFUND_WAITS, waiting.id, LAPSED, TIMER_SOURCE, fact_id, text) for waiting in over
+        ]
+    )
