@@ -445,6 +445,19 @@ class TickForm(TypedDict):
     """A moment to which every member of the partition is settled: the fact's own time."""
 
 
+# `from` is a word of Python.
+LevelForm = TypedDict("LevelForm", {"id": str, "label": str, "from": int, "benefits": list[str]})
+
+
+class TiersForm(TypedDict):
+    """How tiers are reached: amounts are minor units where they go by spend; the first level is the base."""
+
+    by: str
+    over: str
+    months: int
+    levels: list[LevelForm]
+
+
 class ProgrammeForm(TypedDict):
     """From this place of the log on, the version of this hash is known."""
 
@@ -455,6 +468,7 @@ class ProgrammeForm(TypedDict):
     time_zone: str
     currency: str
     base_tier: str | None
+    tiers: NotRequired[TiersForm]
 
 
 class ReferralAwardForm(TypedDict):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from engine.explain.examining import RuleAsked, rules_asked
 from engine.ledger.member import Member
+from engine.ledger.outlook import Outlook, outlook
 from engine.ledger.packing import unpack
 from engine.ledger.partition import Partition
 from engine.ledger.timers import settle
@@ -58,12 +59,14 @@ class Lot:
 
 @dataclass(slots=True)
 class Life:
-    """All that is told of a member, and where he stands at the end."""
+    """All that is told of a member, and where he stands at the end, under the version in force then."""
 
     key: str
     told: list[Told]
     member: Member
     lots: dict[str, Lot]
+    outlook: Outlook | None = None
+    programme: Programme | None = None
 
     def entries(self) -> Iterable[tuple[Told, Entry]]:
         """Every entry with the fact in whose decision it stands."""
@@ -120,6 +123,10 @@ def tell(
             life.told.append(told)
             _keep_lots(life, decision)
     life.member = partition.members.get(key) or life.member
+    if partition.newest_us is not None:
+        life.programme = partition.book.at(partition.newest_us)
+        if life.programme is not None:
+            life.outlook = outlook(life.member, life.programme, partition.newest_us)
     return life
 
 

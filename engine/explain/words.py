@@ -9,12 +9,18 @@ from typing import Any
 from engine.explain.examining import Part, RuleAsked
 from engine.explain.saw import local_text
 from engine.explain.telling import Life, Lot, Told
+from engine.ledger.outlook import Outlook
 from rules.book import Programme
+from rules.local_time import day_date, local_day
+from rules.values import Money
 from schemas.decisions import Entry, StateChange, TierChange
 from schemas.facts import short_name
-from schemas.times import to_us
+from schemas.times import to_text, to_us
 
 REASONS = {
+    "already_over": "the last day of it lies behind the member's newest fact",
+    "no_tiers": "the programme has no tiers",
+    "unknown_tier": "the programme has no such tier",
     "already_joined": "the account had begun before; joining counts once",
     "already_referred": "somebody else brought this member before; one referrer counts",
     "no_programme": "no version of the programme was in force then",
@@ -48,10 +54,20 @@ def life_data(life: Life, last: int) -> dict[str, Any]:
         "member": life.key,
         "balance": life.member.balance,
         "tier": None if standing is None else standing.tier,
+        "outlook": _outlook_data(life.outlook),
         "lots": [_lot_data(lot) for lot in life.lots.values() if lot.left],
         "facts": [_brief(told) for told in life.told[-last:]],
         "facts_in_all": len(life.told),
     }
+
+
+def _outlook_data(seen: Outlook | None) -> dict[str, Any] | None:
+    if seen is None:
+        return None
+    until = None if seen.until_us is None else to_text(seen.until_us)
+    moments = {"since": to_text(seen.since_us), "until": until}
+    rest = {name: value for name, value in seen._asdict().items() if name not in ("tier", "since_us", "until_us")}
+    return {"tier": seen.tier, **moments, **rest}
 
 
 def fact_data(life: Life, told: Told, entry_id: str | None = None) -> dict[str, Any]:
@@ -110,11 +126,36 @@ def _left(life: Life, entry: Entry) -> dict[str, Any]:
 # ---- in words ----
 
 
+def _outlook_words(seen: Outlook, programme: Programme) -> str:
+    """``gold since 2026-03-01, until 2028-01-01, then silver: 60.00 EUR to stay longer; 120.00 EUR to platinum``."""
+    said = f"{seen.tier} since {_day(seen.since_us, programme)}"
+    if seen.until_us is not None:
+        said += f", until {_day(seen.until_us, programme)}, then {seen.projected}"
+    ways = []
+    if seen.to_stay is not None:
+        ways.append(f"{_amount(seen.to_stay, programme)} to stay longer")
+    if seen.to_next is not None:
+        ways.append(f"{_amount(seen.to_next, programme)} to {seen.next_tier}")
+    return f"{said}: {'; '.join(ways)}" if ways else said
+
+
+def _day(time_us: int, programme: Programme) -> str:
+    return day_date(local_day(time_us, programme.time_zone)).isoformat()
+
+
+def _amount(amount: int, programme: Programme) -> str:
+    if programme.tiers is None or programme.tiers.by == "spend":
+        return str(Money(amount, programme.currency))
+    return f"{amount} {programme.tiers.by}"
+
+
 def life_words(life: Life, last: int) -> Iterator[str]:
     """Yield a member's standing and the newest of his facts, a line each."""
     standing = life.member.standing
     tier = "" if standing is None else f", tier {standing.tier}"
     yield f"{life.key} has {life.member.balance} points{tier}, after {_count(len(life.told), 'fact')}"
+    if life.outlook is not None and life.programme is not None:
+        yield f"  {_outlook_words(life.outlook, life.programme)}"
     for lot in life.lots.values():
         if lot.left:
             yield f"  {lot.left} of {lot.entry.points} left of {lot.entry.rule_id}{_dates(lot.entry)}, lot {lot.entry.entry_id}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rules.book import Programme
+from rules.book import Programme, TierPlan
 from rules.local_time import local_day, midnight_us
 from schemas import facts
 from schemas.envelope import CLOCK_SOURCE, PROGRAMME_SOURCE, Fact, make_fact
@@ -20,6 +20,8 @@ def programme_fact(programme: Programme, recorded_at: str) -> Fact:
         "currency": programme.currency,
         "base_tier": programme.base_tier,
     }
+    if programme.tiers is not None:
+        data["tiers"] = _tiers(programme.tiers)
     return make_fact(
         id=programme.hash,
         source=PROGRAMME_SOURCE,
@@ -29,6 +31,14 @@ def programme_fact(programme: Programme, recorded_at: str) -> Fact:
         recorded_at=recorded_at,
         data=data,
     )
+
+
+def _tiers(plan: TierPlan) -> facts.TiersForm:
+    levels: list[facts.LevelForm] = [
+        {"id": level.id, "label": level.label, "from": level.from_amount, "benefits": list(level.benefits)}
+        for level in plan.levels
+    ]
+    return {"by": plan.by, "over": plan.over, "months": plan.months, "levels": levels}
 
 
 def tick_fact(partition: int, time_us: int, recorded_at: str) -> Fact:

@@ -55,10 +55,7 @@ def review_after(
         now_us: where the member's timeline stands.
         decision: on the fact, but for its tier.
     """
-    override = member.override
-    if fact.type == facts.TIER_OVERRIDE and decision.reason is None:
-        override = override_of(fact)
-    told = Told(decision.progress, joined_after(member, fact), override)
+    told = Told(decision.progress, joined_after(member, fact), _override_after(member, fact, decision))
     return _review(member, programme, now_us, told, fact.source, fact.id)
 
 
@@ -214,9 +211,22 @@ def windows_at(plan: TierPlan, member: Member, told: Told, now_us: int, zone: Zo
 
 def joined_after(member: Member, fact: Fact) -> int:
     """Return when the member's account began, as far as is known with ``fact``."""
+    if fact.type == facts.TAKEOVER:
+        joined_us, known_us = fact.data.get("joined_us"), member.joined_us or fact.time_us
+        older = (fact.data.get("joined_said", False), -(joined_us or 0)) > (member.joined_said, -known_us)
+        return joined_us if joined_us is not None and older else known_us
     if member.joined_us is None or (fact.type == facts.JOINED and not member.joined_said):
         return fact.time_us
     return member.joined_us
+
+
+def _override_after(member: Member, fact: Fact, decision: Decision) -> Override | None:
+    """Return what staff gave, as far as is known with ``fact``: what an alias brings counts where there is nothing yet."""
+    if fact.type == facts.TIER_OVERRIDE and decision.reason is None:
+        return override_of(fact)
+    if fact.type == facts.TAKEOVER and member.override is None and fact.data.get("override") is not None:
+        return Override(*fact.data["override"])
+    return member.override
 
 
 def _years(member: Member, progress: Progress) -> dict[int, int]:

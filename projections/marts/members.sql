@@ -1,31 +1,6 @@
 create or replace view members as
-with first_facts as (
-    select coalesce(w.member_id, d.member_id) as member_id, min(d.first_fact_at) as first_fact_at
-    from (
-        select member_id, arg_min(occurred_at, position) as first_fact_at
-        from staging.decisions
-        where outcome = 'decided' and member_id is not null
-        group by member_id
-    ) as d
-    left join staging.owners as w on w.alias = d.member_id
-    group by all
-),
-
-joined as (
-    select coalesce(w.member_id, j.member_id) as member_id, min(j.joined_at) as joined_at, arg_min(j.joined_via, j.joined_at) as joined_via
-    from (
-        select j.member_id, arg_min(j.occurred_at, j.position) as joined_at, arg_min(j.via, j.position) as joined_via
-        from staging.joins as j
-        inner join staging.decided as d using (partition, position)
-        where d.reason is distinct from 'already_joined'
-        group by j.member_id
-    ) as j
-    left join staging.owners as w on w.alias = j.member_id
-    group by all
-),
-
 -- Whoever left and did not come back; leaving or coming back twice says nothing new.
-moved as (
+with moved as (
     select l.member_id, l.position, l.occurred_at as left_at
     from staging.leaves as l
     inner join staging.decided as d using (partition, position)
@@ -56,11 +31,10 @@ brought as (
     group by member_id
 )
 
-select f.member_id, coalesce(j.joined_at, f.first_fact_at) as joined_at, j.joined_via, g.left_at, r.referrer, t.tier,
+select a.member_id, a.joined_at, a.joined_via, g.left_at, r.referrer, t.tier,
     coalesce(b.orders, 0) as orders, b.first_purchase_at, b.last_purchase_at
-from first_facts as f
-left join joined as j using (member_id)
+from staging.accounts as a
 left join gone as g using (member_id)
 left join bought as b using (member_id)
 left join brought as r using (member_id)
-left join tiers as t using (member_id);
+left join staging.tiers_held as t using (member_id);

@@ -20,7 +20,7 @@ with fresh as (
                         "projected":"VARCHAR","source":"VARCHAR","fact_id":"VARCHAR","occurred_at":"VARCHAR"}],
               "states":[{"member_id":"VARCHAR","what":"VARCHAR","id":"VARCHAR","state":"VARCHAR","source":"VARCHAR","fact_id":"VARCHAR",
                          "occurred_at":"VARCHAR"}],
-              "returned":[["BIGINT"]],
+              "progress":[["VARCHAR"]],"returned":[["BIGINT"]],
               "notes":[{"code":"VARCHAR","rule_id":"VARCHAR","text":"VARCHAR"}]}'
         ) as decision
     from incoming_decisions as i
@@ -31,13 +31,14 @@ from fresh;
 
 -- statement: present
 with found as (
-    select coalesce(bool_or(len(tiers) > 0), false) as tiers, coalesce(bool_or(len(states) > 0), false) as states, coalesce(bool_or(len(returned) > 0), false) as returned,
+    select coalesce(bool_or(len(tiers) > 0), false) as tiers, coalesce(bool_or(len(progress) > 0), false) as progress,
+        coalesce(bool_or(len(states) > 0), false) as states, coalesce(bool_or(len(returned) > 0), false) as returned,
         coalesce(bool_or(list_contains(list_transform(entries, lambda entry: len(entry.burns) > 0), true)), false) as burns
     from parsed_decisions
 )
 
-select unnest(list_filter(['tiers', 'states', 'returned', 'burns'],
-    lambda name: map {'tiers': tiers, 'states': states, 'returned': returned, 'burns': burns}[name]))
+select unnest(list_filter(['tiers', 'progress', 'states', 'returned', 'burns'],
+    lambda name: map {'tiers': tiers, 'progress': progress, 'states': states, 'returned': returned, 'burns': burns}[name]))
 from found;
 
 -- statement: decisions
@@ -94,6 +95,18 @@ select partition, position, ordinal, coalesce(tier.member_id, member_id), tier.t
     cast(tier.until as timestamptz), tier.projected, coalesce(tier.source, source), coalesce(tier.fact_id, fact_id),
     cast(coalesce(tier.occurred_at, occurred_at) as timestamptz), recorded_at
 from changes;
+
+-- statement: tier_progress if progress
+-- [local day, amount]
+insert into staging.tier_progress
+with moved as (
+    select partition, position, member_id, unnest(progress) as pair
+    from parsed_decisions
+    where len(progress) > 0 and member_id is not null
+)
+
+select partition, position, member_id, cast(pair[1] as date), cast(pair[2] as bigint)
+from moved;
 
 -- statement: state_changes if states
 insert into staging.state_changes

@@ -182,14 +182,17 @@ with parsed as (
         from_json(
             data,
             '{"hash":"VARCHAR","programme":"VARCHAR","version":"BIGINT","valid_from":"VARCHAR","time_zone":"VARCHAR",
-              "currency":"VARCHAR","base_tier":"VARCHAR"}'
+              "currency":"VARCHAR","base_tier":"VARCHAR",
+              "tiers":{"by":"VARCHAR","over":"VARCHAR","months":"INTEGER",
+                       "levels":[{"id":"VARCHAR","label":"VARCHAR","from":"BIGINT","benefits":["VARCHAR"]}]}}'
         ) as programme_data
     from parsed_facts
     where type = 'stammgast.programme.v1'
 )
 
 select partition, position, programme_data.hash, programme_data.programme, programme_data.version,
-    try_cast(programme_data.valid_from as timestamptz), programme_data.time_zone, programme_data.currency, programme_data.base_tier
+    try_cast(programme_data.valid_from as timestamptz), programme_data.time_zone, programme_data.currency, programme_data.base_tier,
+    programme_data.tiers
 from parsed
 where programme_data.hash is not null and try_cast(programme_data.valid_from as timestamptz) is not null
     and programme_data.time_zone is not null and programme_data.currency is not null;

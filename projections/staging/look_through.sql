@@ -58,6 +58,9 @@ select bit_xor(hash(t)) from staging.returned_lines as t;
 -- statement: tier_changes
 select bit_xor(hash(t)) from staging.tier_changes as t;
 
+-- statement: tier_progress
+select bit_xor(hash(t)) from staging.tier_progress as t;
+
 -- statement: state_changes
 select bit_xor(hash(t)) from staging.state_changes as t;
 

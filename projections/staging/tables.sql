@@ -118,6 +118,8 @@ create table staging.programmes (
     partition integer not null, position bigint not null,
     programme_hash varchar not null, programme varchar, version bigint, valid_from timestamptz not null,
     time_zone varchar not null, currency varchar not null, base_tier varchar,
+    tiers struct("by" varchar, "over" varchar, months integer,
+                 levels struct(id varchar, label varchar, "from" bigint, benefits varchar[])[]),
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
@@ -165,6 +167,14 @@ create table staging.tier_changes (
     partition integer not null, position bigint not null, ordinal integer not null,
     member_id varchar not null, tier varchar not null, previous varchar, since timestamptz not null, until timestamptz, projected varchar,
     source varchar not null, fact_id varchar not null, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
+-- statement: tier_progress
+-- Progress towards tiers by local day: minor units, points or a count, as the programme qualifies.
+create table staging.tier_progress (
+    partition integer not null, position bigint not null,
+    member_id varchar not null, day date not null, amount bigint not null,
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 

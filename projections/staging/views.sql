@@ -97,3 +97,70 @@ select member_id, try_cast(arg_max(state, (position, ordinal)) as timestamptz) a
 from staging.state_changes
 where what = 'expiry'
 group by member_id;
+
+-- statement: accounts
+-- One row per member, with the keys that became his: when the account began, as he said first, else with his first fact.
+create or replace view staging.accounts as
+with first_facts as (
+    select coalesce(w.member_id, d.member_id) as member_id, min(d.first_fact_at) as first_fact_at
+    from (
+        select member_id, arg_min(occurred_at, position) as first_fact_at
+        from staging.decisions
+        where outcome = 'decided' and member_id is not null
+        group by member_id
+    ) as d
+    left join staging.owners as w on w.alias = d.member_id
+    group by all
+),
+
+joined as (
+    select coalesce(w.member_id, j.member_id) as member_id, min(j.joined_at) as joined_at, arg_min(j.joined_via, j.joined_at) as joined_via
+    from (
+        select j.member_id, arg_min(j.occurred_at, j.position) as joined_at, arg_min(j.via, j.position) as joined_via
+        from staging.joins as j
+        inner join staging.decided as d using (partition, position)
+        where d.reason is distinct from 'already_joined'
+        group by j.member_id
+    ) as j
+    left join staging.owners as w on w.alias = j.member_id
+    group by all
+)
+
+select f.member_id, coalesce(j.joined_at, f.first_fact_at) as joined_at, j.joined_via
+from first_facts as f
+left join joined as j using (member_id);
+
+-- statement: tiers_held
+-- One row per member of a programme with tiers: what was last decided.
+create or replace view staging.tiers_held as
+select member_id, tier, since, until, projected
+from staging.tier_changes
+where member_id not in (select w.alias from staging.owners as w)
+qualify row_number() over (partition by member_id order by position desc, ordinal desc) = 1;
+
+-- statement: tier_plan
+-- At most one row: how tiers are reached under the version in force at the newest settled moment.
+create or replace view staging.tier_plan as
+with versions as (
+    select p.tiers, c.as_of, c.time_zone
+    from staging.programmes as p
+    inner join staging.clock as c on p.valid_from <= c.settled_at
+    qualify row_number() over (order by p.valid_from desc) = 1
+)
+
+select tiers."over" as over_what, tiers.months as months, tiers.levels as levels, as_of, time_zone
+from versions
+where tiers is not null;
+
+-- statement: tier_days
+-- One row per member and local day with progress towards tiers; points that were cancelled took theirs back (staging.state_changes).
+create or replace view staging.tier_days as
+with moved as (
+    select member_id, day, amount from staging.tier_progress
+    union all
+    select member_id, cast(id as date), cast(state as bigint) from staging.state_changes where what = 'progress'
+)
+
+select member_id, day, cast(sum(amount) as bigint) as amount
+from moved
+group by member_id, day;

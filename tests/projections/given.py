@@ -115,7 +115,7 @@ def decision_value(note: Mapping[str, Any], offset: int) -> bytes:
             "entries": [{**entry, **about, **one} for one in said.get("entries", ())],
             "tiers": [{**tier, **about, **one} for one in said.get("tiers", ())],
             "states": [{**about, "member_id": note["subject"], **one} for one in said.get("states", ())],
-            "progress": [],
+            "progress": said.get("progress", []),
             "counts": [],
             "returned": said.get("returned", []),
             "notes": said.get("notes", []),

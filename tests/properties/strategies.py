@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
+from engine.ledger.engine_facts import programme_fact as real_programme_fact
 from schemas import facts
 from schemas.envelope import CLOCK_SOURCE, PROGRAMME_SOURCE, Fact, make_fact
 from schemas.times import from_datetime, to_text
@@ -421,6 +422,8 @@ def programme_fact(plan: Plan) -> Fact:
         "currency": plan.currency,
         "base_tier": made.base_tier,
     }
+    if made.tiers is not None:
+        data["tiers"] = real_programme_fact(made, RECORDED_AT).data["tiers"]
     return make_fact(
         id=made.hash, source=PROGRAMME_SOURCE, type=facts.PROGRAMME, subject=None, time_us=made.valid_from_us,
         recorded_at=RECORDED_AT, data=data,

@@ -91,7 +91,7 @@ def test_a_cap_that_clipped_is_named(shop: list[str]) -> None:
 
     assert rule(found, "spend")["points"] == 5
     assert rule(found, "spend")["why"] == "capped: at most 15 points per member every month: 9 due, 5 granted"
-    assert found["before"] == {"balance": 17, "tier": None}
+    assert found["before"] == {"balance": 17, "tier": "guest"}
     assert {part["saw"] for part in rule(found, "loyal")["conditions"]} == {"15.00 EUR", "1 day"}
 
 
@@ -124,6 +124,14 @@ def test_a_member_stands_with_lots_and_newest_facts(shop: list[str]) -> None:
     assert [fact["fact_id"] for fact in found["facts"]] == ["p3", "r1"]
     assert found["facts_in_all"] == 4
     assert "purchase p3: nothing moves" in ask("anna", *shop)
+
+
+def test_a_member_hears_what_is_missing_to_the_next_tier(shop: list[str]) -> None:
+    """24 euros were spent and 10 came back: 16 are missing to 30."""
+    found = asked("anna", *shop)["outlook"]
+
+    assert (found["tier"], found["progress"], found["next_tier"], found["to_next"]) == ("guest", 1400, "regular", 1600)
+    assert "  guest since 2026-03-02: 16.00 EUR to regular" in ask("anna", *shop)
 
 
 def test_a_fact_of_several_sources_must_be_named_with_one(shop: list[str]) -> None:
