@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from engine.settings import KafkaSecurity, No, UsageError, kafka_security_option
 
 if TYPE_CHECKING:
     from engine.explain.reading import Found, Line, Logs
+    from engine.explain.telling import Life, Told
     from engine.verify.kafka import KafkaLogs
     from rules.book import Programme
 
@@ -68,13 +69,13 @@ def explain(
             raise No(str(error)) from error
         except ReplayError as error:
             raise UsageError(sentence(error)) from error
-        if found is None:
+        if not found:
             raise No(f"nothing is called {what} here: no member, no fact, no entry")
         _tell(logs, found, what, last, as_json)
 
 
-def _tell(logs: Logs, found: Found, what: str, last: int, as_json: bool) -> None:
-    from engine.explain import words
+def _life(logs: Logs, found: Found) -> tuple[Life, Told | None]:
+    """The facts of one key decided again, and the one that was asked about."""
     from engine.explain.reading import records
     from engine.explain.telling import tell
     from engine.ledger.partition import UnknownProgramme
@@ -83,8 +84,18 @@ def _tell(logs: Logs, found: Found, what: str, last: int, as_json: bool) -> None
         life = tell(found.key, records(logs, found), logs.versions, found.at)
     except UnknownProgramme as error:
         raise UsageError(f"the log knows the version {error.hash}, --programme does not: give all versions") from error
-    told = next((one for one in life.told if (one.partition, one.offset) == found.at), None)
-    entry_id = what if found.kind == "entry" else None
+    return life, next((one for one in life.told if (one.partition, one.offset) == found.at), None)
+
+
+def _tell(logs: Logs, found: Sequence[Found], what: str, last: int, as_json: bool) -> None:
+    from engine.explain import words
+
+    life, told = _life(logs, found[0])
+    for other in found[1:]:  # an alias forwarded it: the member's own answer counts
+        if told is None or told.decision.outcome != "forwarded":
+            break
+        life, told = _life(logs, other)
+    entry_id = what if found[0].kind == "entry" else None
     if told is None:
         said: Any = words.life_data(life, last) if as_json else words.life_words(life, last)
     else:

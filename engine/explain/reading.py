@@ -68,8 +68,10 @@ class NotExplained(LookupError):
     """It stands in the log, but belongs to no member."""
 
 
-def find(logs: Logs, what: str, source: str | None = None) -> Found | None:
-    """Return what ``what`` names: a member first, then a fact (of ``source``), then an entry; None for nothing.
+def find(logs: Logs, what: str, source: str | None = None) -> list[Found]:
+    """Return what ``what`` names: a member first, then a fact (of ``source``), then an entry; empty for nothing.
+
+    A fact that an alias forwarded is found under each of its keys, in the order of the log.
 
     Raises:
         Ambiguous: facts of several sources have this id.
@@ -82,18 +84,19 @@ def find(logs: Logs, what: str, source: str | None = None) -> Found | None:
             continue
         fact = parse_fact(line.value)
         if fact.key == what and source is None:
-            return Found("member", what, line.partition)
+            return [Found("member", what, line.partition)]
         if fact.id == what and source in (None, fact.source):
             facts.append((line, fact))
     sources = sorted({fact.source for _, fact in facts})
     if len(sources) > 1:
         raise Ambiguous(sources)
-    if facts:
-        line, fact = facts[0]
+    found: dict[str, Found] = {}
+    for line, fact in facts:
         if fact.key is None:
             raise NotExplained(f"{what} is a {fact.type.split('.')[1]}: name a member it moved")
-        return Found("fact", fact.key, line.partition, (line.partition, line.offset))
-    return _entry(logs, what, needle)
+        found.setdefault(fact.key, Found("fact", fact.key, line.partition, (line.partition, line.offset)))
+    entry = None if found else _entry(logs, what, needle)
+    return [*found.values()] if entry is None else [entry]
 
 
 def _entry(logs: Logs, what: str, needle: bytes) -> Found | None:

@@ -34,6 +34,26 @@ REASONS = {
     "id_reused": "this source used this id for another event before",
     "too_late": "it lies further behind the member's newest fact than the programme accepts",
     "too_late_to_deduplicate": "it lies so far behind the member's newest fact that nobody can tell a second delivery",
+    "alias_loop": "that key is this one's own alias already",
+    "already_alias": "this key is an alias already",
+    "already_cancelled": "it was cancelled before",
+    "already_fulfilled": "it was collected before",
+    "already_lapsed": "nobody collected it in time, and its points stay spent",
+    "already_left": "the member had left before",
+    "already_over": "the day until which it should hold is over",
+    "has_left": "the member had left; the order is counted and earns nothing",
+    "joined_again": "the member comes back; there is no second welcome",
+    "no_tiers": "the programme has no tiers",
+    "not_enough_points": "it costs more than the points that can be spent now",
+    "not_joined": "the programme says join: explicit, and the member had not joined by then",
+    "not_offered_now": "this reward is not offered at that time",
+    "nothing_to_reinstate": "there is no such entry of expired points, or it was given back before",
+    "own_alias": "a key cannot become its own alias",
+    "tier_too_low": "this reward is for another tier",
+    "unknown_redemption": "no such redemption was granted here",
+    "unknown_reward": "the programme has no such reward",
+    "unknown_tier": "the programme has no such tier",
+    "quarantined": "it could not be decided; the record is in rejects",
     "duplicate": "the same event was delivered before; it moves nothing again",
     "forwarded": "this key is an alias; the member's own answer follows",
 }
@@ -52,6 +72,7 @@ def life_data(life: Life, last: int) -> dict[str, Any]:
     standing = life.member.standing
     return {
         "member": life.key,
+        "alias_of": life.member.alias_of,
         "balance": life.member.balance,
         "tier": None if standing is None else standing.tier,
         "outlook": _outlook_data(life.outlook),
@@ -153,6 +174,8 @@ def life_words(life: Life, last: int) -> Iterator[str]:
     """Yield a member's standing and the newest of his facts, a line each."""
     standing = life.member.standing
     tier = "" if standing is None else f", tier {standing.tier}"
+    if life.member.alias_of is not None:
+        yield f"{life.key} is an alias of {life.member.alias_of}: ask for that"
     yield f"{life.key} has {life.member.balance} points{tier}, after {_count(len(life.told), 'fact')}"
     if life.outlook is not None and life.programme is not None:
         yield f"  {_outlook_words(life.outlook, life.programme)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from engine.commands.explain import explain
 from engine.ledger.engine_facts import programme_fact
 from rules.book import load_directory
 from schemas.envelope import encode_fact
+from tests.stories.semantics import story_files
 from tests.stories.telling import read_event
 from tests.unit.ledger import RECORDED
 
@@ -143,6 +145,40 @@ def test_a_fact_of_several_sources_must_be_named_with_one(shop: list[str]) -> No
         "bought within 10 days before": "bean was not bought",
         "verified": "nothing",
     }
+
+
+def test_a_forwarded_fact_is_explained_where_it_counted(shop: list[str]) -> None:
+    """The alias forwarded it: the member's own answer is told, and the alias says whose it is."""
+    events = Path(shop[1])
+    zone = load_directory(shop[3])[0].time_zone
+    link = {
+        "at": "2026-03-05 12:00",
+        "id": "l1",
+        "who": "card",
+        "link": "anna",
+        "operator": "kim",
+        "reason": "lost_card",
+    }
+    bought = {"at": "2026-03-06 10:00", "id": "p9", "who": "card", "purchase": "o9", "lines": ["mug 3.00"]}
+    more = [read_event(fact).encoded(90 + n, zone) for n, fact in enumerate((link, bought))]
+    events.write_bytes(b"\n".join([events.read_bytes(), *more]))
+    found = asked("p9", *shop)
+
+    assert (found["outcome"], rule(found, "spend")["points"]) == ("decided", 3)
+    assert "card is an alias of anna: ask for that" in ask("card", *shop)
+    assert "the member's own answer follows" in ask("card", *shop)
+
+
+def test_every_reason_of_the_stories_is_read_aloud() -> None:
+    """A reason without words is a riddle."""
+    from engine.explain.words import REASONS
+
+    told = re.findall(
+        r"reason: ([a-z_]+)\b(?!.*operator)", "".join(p.read_text(encoding="utf-8") for p in story_files())
+    )
+    staff = {"complaint", "goodwill", "mistake"}
+
+    assert {reason for reason in told if "_" in reason} - {*REASONS} - staff == set()
 
 
 def test_what_is_not_there_is_said(shop: list[str]) -> None:
