@@ -9,11 +9,11 @@ from tests.stories.semantics import NOBODY, PAGE, TESTS, held_by_stories, held_b
 #: Lines that are promised and not held by a test. It may only get shorter.
 OPEN = {
        "orders-claim", "orders-refund-without-subject", "earning-brackets",
-    "earning-condition-segment",   
-    "refunds-part-payment", "refunds-unknown-waits",   
+    "earning-condition-segment",
+    "refunds-part-payment", "refunds-unknown-waits",
      "spending-stock", "transfers-all-or-nothing",   "tiers-tells",
-     "time-order", "profiles-forget", 
-      
+     "time-order", "profiles-forget",
+
       "complaint-last-bag-twice",
 }  # fmt: skip
 HOLDER = re.compile(r"\[([^]]+)\]\(")
