@@ -11,8 +11,8 @@ OPEN = {
        "orders-claim", "orders-refund-without-subject", "earning-brackets",
     "earning-condition-segment",
     "refunds-part-payment", "refunds-unknown-waits",
-     "spending-stock", "transfers-all-or-nothing",   "tiers-tells",
-     "time-order", "profiles-forget",
+     "spending-stock", "transfers-all-or-nothing",   
+      "profiles-forget",
 
       "complaint-last-bag-twice",
 }  # fmt: skip

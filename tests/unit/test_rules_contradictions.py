@@ -124,6 +124,23 @@ def test_a_tier_beyond_all_caps(earn: str, most: int | None) -> None:
         assert named(earn + tiers(most + 1)) == [("unreachable_tier", "tiers.levels.1.from")]
 
 
+@pytest.mark.parametrize(
+    ("cap", "cost", "found"),
+    [
+        ("{points: 50}", 51, [("unaffordable_reward", "rewards.0.cost")]),
+        ("{points: 50}", 50, []),
+        ("{times: 3}", 16, [("unaffordable_reward", "rewards.0.cost")]),
+        ("{points: 50, every: year}", 51, []),
+    ],
+)
+def test_a_reward_that_nobody_can_afford(cap: str, cost: int, found: list[tuple[str, str]]) -> None:
+    """Where every award is bounded for ever, their sum is the most that anybody has."""
+    body = BUY.format(f"cap: {cap}") + f"rewards:\n  - {{id: bag, cost: {cost}}}\n"
+
+    assert named(body) == found
+    assert named(body + "refer: {referrer: {points: 1}}\n") == []
+
+
 @pytest.mark.parametrize("when", ["{rating: {at_least: 4}}", "{any: [{verified: true}, {not: {rating: {below: 3}}}]}"])
 def test_an_award_that_depends_on_the_rating(when: str) -> None:
     """Whoever pays for good reviews gets no reviews."""
