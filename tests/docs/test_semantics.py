@@ -11,7 +11,7 @@ OPEN = {
        "orders-claim", "orders-refund-without-subject", "earning-brackets",
     "earning-condition-segment",
     "refunds-part-payment", "refunds-unknown-waits",
-     "spending-stock", "transfers-all-or-nothing",   
+     "spending-stock", "transfers-all-or-nothing",
       "profiles-forget",
 
       "complaint-last-bag-twice",
