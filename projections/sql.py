@@ -26,6 +26,7 @@ BUILD_ORDER = (
     "marts/activities",
     "marts/staff_actions",
     "marts/aliases",
+    "marts/claims",
     "marts/rejects",
     "marts/programmes",
     "marts/meta",

@@ -24,7 +24,7 @@ LATER_KEYS = frozenset(
     {
         "reward", "nth_purchase",
         "segment", "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
-        "tier_changed", "segment_entered", "claim", "challenge", "notice", "voucher", "quiet",
+        "tier_changed", "segment_entered", "challenge", "notice", "voucher", "quiet",
         "stock", "incentive", "paid_with_points", "override", "transfer"
     }
 )  # fmt: skip

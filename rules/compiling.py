@@ -62,6 +62,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         rules_on=_rules_on(document.earn, rules),
         tiers=None if document.tiers is None else _tiers(document.tiers),
         refer=None if document.refer is None else _refer(document.refer),
+        claim_us=None if document.claim is None else document.claim.within.length_us,
         join_explicit=document.join == "explicit",
         counters=counters_on(document.earn),
         lots=_lots(document),

@@ -646,6 +646,12 @@ class Valid(Part):
         return self
 
 
+class Claim(Part):
+    """Anonymous sales can be claimed by a member who shows the receipt later."""
+
+    within: FixedText = Field(Duration(30, "day"), description="Counted from the sale. Default: 30 days.")
+
+
 class ProgrammeFile(Part):
     """One version of a reward programme."""
 
@@ -669,6 +675,9 @@ class ProgrammeFile(Part):
     )
     refund_waits: FixedText | None = Field(
         None, description="So long a refund waits for a purchase that is not known yet. Default: 30 days."
+    )
+    claim: Claim | None = Field(
+        None, description="Members may claim anonymous sales; the first one has it. Default: nobody may."
     )
     join: Literal["first_fact", "explicit"] | None = Field(
         None,

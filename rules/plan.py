@@ -309,6 +309,7 @@ class Programme:
     rules_on: dict[str, tuple[Rule, ...]]  # short type name -> rules in total order; a type without rules is missing
     tiers: TierPlan | None
     refer: ReferPlan | None
+    claim_us: int | None  # how long an anonymous sale can be claimed; None: never
     join_explicit: bool  # nothing is earned before `joined`
     counters: dict[
         str, tuple[Counter, ...]

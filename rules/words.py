@@ -243,4 +243,7 @@ def _moment_words(moment: str | FirstPurchase | EveryPurchase) -> str:
 
 def who_words(document: ProgrammeFile) -> list[str]:
     """Return who collects points and how accounts begin, one line each; empty where nothing is said."""
-    return ["nothing is earned before a member has joined"] if document.join == "explicit" else []
+    said = ["nothing is earned before a member has joined"] if document.join == "explicit" else []
+    if document.claim is not None:
+        said.append(f"an anonymous sale can be claimed within {document.claim.within}, the first claim has it")
+    return said

@@ -16,6 +16,7 @@ TIMER_SOURCE = "urn:stammgast:timer"
 CLOCK_SOURCE = "urn:stammgast:clock"
 PROGRAMME_SOURCE = "urn:stammgast:programme"
 ALIAS_SOURCE = "urn:stammgast:alias"
+CLAIM_SOURCE = "urn:stammgast:claim"
 REFERRAL_SOURCE = "urn:stammgast:referral"
 REFUND_SOURCE = "urn:stammgast:refund"
 ORDER_KEY = "order:"
@@ -47,7 +48,7 @@ class Fact:
         """The Kafka key: the subject, the order of an anonymous sale, or None for ticks and programme facts."""
         if self.subject is not None:
             return self.subject
-        if self.type in facts.ANONYMOUS_TYPES:
+        if self.type in facts.ORDER_KEYED:
             return order_key(self.data["order_source"], self.data["order_id"])
         return None
 

@@ -30,6 +30,7 @@ REFERRAL = "stammgast.referral.v1"
 ACTIVITY = "stammgast.activity.v1"
 JOINED = "stammgast.joined.v1"
 LEFT = "stammgast.left.v1"
+CLAIM = "stammgast.claim.v1"
 LINK = "stammgast.link.v1"
 MERGE = "stammgast.merge.v1"
 REDEMPTION = "stammgast.redemption.v1"
@@ -42,6 +43,8 @@ REFERRAL_AWARD = "stammgast.referral_award.v1"
 REFERRAL_REVERSAL = "stammgast.referral_reversal.v1"
 TAKEOVER = "stammgast.takeover.v1"
 WAITED_REFUND = "stammgast.waited_refund.v1"
+CLAIM_ASKED = "stammgast.claim_asked.v1"
+CLAIM_ANSWERED = "stammgast.claim_answered.v1"
 
 # Only staff may send these, with operator and reason (see StaffData): they come by staff-events alone.
 TIER_OVERRIDE = "stammgast.tier_override.v1"
@@ -61,6 +64,7 @@ INBOUND_TYPES: tuple[str, ...] = (
     REDEMPTION,
     REDEMPTION_CANCELLED,
     REDEMPTION_FULFILLED,
+    CLAIM,
     *_STAFF_TYPES,
 )
 ENGINE_TYPES: tuple[str, ...] = (
@@ -70,13 +74,17 @@ ENGINE_TYPES: tuple[str, ...] = (
     REFERRAL_REVERSAL,
     TAKEOVER,
     WAITED_REFUND,
+    CLAIM_ASKED,
+    CLAIM_ANSWERED,
 )
 # By these a key becomes an alias of a member.
 ALIASING = frozenset({LINK, MERGE})
 # The second half of something that was decided already: it is taken however late it comes.
-NEVER_LATE = frozenset({TAKEOVER, REFERRAL_REVERSAL, WAITED_REFUND})
+NEVER_LATE = frozenset({TAKEOVER, REFERRAL_REVERSAL, WAITED_REFUND, CLAIM_ASKED, CLAIM_ANSWERED})
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
 ANONYMOUS_TYPES = frozenset({PURCHASE, REFUND})
+# Without a subject these stand under their order's key.
+ORDER_KEYED = ANONYMOUS_TYPES | {CLAIM_ASKED}
 
 Token = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f|]+$")]
 # Why staff did something: a word of the shop's own list, so that no free text gets into the logs.
@@ -231,6 +239,13 @@ class TierOverride(StaffData):
     ] = Field(description="the last day on which it holds, such as 2026-06-30")
 
 
+class Claim(FactData):
+    """A receipt or its code was scanned later: the subject claims an anonymous sale."""
+
+    order_id: Token
+    order_source: Token | None = Field(None, description="who numbered the order; default: the event's source")
+
+
 class Link(StaffData):
     """The subject, a card or another key, belongs to a member from now on: whatever comes for it is his."""
 
@@ -294,6 +309,7 @@ DATA_MODELS: dict[str, type[FactData]] = {
     ACTIVITY: Activity,
     JOINED: Joined,
     LEFT: Left,
+    CLAIM: Claim,
     LINK: Link,
     MERGE: Merge,
     TIER_OVERRIDE: TierOverride,
@@ -403,6 +419,13 @@ class TierOverrideForm(StaffForm):
 
     tier: str
     until: str
+
+
+class ClaimForm(TypedDict):
+    """A claim of an anonymous sale as the facts log holds it."""
+
+    order_source: str
+    order_id: str
 
 
 class LinkForm(StaffForm):
@@ -523,6 +546,7 @@ class TakeoverForm(TypedDict):
     bonuses: NotRequired[list[list[Any]]]
     waiting: NotRequired[list[list[Any]]]
     welcomed: NotRequired[list[list[Any]]]
+    redemptions: NotRequired[list[list[Any]]]
     aliases: NotRequired[list[str]]
     referral: NotRequired[tuple[str, int, bool] | None]
     joined_us: NotRequired[int | None]
@@ -536,6 +560,27 @@ class WaitedRefundForm(RefundForm):
     refund_id: str
 
 
+class ClaimAskedForm(TypedDict):
+    """Whose an anonymous sale shall be, for the order's own partition, derived from a claim."""
+
+    order_source: str
+    order_id: str
+    member: str
+    claim_source: str
+    claim_id: str
+    within_us: int
+
+
+class ClaimAnsweredForm(TypedDict):
+    """What came of a claim: None, or why it was refused."""
+
+    order_source: str
+    order_id: str
+    claim_source: str
+    claim_id: str
+    refused: str | None
+
+
 FORMS: dict[str, Any] = {
     PURCHASE: PurchaseForm,
     REFUND: RefundForm,
@@ -545,6 +590,7 @@ FORMS: dict[str, Any] = {
     ACTIVITY: ActivityForm,
     JOINED: JoinedForm,
     LEFT: LeftForm,
+    CLAIM: ClaimForm,
     LINK: LinkForm,
     MERGE: MergeForm,
     TIER_OVERRIDE: TierOverrideForm,
@@ -558,6 +604,8 @@ FORMS: dict[str, Any] = {
     REFERRAL_REVERSAL: ReferralReversalForm,
     TAKEOVER: TakeoverForm,
     WAITED_REFUND: WaitedRefundForm,
+    CLAIM_ASKED: ClaimAskedForm,
+    CLAIM_ANSWERED: ClaimAnsweredForm,
 }
 
 

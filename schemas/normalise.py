@@ -83,6 +83,11 @@ class _TierOverrideEvent(Envelope):
     data: facts.TierOverride
 
 
+class _ClaimEvent(Envelope):
+    type: Literal["stammgast.claim.v1"]
+    data: facts.Claim
+
+
 class _LinkEvent(Envelope):
     type: Literal["stammgast.link.v1"]
     data: facts.Link
@@ -122,6 +127,7 @@ _Event = (
     | _ActivityEvent
     | _JoinedEvent
     | _LeftEvent
+    | _ClaimEvent
     | _LinkEvent
     | _MergeEvent
     | _TierOverrideEvent
@@ -139,6 +145,7 @@ EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.ACTIVITY: _ActivityEvent,
     facts.JOINED: _JoinedEvent,
     facts.LEFT: _LeftEvent,
+    facts.CLAIM: _ClaimEvent,
     facts.LINK: _LinkEvent,
     facts.MERGE: _MergeEvent,
     facts.TIER_OVERRIDE: _TierOverrideEvent,
@@ -245,6 +252,8 @@ def _form(event: _Event) -> Any:
             return _purchase(event.data, event.source)
         case _RefundEvent():
             return _refund(event.data, event.source)
+        case _ClaimEvent():
+            return {"order_source": event.data.order_source or event.source, "order_id": event.data.order_id}
         case _ActivityEvent():
             attributes = {
                 name: plain(value) if isinstance(value, Decimal) else value

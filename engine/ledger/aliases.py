@@ -29,6 +29,8 @@ from schemas.times import to_text
 
 #: A record of facts holds no more than so many bytes of what moves over; the rest follows in the next one.
 PART_BYTES = 400_000
+#: What an alias answers itself: whose it is, it is asked.
+_OWN_TYPES = facts.ALIASING | {facts.CLAIM_ASKED}
 
 
 def forward(member: Member, fact: Fact, decision: Decision) -> tuple[list[Fact], Rejected | None] | None:
@@ -38,7 +40,7 @@ def forward(member: Member, fact: Fact, decision: Decision) -> tuple[list[Fact],
     """
     to = member.alias_of
     assert to is not None
-    if fact.type in facts.ALIASING or (fact.type == facts.TAKEOVER and _ends_circle(member, fact.data["through"])):
+    if fact.type in _OWN_TYPES or (fact.type == facts.TAKEOVER and _ends_circle(member, fact.data["through"])):
         return None
     seen = member.history.seen(fact.source, fact.id)
     if seen is not None:
@@ -186,6 +188,7 @@ def _rest(member: Member) -> facts.TakeoverForm:
         "bonuses": [[key, *bonus] for key, bonus in member.bonuses.items()],
         "waiting": [list(waiting) for waiting in member.waiting],
         "welcomed": [[level, *given] for level, given in member.welcomed.items()],
+        "redemptions": [[name, *spent] for name, spent in member.spent.items()],
         "visits": member.visits,
         "brought": sorted(member.brought),
         "aliases": sorted(member.aliases),

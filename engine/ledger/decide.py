@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.ledger.activities import decide_activity, decide_earning, decide_visit
 from engine.ledger.adjustments import decide_adjustment
 from engine.ledger.aliases import decide_link, decide_takeover
+from engine.ledger.claims import decide_claim, decide_claim_answered, decide_claim_asked
 from engine.ledger.joining import barred, decide_left
 from engine.ledger.member import Member
 from engine.ledger.overrides import decide_override
@@ -75,6 +76,12 @@ def _decide_membership(member: Member, fact: Fact, programme: Programme | None, 
             return decide_override(member, fact, programme, decision)
         case facts.ADJUSTMENT:
             return decide_adjustment(member, fact, programme, decision)
+        case facts.CLAIM:
+            return decide_claim(member, fact, programme, decision)
+        case facts.CLAIM_ASKED:
+            return decide_claim_asked(member, fact, decision)
+        case facts.CLAIM_ANSWERED:
+            return decide_claim_answered(fact, decision)
         case facts.TAKEOVER:
             return decide_takeover(member, fact, programme, decision)
         case _:

@@ -193,6 +193,7 @@ class Member:
     alias_of: str | None = None
     aliases: set[str] = field(default_factory=set)
     waiting: tuple[Waiting, ...] = ()
+    kept: list[tuple[str, str, str, str, Any]] = field(default_factory=list)
     override: Override | None = None
     welcomed: dict[str, Welcomed] = field(default_factory=dict)
     next_due_us: int | None = None
@@ -390,6 +391,22 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
         case facts.VISIT:
             store = fact.data["store"] or ""
             member.visits[store] = max(fact.time_us, member.visits.get(store, fact.time_us))
+        case facts.REFERRAL if decision.reason is None:
+            member.referral = Referral(fact.data["referrer"], fact.time_us, open=True)
+        case facts.TIER_OVERRIDE if decision.reason is None:
+            member.override = override_of(fact)
+        case facts.REFERRAL_AWARD | facts.REFERRAL_REVERSAL:
+            _take_referrers_side(member, fact, decision)
+        case _:
+            _evolve_membership(member, fact, decision)
+    if member.anonymous:
+        _keep_told(member, fact, decision)
+    if decision.derived and member.referral is not None:
+        _follow_referral(member, member.referral, fact, decision)
+
+
+def _evolve_membership(member: Member, fact: Fact, decision: Decision) -> None:
+    match fact.type:
         case facts.JOINED:
             if not member.joined_said:
                 member.joined_us, member.joined_said = fact.time_us, True
@@ -397,16 +414,16 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
                 member.left_us = None
         case facts.LEFT if decision.reason is None:
             member.left_us = fact.time_us
-        case facts.REFERRAL if decision.reason is None:
-            member.referral = Referral(fact.data["referrer"], fact.time_us, open=True)
-        case facts.TIER_OVERRIDE if decision.reason is None:
-            member.override = override_of(fact)
-        case facts.REFERRAL_AWARD | facts.REFERRAL_REVERSAL:
-            _take_referrers_side(member, fact, decision)
         case facts.TAKEOVER:
             _take_over(member, fact)
-    if decision.derived and member.referral is not None:
-        _follow_referral(member, member.referral, fact, decision)
+        case facts.CLAIM_ASKED if decision.reason is None:
+            member.alias_of, member.kept = fact.data["member"], []
+
+
+def _keep_told(member: Member, fact: Fact, decision: Decision) -> None:
+    """An anonymous sale that may be claimed is kept as it was told, with what came back of it: its member will decide it."""
+    if fact.type in facts.ANONYMOUS_TYPES and (member.kept or any(note.code == "claimable" for note in decision.notes)):
+        member.kept = [*member.kept, (fact.type, fact.source, fact.id, fact.time, fact.data)]
 
 
 def _take_referrers_side(member: Member, fact: Fact, decision: Decision) -> None:
@@ -488,11 +505,7 @@ def _take_over(member: Member, fact: Fact) -> None:
     for store, at_us in data.get("visits", {}).items():
         member.visits[store] = max(at_us, member.visits.get(store, at_us))
     member.brought |= set(data.get("brought", ()))
-    for level, entry_id, *given in data.get("welcomed", ()):
-        member.welcomed.setdefault(level, Welcomed(lot_here(fact, member.key, entry_id), *given))
-    for key, entry_id, *bonus in data.get("bonuses", ()):
-        own = None if entry_id is None else lot_here(fact, member.key, entry_id)
-        member.bonuses.setdefault(key, Bonus(own, *bonus))
+    _take_given(member, fact)
     member.waiting += tuple([Waiting(*waiting) for waiting in data.get("waiting", ())])
     override, referral = data.get("override"), data.get("referral")
     if member.override is None and override is not None:
@@ -502,6 +515,20 @@ def _take_over(member: Member, fact: Fact) -> None:
     joined_us, said = data.get("joined_us"), data.get("joined_said", False)
     if joined_us is not None and (said, -joined_us) > (member.joined_said, -(member.joined_us or joined_us)):
         member.joined_us, member.joined_said = joined_us, said
+
+
+def _take_given(member: Member, fact: Fact) -> None:
+    """Take in what an alias was given, and what it spent: whatever is given back later finds its lots."""
+    data: facts.TakeoverForm = fact.data
+    for level, entry_id, *given in data.get("welcomed", ()):
+        member.welcomed.setdefault(level, Welcomed(lot_here(fact, member.key, entry_id), *given))
+    for key, entry_id, *bonus in data.get("bonuses", ()):
+        own = None if entry_id is None else lot_here(fact, member.key, entry_id)
+        member.bonuses.setdefault(key, Bonus(own, *bonus))
+    for name, state, entry_id, rule_id, version, burns, until_us in data.get("redemptions", ()):
+        took = tuple((lot_here(fact, member.key, lot_id), points) for lot_id, points in burns)
+        member.spent.setdefault(name, Spent(state, entry_id, rule_id, version, took, until_us))
+        member.find_lapse()
 
 
 def _take_order(member: Member, fact: Fact, name: tuple[str, str], order: list[Any]) -> None:
@@ -528,6 +555,7 @@ def _become_alias(member: Member, to: str) -> None:
     member.days, member.years, member.caps, member.visits = {}, {}, {}, {}
     member.brought, member.returned, member.counters, member.override = set(), {}, {}, None
     member.slides_us, member.bonuses, member.welcomed, member.waiting = None, {}, {}, ()
+    member.spent, member.lapse_us = {}, None
 
 
 def _wait(member: Member, fact: Fact, decision: Decision) -> None:

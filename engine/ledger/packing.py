@@ -246,6 +246,8 @@ def _rest(member: Member) -> bytes:
     _counted(member, rest)
     if member.alias_of is not None or member.aliases or member.left_us is not None:
         rest["who"] = [member.alias_of, sorted(member.aliases), member.left_us]
+    if member.kept:
+        rest["kept"] = member.kept
     if member.returned:
         rest["returned"] = [[number, *_returned(back)] for number, back in member.returned.items()]
     if member.debt:
@@ -296,6 +298,7 @@ def _read_rest(member: Member, packed: bytes) -> None:
         took = tuple((lot_id, points) for lot_id, points in burns)
         member.spent[name] = Spent(state, entry_id, rule_id, version, took, until_us)
         member.find_lapse()
+    member.kept = [(kind, source, fact_id, time, data) for kind, source, fact_id, time, data in rest.get("kept", ())]
     member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}
     member.counters = {key: (number, moments) for key, number, moments in rest.get("counters", ())}
     if "override" in rest:

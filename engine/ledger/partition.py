@@ -26,7 +26,7 @@ from engine.ledger.welcomes import welcome
 from rules.book import Book, Programme
 from schemas import facts
 from schemas.decisions import Decision, Note, TierChange
-from schemas.envelope import Fact
+from schemas.envelope import CLAIM_SOURCE, Fact
 from schemas.rejects import Rejected
 from schemas.times import DAY_US
 
@@ -322,9 +322,7 @@ def _repeated_or_late(member: Member, fact: Fact, programme: Programme | None, d
             decision.outcome = "duplicate"
             return None
         reject = Rejected("id_reused", "this source used this id for another event: give every event its own id", "id")
-    elif fact.type in facts.NEVER_LATE:
-        return None
-    elif fact.time_us < horizon_us:
+    elif fact.time_us < horizon_us and not _second_half(fact):
         days = DEDUPE_HORIZON_US // DAY_US
         text = f"{fact.time} is more than {days} days before this member's newest fact"
         reject = Rejected("too_late_to_deduplicate", text, "time")
@@ -332,6 +330,7 @@ def _repeated_or_late(member: Member, fact: Fact, programme: Programme | None, d
         programme is not None
         and programme.late_limit_us is not None
         and fact.time_us < newest_us - programme.late_limit_us
+        and not _second_half(fact)
     ):
         reject = Rejected("too_late", f"{fact.time} is later than this programme accepts", "time")
     else:
@@ -339,3 +338,8 @@ def _repeated_or_late(member: Member, fact: Fact, programme: Programme | None, d
     decision.outcome, decision.reason = "rejected", reject.reason
     decision.notes = [Note(reject.reason, None, reject.message)]
     return reject
+
+
+def _second_half(fact: Fact) -> bool:
+    """Tell whether a fact follows from one that was decided already: then it is taken, however late it comes."""
+    return fact.type in facts.NEVER_LATE or fact.source == CLAIM_SOURCE

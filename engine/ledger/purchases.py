@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.ledger.claims import may_be_claimed
 from engine.ledger.counters import count
 from engine.ledger.earning import earn
 from engine.ledger.member import Member, order_ref
@@ -21,6 +22,7 @@ def decide_purchase(member: Member, fact: Fact, programme: Programme | None, dec
         decision.reason = "order_already_counted"
         return []
     if member.anonymous:
+        may_be_claimed(programme, decision)
         return []
     if programme is None:
         decision.reason = "no_programme"

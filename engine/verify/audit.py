@@ -35,7 +35,7 @@ from engine.verify.scope import Scope
 from engine.verify.settling import settle_names
 from rules.book import Programme
 from schemas import facts
-from schemas.envelope import Fact, readable
+from schemas.envelope import CLAIM_SOURCE, Fact, readable
 
 DERIVED_TYPES = frozenset(facts.ENGINE_TYPES) - {facts.TICK, facts.PROGRAMME}
 #: Told after every so many records how far the run is: partition and offset of points-log.
@@ -270,7 +270,7 @@ class _Pass:
                 self._audit.report.derived += 1
                 register.add(Row(name, FORWARDED, digest(to), *at))
             return
-        if fact.type in DERIVED_TYPES:
+        if fact.type in DERIVED_TYPES or fact.source == CLAIM_SOURCE:
             kinds = {"duplicate": REPEATED, "quarantined": VOID, "rejected": VOID}
             outcome = None if pair.group is None else pair.group.outcome
             register.add(Row(name, kinds.get(str(outcome), COPY), _bytes_of(fact.body_hash), *at))

@@ -20,4 +20,6 @@ from staging.refunds as r
 inner join staging.decided as d using (partition, position)
 left join staging.owners as w on w.alias = r.member_id
 left join returned as b using (partition, position)
-left join said as s using (partition, position);
+left join said as s using (partition, position)
+left join staging.claimed as c on c.order_source = r.order_source and c.order_id = r.order_id and r.member_id is null
+where c.order_id is null;

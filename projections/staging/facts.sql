@@ -155,6 +155,18 @@ select partition, position, source, fact_id, member_id, occurred_at, recorded_at
 from parsed_facts
 where type = 'stammgast.joined.v1';
 
+-- statement: claims if stammgast.claim.v1
+insert into staging.claims
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.order_source', data ->> '$.order_id'
+from parsed_facts
+where type = 'stammgast.claim.v1';
+
+-- statement: claim_answers if stammgast.claim_answered.v1
+insert into staging.claim_answers
+select partition, position, member_id, data ->> '$.claim_source', data ->> '$.claim_id', data ->> '$.refused'
+from parsed_facts
+where type = 'stammgast.claim_answered.v1';
+
 -- statement: leaves if stammgast.left.v1
 insert into staging.leaves
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at

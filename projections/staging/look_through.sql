@@ -31,6 +31,12 @@ select bit_xor(hash(t)) from staging.activities as t;
 -- statement: joins
 select bit_xor(hash(t)) from staging.joins as t;
 
+-- statement: claims
+select bit_xor(hash(t)) from staging.claims as t;
+
+-- statement: claim_answers
+select bit_xor(hash(t)) from staging.claim_answers as t;
+
 -- statement: leaves
 select bit_xor(hash(t)) from staging.leaves as t;
 

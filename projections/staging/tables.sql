@@ -90,6 +90,20 @@ create table staging.joins (
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: claims
+create table staging.claims (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    order_source varchar, order_id varchar,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
+-- statement: claim_answers
+create table staging.claim_answers (
+    partition integer not null, position bigint not null, member_id varchar, claim_source varchar, claim_id varchar, refused varchar,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: leaves
 create table staging.leaves (
     partition integer not null, position bigint not null,

@@ -63,6 +63,14 @@ select l.alias, e.member_id, l.linked_to, l.since, l.action, l.operator, l.reaso
 from linked as l
 inner join ends as e using (alias);
 
+-- statement: claimed
+-- Orders that were sold to nobody and then claimed: the member's purchase is the one that counts.
+create or replace view staging.claimed as
+select distinct p.order_source, p.order_id
+from staging.purchases as p
+inner join staging.decided as d using (partition, position)
+where p.source = 'urn:stammgast:claim';
+
 -- statement: orders
 -- One row per counted order: what it was worth, by its own lines too (total can hold tax and delivery, lines do not), and its pieces.
 create or replace view staging.orders as
@@ -78,7 +86,8 @@ from staging.purchases as p
 inner join staging.decided as d using (partition, position)
 left join goods as g using (partition, position)
 left join staging.owners as w on w.alias = p.member_id
-where d.reason is distinct from 'order_already_counted';
+left join staging.claimed as c on c.order_source = p.order_source and c.order_id = p.order_id and p.member_id is null
+where d.reason is distinct from 'order_already_counted' and c.order_id is null;
 
 -- statement: releases
 -- One row per lot that a release made spendable: the newest one counts.

@@ -149,6 +149,20 @@ def test_a_referral_award_finds_the_member_behind_the_card() -> None:
     assert stage.balance("anna") > 0
 
 
+def test_a_redemption_of_the_alias_can_be_cancelled_by_the_member() -> None:
+    """What it took goes back into the lots that came over."""
+    rewards = "rewards: [{id: mug, cost: 20}]\n"
+    stage = Stage(programme(SPEND + rewards))
+    stage.buy("2026-03-01T10:00:00Z", ("mug", "30.00"), member="ben")
+    stage.say(facts.REDEMPTION, "ben", "2026-03-02T10:00:00Z", {"reward": "mug"}, "r1")
+    assert stage.balance("ben") == 10
+    merge(stage, "ben", "anna")
+    assert stage.balance("anna") == 10
+    cancelled = stage.say(facts.REDEMPTION_CANCELLED, "ben", "2026-03-06T10:00:00Z", {"redemption": "r1"})
+    assert cancelled.outcome == "forwarded"
+    assert stage.balance("anna") == 30
+
+
 def test_nobody_brings_himself_by_another_card() -> None:
     """The referrer is a key of the member's own."""
     stage = Stage(programme(SPEND + REFER))
