@@ -10,7 +10,7 @@ from tests.stories.semantics import NOBODY, PAGE, TESTS, held_by_stories, held_b
 OPEN = {
        "orders-claim", "orders-refund-without-subject", "earning-brackets",
     "earning-condition-segment",
-    "refunds-part-payment", 
+    "refunds-part-payment",
      "spending-stock", "transfers-all-or-nothing",
       "profiles-forget",
 
