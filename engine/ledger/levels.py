@@ -23,7 +23,7 @@ from rules.book import TierPlan
 from rules.local_time import day_date
 
 _EPOCH = date(1970, 1, 1)
-#: What a window came to, and its place: the year's number, or the last day on which all of a rolling one counts.
+#: The place of a window, the year or the last day on which all of a rolling one counts, and what it came to.
 Window = tuple[int, int]
 
 
@@ -41,38 +41,32 @@ def held_on(plan: TierPlan, windows: Sequence[Window], first_day: int, today: in
     Args:
         plan: how levels are reached and kept.
         windows: of the member, newest first, see `windows_of_years` and `windows_of_days`.
-        first_day: the day from which years count: any 1 January, or the first of the account.
+        first_day: the day from which years count: the first of the account, or 1 January 1970.
         today: local day.
     """
     best = best_ever(plan, windows)
-    kept = plan.kept_of(best)
-    if best == kept or plan.over == "lifetime":
+    if best == 0 or plan.over == "lifetime":
         return Held(best, None, None)
-    places = [_place(windows, level.from_amount) for level in plan.levels[: best + 1]]
-    lasts = [_last(plan, places, height, first_day) for height in range(best + 1)]
+    kept = plan.kept_of(best)
     for height in range(best, kept, -1):
-        if lasts[height] >= today:
-            until_day = lasts[height] + 1
+        last = _last(plan, windows, height, best, first_day)
+        if last >= today:
             then = height - 1
-            while then > kept and lasts[then] < until_day:
+            while then > kept and _last(plan, windows, then, best, first_day) <= last:
                 then -= 1
-            return Held(height, until_day, then)
+            return Held(height, last + 1, then)
     return Held(kept, None, None)
 
 
 def best_ever(plan: TierPlan, windows: Sequence[Window]) -> int:
     """Return the greatest height that any window ever carried."""
-    best = 0
-    for amount, _ in windows:
-        best = max(best, plan.height_at(amount))
-    return best
+    return plan.height_at(max([amount for _, amount in windows])) if windows else 0
 
 
 def overridden(
-    plan: TierPlan, windows: Sequence[Window], first_day: int, today: int, override: tuple[str, int]
+    plan: TierPlan, windows: Sequence[Window], first_day: int, today: int, held: Held, override: tuple[str, int]
 ) -> Held:
-    """Return what the member holds ``today`` if staff gave him at least a tier, until the end of a day; see `held_on`."""
-    held = held_on(plan, windows, first_day, today)
+    """Return what ``held`` is for a member whom staff gave at least a tier, until the end of a day; see `held_on`."""
     level_id, last = override
     given = plan.height_of(level_id)
     if given is None or last < today:
@@ -86,33 +80,36 @@ def overridden(
     return Held(given, last + 1, held_on(plan, windows, first_day, last + 1).height)
 
 
-def _place(windows: Sequence[Window], threshold: int) -> int:
+def _last(plan: TierPlan, windows: Sequence[Window], height: int, best: int, first_day: int) -> int:
+    """Return the last day on which a height holds: what a higher level leaves when it is lost counts too."""
+    last = _carried(plan, _newest(windows, plan.levels[height].from_amount), 0, first_day)
+    if plan.downgrade == "one_level":
+        for higher in range(height + 1, best + 1):
+            place = _newest(windows, plan.levels[higher].from_amount)
+            last = max(last, _carried(plan, place, higher - height, first_day))
+    return last
+
+
+def _newest(windows: Sequence[Window], threshold: int) -> int:
     """Return the place of the newest window that carries a level; there is one."""
-    for amount, place in windows:
+    for place, amount in windows:
         if amount >= threshold:
             return place
-    return windows[-1][1]
-
-
-def _last(plan: TierPlan, places: Sequence[int], height: int, first_day: int) -> int:
-    """Return the last day on which a height holds: what a higher level leaves when it is lost counts too."""
-    last = _carried(plan, places[height], 0, first_day)
-    if plan.downgrade == "one_level":
-        for higher in range(height + 1, len(places)):
-            last = max(last, _carried(plan, places[higher], higher - height, first_day))
-    return last
+    return windows[-1][0]
 
 
 def _carried(plan: TierPlan, place: int, periods: int, first_day: int) -> int:
     """Return the last day of what a window carries, some periods later, with the grace."""
     if plan.over == "rolling":
         return last_day(last_day(place, plan.months * periods), plan.grace_months)
+    if plan.over == "calendar_year":
+        place -= _EPOCH.year
     return last_day(year_begins(place + 2 + periods, first_day) - 1, plan.grace_months)
 
 
 def windows_of_years(years: Mapping[int, int]) -> list[Window]:
     """Return what each year came to, newest first."""
-    return [(amount, year) for year, amount in sorted(years.items(), reverse=True)]
+    return sorted(years.items(), reverse=True)
 
 
 def windows_of_days(days: Mapping[int, int], months: int) -> list[Window]:
@@ -125,7 +122,7 @@ def windows_of_days(days: Mapping[int, int], months: int) -> list[Window]:
     first, behind, total = 0, 0, 0
     for day in ordered:
         end = last_day(day, months)
-        if found and found[-1][1] == end:  # 29, 30 and 31 January all count to 28 February
+        if found and found[-1][0] == end:  # 29, 30 and 31 January all count to 28 February
             continue
         while behind < len(ordered) and ordered[behind] <= end:
             total += days[ordered[behind]]
@@ -133,7 +130,7 @@ def windows_of_days(days: Mapping[int, int], months: int) -> list[Window]:
         while last_day(ordered[first], months) < end:
             total -= days[ordered[first]]
             first += 1
-        found.append((total, end))
+        found.append((end, total))
     found.reverse()
     return found
 

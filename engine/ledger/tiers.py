@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from engine.ledger.levels import Window, held_on, overridden, windows_of_days, windows_of_years, years_of_days
@@ -25,22 +24,7 @@ from schemas.envelope import TIMER_SOURCE, Fact
 from schemas.ids import hash_id
 from schemas.times import to_text
 
-_FIRST_YEAR = 1970
 Progress = Sequence[tuple[str, int]]
-
-
-class Told(NamedTuple):
-    """What counts towards a tier beside the member's state as it was.
-
-    Attributes:
-        progress: [local day, amount] pairs of the decision being made.
-        joined_us: when his account began, as far as is known with it.
-        override: what staff gave, with it.
-    """
-
-    progress: Progress
-    joined_us: int | None
-    override: Override | None
 
 
 def review_after(
@@ -55,15 +39,17 @@ def review_after(
         now_us: where the member's timeline stands.
         decision: on the fact, but for its tier.
     """
-    told = Told(decision.progress, joined_after(member, fact), _override_after(member, fact, decision))
-    return _review(member, programme, now_us, told, fact.source, fact.id)
+    joined_us, override = joined_after(member, fact), _override_after(member, fact, decision)
+    return _review(member, programme, now_us, decision.progress, joined_us, override, fact.source, fact.id)
 
 
 def _review(
     member: Member,
     programme: Programme,
     now_us: int,
-    told: Told,
+    progress: Progress,
+    joined_us: int | None,
+    override: Override | None,
     source: str,
     fact_id: str,
 ) -> TierChange | None:
@@ -74,7 +60,7 @@ def _review(
             return None
         now = Standing(before.tier, now_us, None, None)
     else:
-        now = standing_at(plan, member, told, now_us, programme.time_zone)
+        now = standing_at(plan, member, progress, joined_us, override, now_us, programme.time_zone)
         if before is not None and before.same(now):
             return None
     return _change(member, now, source, fact_id)
@@ -91,7 +77,7 @@ def review_when_due(member: Member, book: Book, due: int) -> Moved:
     programme = book.at(due)
     change = None
     if programme is not None:
-        change = _review(member, programme, due, Told((), member.joined_us, member.override), TIMER_SOURCE, fact_id)
+        change = _review(member, programme, due, (), member.joined_us, member.override, TIMER_SOURCE, fact_id)
     if change is None:
         # No version in force, or none that would move it: the tier stays, and this timer must not fire again.
         standing = member.standing
@@ -141,8 +127,8 @@ def after_cancelling(member: Member, book: Book, entries: Sequence[Entry], due: 
     ])  # fmt: skip
     programme = book.at(due)
     if programme is not None:
-        told = Told(list(progress.items()), member.joined_us, member.override)
-        change = _review(member, programme, due, told, TIMER_SOURCE, fact_id)
+        pairs = list(progress.items())
+        change = _review(member, programme, due, pairs, member.joined_us, member.override, TIMER_SOURCE, fact_id)
         if change is not None:
             moved.tiers = [change]
     return moved
@@ -174,39 +160,48 @@ def count_progress(fact: Fact, programme: Programme, amount: int, decision: Deci
         decision.progress = [(day_text(local_day(fact.time_us, programme.time_zone)), amount)]
 
 
-def standing_at(plan: TierPlan, member: Member, told: Told, now_us: int, zone: ZoneInfo) -> Standing:
+def standing_at(
+    plan: TierPlan,
+    member: Member,
+    progress: Progress,
+    joined_us: int | None,
+    override: Override | None,
+    now_us: int,
+    zone: ZoneInfo,
+) -> Standing:
     """Return what the member holds at ``now_us``, as if it were held since then.
 
     Args:
         plan: of the version in force.
         member: as he stood before; not changed.
-        told: what the decision being made adds to that.
+        progress: [local day, amount] pairs of the decision being made.
+        joined_us, override: when his account began and what staff gave, as far as is known with that decision.
         now_us: the moment.
         zone: of the programme.
     """
     today = local_day(now_us, zone)
-    windows, first_day = windows_at(plan, member, told, now_us, zone)
-    if told.override is None:
-        held = held_on(plan, windows, first_day, today)
-    else:
-        held = overridden(plan, windows, first_day, today, told.override)
+    windows, first_day = windows_at(plan, member, progress, now_us if joined_us is None else joined_us, zone)
+    held = held_on(plan, windows, first_day, today)
+    if override is not None:
+        held = overridden(plan, windows, first_day, today, held, override)
     tier = plan.levels[held.height].id
     if held.until_day is None or held.then is None:
         return Standing(tier, now_us, None, None)
     return Standing(tier, now_us, _midnight(held.until_day, zone), plan.levels[held.then].id)
 
 
-def windows_at(plan: TierPlan, member: Member, told: Told, now_us: int, zone: ZoneInfo) -> tuple[list[Window], int]:
+def windows_at(
+    plan: TierPlan, member: Member, progress: Progress, joined_us: int, zone: ZoneInfo
+) -> tuple[list[Window], int]:
     """Return what every window came to, newest first, and the day from which years count; see `standing_at`."""
-    progress = told.progress
     if plan.over == "calendar_year":
         return windows_of_years(_years(member, progress)), 0
     if plan.over == "rolling":
         return windows_of_days(_days(member, progress), plan.months), 0
     if plan.over == "membership_year":
-        first_day = local_day(now_us if told.joined_us is None else told.joined_us, zone)
+        first_day = local_day(joined_us, zone)
         return windows_of_years(years_of_days(_days(member, progress), first_day)), first_day
-    return [(sum(_years(member, progress).values()), 0)], 0
+    return [(0, sum(_years(member, progress).values()))], 0
 
 
 def joined_after(member: Member, fact: Fact) -> int:
@@ -230,10 +225,9 @@ def _override_after(member: Member, fact: Fact, decision: Decision) -> Override 
 
 
 def _years(member: Member, progress: Progress) -> dict[int, int]:
-    """Progress by calendar year, counted from 1970."""
-    years = {year - _FIRST_YEAR: amount for year, amount in member.years.items()}
+    years = dict(member.years)
     for day, amount in progress:
-        year = int(day[:4]) - _FIRST_YEAR
+        year = int(day[:4])
         years[year] = years.get(year, 0) + amount
     return years
 

@@ -15,7 +15,7 @@ from engine.ledger.levels import best_ever, held_on
 from engine.ledger.member import WELCOME, Member, Welcomed, take_in
 from engine.ledger.moved import Moved
 from engine.ledger.returns import note
-from engine.ledger.tiers import Told, joined_after, windows_at
+from engine.ledger.tiers import joined_after, windows_at
 from rules.book import Programme, TierPlan
 from rules.local_time import local_day
 from schemas.decisions import Decision, Entry
@@ -35,8 +35,8 @@ def welcome(member: Member, fact: Fact, programme: Programme, plan: TierPlan, no
     """
     zone, joined_us = programme.time_zone, joined_after(member, fact)
     today = local_day(now_us, zone)
-    before = windows_at(plan, member, Told((), joined_us, None), now_us, zone)
-    after = windows_at(plan, member, Told(decision.progress, joined_us, None), now_us, zone)
+    before = windows_at(plan, member, (), joined_us, zone)
+    after = windows_at(plan, member, decision.progress, joined_us, zone)
     low, high = (held_on(plan, found, first_day, today).height for found, first_day in (before, after))
     entries = [_award(member, fact, programme, plan, height) for height in range(low + 1, high + 1)]
     low, high = best_ever(plan, after[0]), best_ever(plan, before[0])
