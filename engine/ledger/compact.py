@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from operator import add
 from typing import Any
 
 import orjson
@@ -152,7 +153,8 @@ _HALVES = {",": "a", '"': "b", "-": "c", ".": "d", " ": "f"} | {digit: digit for
 _TO_HALVES = bytes(ord(_HALVES.get(chr(char), "x")) for char in range(256))
 _OF_HALVES = {half: char for char, half in _HALVES.items()}
 _FROM_HALVES = bytes(ord(_OF_HALVES.get(chr(half), "x")) for half in range(256))
-_PAIR = re.compile("e(..)|([^e])")
+_RUNS = re.compile(rb'([,"\-. 0-9]+)|([^,"\-. 0-9]+)')
+_HALF_RUNS = re.compile("([^e]+)|((?:e..)+)")
 
 
 def pack_list(values: list[int | str]) -> bytes:
@@ -160,7 +162,9 @@ def pack_list(values: list[int | str]) -> bytes:
     text = orjson.dumps(values)[1:-1]
     halves = text.translate(_TO_HALVES).decode()
     if "x" in halves:
-        halves = "".join([_HALVES.get(char) or f"e{ord(char):02x}" for char in text.decode("latin-1")])
+        halves = "".join(
+            [few.translate(_TO_HALVES).decode() if few else f"e{other.hex('e')}" for few, other in _RUNS.findall(text)]
+        )
     return bytes.fromhex(halves if len(halves) % 2 == 0 else halves + "f")
 
 
@@ -168,8 +172,13 @@ def read_list(packed: bytes | bytearray) -> list[Any]:
     """Return what `pack_list` packed. Errors: ValueError for other bytes."""
     halves = packed.hex()
     if "e" in halves:
-        text = _PAIR.sub(lambda pair: chr(int(pair[1], 16)) if pair[1] else _OF_HALVES[pair[2]], halves).encode(
-            "latin-1"
+        text = b"".join(
+            [
+                few.encode().translate(_FROM_HALVES)
+                if few
+                else bytes.fromhex("".join(map(add, other[1::3], other[2::3])))
+                for few, other in _HALF_RUNS.findall(halves)
+            ]
         )
     else:
         text = halves.encode().translate(_FROM_HALVES)
