@@ -51,6 +51,10 @@ REASONS = {
     "unknown_redemption": "no such redemption was granted here",
     "unknown_reward": "the programme has no such reward",
     "quarantined": "it could not be decided; the record is in rejects",
+    "already_claimed": "this member has it already",
+    "claimed_by_another": "somebody else claimed this sale first",
+    "too_late_to_claim": "the time in which it could be claimed is over",
+    "no_claims": "the programme says nothing of claims",
     "duplicate": "the same event was delivered before; it moves nothing again",
     "forwarded": "this key is an alias; the member's own answer follows",
 }

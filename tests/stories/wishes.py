@@ -175,7 +175,7 @@ def _follows(value: Any) -> Callable[[Happened], str]:
     wanted = _texts(value)
 
     def unmet(happened: Happened) -> str:
-        found = [(fact.type.split(".")[1], fact.subject, decision) for fact, decision in happened.followed]
+        found = [(fact.type.split(".")[1], fact.key, decision) for fact, decision in happened.followed]
         told = [f"{name} for {who}: {d.reason or d.outcome}" for name, who, d in found]
         return _differ([text if ": " in text else f"{text}: decided" for text in wanted], told)
 
