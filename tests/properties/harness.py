@@ -9,7 +9,7 @@ from typing import Any
 from engine.ledger.partition import Answer, Partition
 from schemas.decisions import Decision, encode_decision
 from schemas.envelope import Fact, encode_fact
-from tests.properties.naive import Model, Move, Verdict, text_of
+from tests.properties.naive import Model, Move, Verdict, moment_of, text_of
 from tests.properties.plans import Plan
 from tests.properties.writing import compiled
 
@@ -41,6 +41,10 @@ def log(answers: Iterable[tuple[Fact, int, Answer]]) -> bytes:
     return b"\n".join(encode_decision(decision) for decision in decisions(answers))
 
 
+#: States that the model tells; it tells others by what follows from them.
+STATES = ("expiry", "redemption", "redemption_until")
+
+
 class Pair:
     """The engine and the model, fed with the same facts."""
 
@@ -57,7 +61,7 @@ class Pair:
         answer = self.engine.answer(fact, offset)
         verdict = self.model.answer(json.loads(encode_fact(fact)))
         made = [entry for decision in answer.decisions for entry in decision.entries]
-        for move, entry in zip(verdict.moves, made, strict=False):
+        for move, entry in zip([*verdict.before, *verdict.moves, *verdict.after], made, strict=False):
             self.entry_ids[id(move)] = entry.entry_id
         differences = self.differences(self.engine_view(answer, offset), self.model_view(verdict))
         assert not differences, f"{fact.type} {fact.id} of {fact.subject}: " + "\n".join(differences)
@@ -76,7 +80,8 @@ class Pair:
             "reason": verdict.reason,
             "member": verdict.member,
             "programme": None if verdict.version is None else self.hashes[verdict.version],
-            "entries": [self.move_view(move) for move in verdict.moves],
+            "entries": [self.move_view(move) for move in [*verdict.before, *verdict.moves, *verdict.after]],
+            "states": verdict.states,
             "tiers": [
                 (
                     t.member,
@@ -108,9 +113,11 @@ class Pair:
     def move_view(self, move: Move) -> dict[str, Any]:
         """Return one movement as comparable plain data."""
         cause = None if move.cause is None else self.entry_ids[id(move.cause)]
+        lasts = move.points > 0 and move.kind != "restore"
+        active = moment_of(move.fact["time"]) if lasts and move.waits is None and move.active is None else move.active
         return {
             "member": move.member,
-            "kind": "earn" if move.points > 0 else "clawback",
+            "kind": move.kind,
             "points": move.points,
             "rule": move.rule,
             "version": move.version,
@@ -120,7 +127,10 @@ class Pair:
             "order": move.order,
             "lines": sorted(move.lines.items()),
             "caused_by": cause or move.caused_by,
-            "burns": [] if cause is None else [(cause, -move.points)],
+            "burns": [(self.entry_ids[id(lot)], points) for lot, points in move.burns],
+            "active": active and text_of(active),
+            "ends": move.ends and text_of(move.ends),
+            "waits": (move.waits, move.cancel and text_of(move.cancel)),
         }
 
     @staticmethod
@@ -142,6 +152,7 @@ class Pair:
                     "source": e.source, "fact_id": e.fact_id, "at": e.occurred_at, "order": e.order,
                     "lines": sorted((n, p) for n, p in e.lines if p), "caused_by": e.caused_by,
                     "burns": [tuple(burn) for burn in e.burns],
+                    "active": e.active_from, "ends": e.expires_at, "waits": (e.waits_for, e.cancel_at),
                 }
                 for d in parts for e in d.entries
             ],
@@ -149,6 +160,7 @@ class Pair:
                 (t.member_id, t.tier, t.previous, t.since, t.until, t.source, t.fact_id, t.occurred_at, t.projected)
                 for d in parts for t in d.tiers
             ],
+            "states": [(s.what, s.id, s.state) for d in parts for s in d.states if s.what in STATES],
             "progress": [tuple(pair) for d in parts for pair in d.progress],
             "counts": sorted(tuple(count) for d in parts for count in d.counts),
             "counters": sorted((k, n, m, tuple(lines)) for d in parts for k, n, m, lines in d.counters),

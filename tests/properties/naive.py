@@ -14,8 +14,10 @@ from schemas.ids import hash_id
 from tests.properties.naive_conditions import Before
 from tests.properties.naive_counters import Moved
 from tests.properties.naive_earn import awarded, caps_given_back, counters_given_back, is_lost
-from tests.properties.naive_earning import Earning
+from tests.properties.naive_earning import Earning, share
+from tests.properties.naive_lots import Purse, claims_of, finish, fire, next_due, slide, take
 from tests.properties.naive_refunds import Returned
+from tests.properties.naive_spending import adjust, end, released, spend
 from tests.properties.naive_tiers import Climber
 from tests.properties.naive_who import gone, left_at, outside, why_outside
 from tests.properties.plans import DAY, Bring, Limit, Plan, in_force, midnight, window
@@ -53,6 +55,24 @@ class Move:
     lines: dict[int, int] = field(default_factory=dict)
     cause: Move | None = None
     caused_by: str | None = None
+    kind: str = ""
+    burns: list[tuple[Move, int]] = field(default_factory=list)
+    active: datetime | None = None
+    ends: datetime | None = None
+    waits: str | None = None
+    cancel: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """A credit earns and a debit takes back what its cause gave, if nothing else is said."""
+        self.kind = self.kind or ("earn" if self.points > 0 else "clawback")
+        if self.kind == "clawback" and self.cause is not None and not self.burns:
+            self.burns = [(self.cause, -self.points)]
+
+    @property
+    def name(self) -> str:
+        """Return the id of the entry."""
+        parts = (self.fact["source"], self.fact["id"], self.member, self.kind)
+        return hash_id(*parts, self.rule, str(self.version)) if self.kind == "earn" else hash_id(*parts)
 
 
 @dataclass
@@ -86,6 +106,9 @@ class Verdict:
     notes: set[tuple[str, str | None]] = field(default_factory=set)
     derived: list[tuple[str, FactDict, Move | None]] = field(default_factory=list)
     override: FactDict | None = None
+    before: list[Move] = field(default_factory=list)
+    after: list[Move] = field(default_factory=list)
+    states: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 class Person:
@@ -98,6 +121,12 @@ class Person:
         self.waiting: list[tuple[datetime, FactDict]] = []
         self.lapsed: list[datetime] = []
         self.turns: list[Turn] = []
+        self.purse = Purse(key)
+
+    def now(self, moment: datetime) -> datetime:
+        """Return where the member's time stands: a timer that fired has happened, nothing turns the clock back."""
+        fired = [turn.time for turn in self.turns if turn.source == TIMER] + self.purse.fired
+        return max([moment, self.newest() or moment, *fired, *self.lapsed])
 
     def facts(self, kind: str, *, unusual: bool = False) -> list[tuple[FactDict, Verdict]]:
         """Return the decided facts of a type, without those that changed nothing."""
@@ -189,7 +218,7 @@ class Model:
         if kind == "tick":
             verdict = Verdict()
             for key in sorted(self.people):
-                verdict.turns += self.settle(self.people[key], moment_of(fact["time"]))
+                self.settle(self.people[key], moment_of(fact["time"]), verdict)
             return verdict
         anonymous = fact["subject"] is None
         key = fact["subject"] or f"order:{fact['data']['order_source']}:{fact['data']['order_id']}"
@@ -233,35 +262,46 @@ class Model:
                 verdict.reason = "order_already_counted"
             person.past.append((fact, verdict))
             return verdict
-        verdict.turns += self.settle(person, moment)
+        self.settle(person, moment, verdict)
         if not outside(person.past, fact, plan, verdict):
             getattr(self, f"on_{kind_of(fact)}")(person, fact, plan, verdict)
         if plan is not None and verdict.reason is None and kind_of(fact) not in ("refund", "waited_refund"):
             self.progress(fact, plan, verdict)
-        # A timer that fired has happened: a fact from before it that comes after it does not turn the clock back.
-        fired = [*person.lapsed, *(turn.time for turn in person.turns if turn.source == TIMER)]
-        at = max([moment, person.newest() or moment, *fired])
+        at = person.now(moment)
         cause = (fact["source"], fact["id"], at, at)
         joins = kind_of(fact) == "joined" and not person.facts("joined", unusual=True)
         news = moment if joins or not person.past else None
         if verdict.progress:
             self.welcome(person, fact, at, verdict, news)
+        tier = person.tier()
         verdict.turns += self.review(person, at, verdict, cause, news)
+        verdict.after += finish(person.purse, verdict.moves, plan, tier, fact, at)
+        verdict.states += slide(person.purse, plan, fact, at)
+        person.purse.moves += [*verdict.moves, *verdict.after]
         person.past.append((fact, verdict))
         return verdict
 
-    def settle(self, person: Person, moment: datetime) -> list[Turn]:
+    def settle(self, person: Person, moment: datetime, verdict: Verdict) -> None:
         """Let every timer fire that is due."""
         over = [until for until, _ in person.waiting if until <= moment]
         person.lapsed += over
         person.waiting = [(until, refund) for until, refund in person.waiting if until not in over]
-        turns: list[Turn] = []
-        while person.turns and (due := person.turns[-1].until) is not None and due <= moment:
-            cause = (TIMER, hash_id("tier_review", person.key, text_of(due)), due, due)
-            fired = self.review(person, max(due, person.newest() or due), Verdict(), cause)
-            assert fired, "a timer must change something, or it would fire for ever"
-            turns += fired
-        return turns
+        while True:
+            dues = next_due(person.purse)
+            if person.turns and (until := person.turns[-1].until) is not None:
+                dues.append((until, 2, "tier"))
+            due, _, what = min(dues, default=(moment + DAY, 0, ""))
+            if due > moment:
+                return
+            if what == "tier":
+                cause = (TIMER, hash_id("tier_review", person.key, text_of(due)), due, due)
+                fired = self.review(person, max(due, person.newest() or due), Verdict(), cause)
+                assert fired, "a timer must change something, or it would fire for ever"
+                verdict.turns += fired
+                continue
+            moves, states = fire(person.purse, what, due, in_force(self.known, due))
+            verdict.before += moves
+            verdict.states += states
 
     def review(
         self,
@@ -353,12 +393,26 @@ class Model:
         after = Returned(bought["data"], [*earlier, fact["data"]])
         verdict.notes |= {("more_than_bought", None)} if after.too_much else set()
         verdict.notes |= {("unknown_line", None)} if after.no_line else set()
+        claims = []
         for move in earned.moves:
             old, new = before.points_taken(move.lines), after.points_taken(move.lines)
-            lines = {number: old[number] - new[number] for number in new if new[number] != old[number]}
-            if lines:
-                points = sum(lines.values())
-                verdict.moves.append(Move(person.key, points, move.rule, move.version, fact, order, lines, move))
+            by_line = claims_of(person.purse, move, old, new)
+            if by_line:
+                claims.append((move, by_line))
+        own = [move for move in earned.moves if move.lines]
+        policy = plan.lots.negative if plan is not None else "within_balance"
+        asked = [(move, sum(by_line.values())) for move, by_line in claims]
+        burnt = take(person.purse, asked, own, policy, person.now(moment_of(fact["time"])))
+        for (move, by_line), (burns, owed) in zip(claims, burnt, strict=True):
+            points = owed + sum(part for _, part in burns)
+            if points < sum(by_line.values()):
+                verdict.notes.add(("not_taken", None))
+            if points:
+                parts = share(points, list(by_line.values()))
+                lines = {number: -part for number, part in zip(by_line, parts, strict=True) if part}
+                back = Move(person.key, -points, move.rule, move.version, fact, order, lines, move)
+                back.burns = burns
+                verdict.moves.append(back)
         verdict.counts += caps_given_back(self.library.values(), earned, before, after)
         verdict.counters += counters_given_back(earned, before, after)
         self.reverse(person, fact, (bought, earned), after, verdict)
@@ -433,7 +487,27 @@ class Model:
         """A rating, or anything else that only rules answer."""
         self.earn(person, fact, plan, verdict)
 
-    on_activity = on_review = on_rules_only
+    on_review = on_rules_only
+
+    def on_activity(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """Rules answer, and it may be what points of an order waited for."""
+        self.earn(person, fact, plan, verdict)
+        now = person.now(moment_of(fact["time"]))
+        verdict.moves += released(person.purse, fact, plan, person.tier(), now)
+
+    def on_adjustment(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """Staff gives or takes."""
+        adjust(person.purse, fact, plan, person.now(moment_of(fact["time"])), verdict)
+
+    def on_redemption(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """Points are spent, or not."""
+        spend(person.purse, fact, plan, (person.tier(), person.now(moment_of(fact["time"]))), verdict)
+
+    def on_redemption_cancelled(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """They come back."""
+        end(person.purse, fact, plan, person.now(moment_of(fact["time"])), verdict)
+
+    on_redemption_fulfilled = on_redemption_cancelled
 
     def on_joined(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """An account begins once."""
@@ -457,8 +531,7 @@ class Model:
 
     def on_tier_override(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """Staff gives a tier until the end of a day."""
-        fired = [*person.lapsed, *(turn.time for turn in person.turns if turn.source == TIMER)]
-        now = max([moment_of(fact["time"]), person.newest() or moment_of(fact["time"]), *fired])
+        now = person.now(moment_of(fact["time"]))
         if plan is None:
             verdict.reason = "no_programme"
         elif plan.ladder is None:

@@ -61,6 +61,8 @@ class Earn:
     starts: str | None = None
     until: str | None = None
     held_out: str | None = None
+    expire: Said | str | None = None
+    pending: Said | str | None = None
 
     @property
     def phase(self) -> str:
@@ -87,6 +89,8 @@ class Step:
     keep: bool = False
     welcome: int = 0
     again: bool = False  # it is welcomed each time
+    expire: Said | str | None = None
+    pending: Said | str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,25 @@ class Bring:
 
 
 @dataclass(frozen=True)
+class Lots:
+    """What the programme says about all points, just as a file says it."""
+
+    expire: Said | str | None = None
+    pending: Said | str | None = None
+    negative: str = "within_balance"
+
+
+@dataclass(frozen=True)
+class Prize:
+    """What points can be spent on."""
+
+    id: str
+    cost: int
+    tiers: tuple[str, ...] = ()
+    valid_days: int | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """One version of a programme."""
 
@@ -136,6 +159,8 @@ class Plan:
     rules: tuple[Earn, ...] = ()
     ladder: Ladder | None = None
     bring: Bring | None = None
+    lots: Lots = Lots()
+    prizes: tuple[Prize, ...] = ()
 
     @property
     def start(self) -> datetime:

@@ -393,6 +393,10 @@ TYPES = {
     "joined": facts.JOINED,
     "left": facts.LEFT,
     "referral": facts.REFERRAL,
+    "adjustment": facts.ADJUSTMENT,
+    "redemption": facts.REDEMPTION,
+    "redemption_cancelled": facts.REDEMPTION_CANCELLED,
+    "redemption_fulfilled": facts.REDEMPTION_FULFILLED,
 }
 SIMPLE = ("visit", "review", "activity", "joined", "left", "referral")
 

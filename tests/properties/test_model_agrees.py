@@ -8,6 +8,7 @@ from hypothesis import given
 from tests.properties.harness import Pair
 from tests.properties.plans import Plan
 from tests.properties.profiles import examples
+from tests.properties.spending import spending_stories
 from tests.properties.strategies import Story, programmes, stories
 
 pytestmark = pytest.mark.timeout(1800)
@@ -48,6 +49,13 @@ CLIMBING = ("purchase", "purchase", "purchase", "visit", "refund", "joined", "ti
 @given(stories(programmes(("purchase", "visit"), 3, True), CLIMBING, ("ann",), 20))
 def test_tiers(story: Story) -> None:
     """Tiers rise, fall and end at the model's moments."""
+    agree(story)
+
+
+@examples(4)
+@given(spending_stories())
+def test_spending(story: Story) -> None:
+    """Points wait, end, are owed, are spent and come back as the model says."""
     agree(story)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from rules.book import Programme, load_directory
-from tests.properties.plans import DAY, Bring, Earn, Ladder, Limit, Plan, Points
+from tests.properties.plans import DAY, Bring, Earn, Ladder, Limit, Lots, Plan, Points
 
 NAME = "invented"
 
@@ -72,6 +72,8 @@ def rule(earn: Earn, plan: Plan) -> dict[str, Any]:
         exclusive=earn.exclusive,
         stop=earn.stop,
         hold_out=earn.held_out,
+        expire=earn.expire,
+        pending=earn.pending,
         from_=earn.starts,
         until=earn.until,
     )
@@ -106,6 +108,8 @@ def tiers(ladder: Ladder | None, plan: Plan) -> dict[str, Any] | None:
             from_=(money(step.start, plan) if ladder.by == "spend" else step.start) if step.start else None,
             multiply=factor(step.by) if step.by != 1 else None,
             keep="for_ever" if step.keep else None,
+            expire=step.expire,
+            pending=step.pending,
             welcome={"points": step.welcome, "again": True} if step.again else step.welcome or None,
             benefits=["coffee"] if step.keep else None,
         )
@@ -114,6 +118,12 @@ def tiers(ladder: Ladder | None, plan: Plan) -> dict[str, Any] | None:
     grace = f"{ladder.grace} months" if ladder.grace else None
     downgrade = "none" if ladder.falls == "none" else said(to=ladder.falls, after="period_end", grace=grace)
     return {"qualify": {"by": ladder.by, "over": over}, "downgrade": downgrade, "levels": levels}
+
+
+def points(lots: Lots) -> dict[str, Any] | None:
+    """Write what holds for all points."""
+    negative = None if lots.negative == "within_balance" else lots.negative
+    return said(expire=lots.expire, pending=lots.pending, negative_balance=negative) or None
 
 
 def document(plan: Plan) -> dict[str, Any]:
@@ -132,6 +142,11 @@ def document(plan: Plan) -> dict[str, Any]:
         earn=[rule(earn, plan) for earn in plan.rules],
         refer=refer(plan.bring, plan),
         tiers=tiers(plan.ladder, plan),
+        points=points(plan.lots),
+        rewards=[
+            said(id=p.id, cost=p.cost, tiers=list(p.tiers), valid_for=p.valid_days and f"{p.valid_days} days")
+            for p in plan.prizes
+        ],
     )
 
 

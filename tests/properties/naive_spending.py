@@ -1,0 +1,119 @@
+"""Spending, staff's points and deliveries, plainly; see `naive_lots` for what a purse is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from tests.properties.naive_lots import Asked, Purse, ends_at, expiry, said_about, take, text_of
+from tests.properties.plans import DAY, Plan
+
+FactDict = dict[str, Any]
+
+
+def released(purse: Purse, fact: FactDict, plan: Plan | None, tier: str | None, now: datetime) -> list[Any]:
+    """Return the moves that make spendable what the lots of an order waited for; what is over then goes at once."""
+    from tests.properties.naive import Move
+
+    said = fact["data"]["attributes"]
+    order = f"{said.get('order_source', fact['source'])}|{said.get('order_id')}"
+    debt, moves = purse.debt(), []
+    for lot in purse.lots():
+        waits = lot.waits == fact["data"]["name"] and lot.order == order and purse.release(lot) is None
+        if not waits or not purse.left(lot):
+            continue
+        begin = datetime.fromisoformat(fact["time"])
+        ends = None if plan is None else ends_at(said_about(plan, lot.rule, tier, "expire"), begin, plan)
+        over = ends is not None and ends <= now
+        move = Move(purse.key, 0, lot.rule, lot.version, fact, order, cause=lot, kind="release")
+        move.active, move.ends = begin, ends
+        paid = 0 if over else min(debt, purse.left(lot))
+        move.burns = [(lot, paid)]
+        debt -= paid
+        moves.append(move)
+        if ends is not None and over:
+            moves.append(expiry(purse.key, [(lot, purse.left(lot))], plan, ends, (lot.name,)))
+    return moves
+
+
+def adjust(purse: Purse, fact: FactDict, plan: Plan | None, now: datetime, verdict: Any) -> None:
+    """Staff gives points, takes some, or gives back what had expired."""
+    from tests.properties.naive import Move
+
+    version, points = plan.version if plan else 0, fact["data"]["points"]
+    if fact["data"]["reinstate"] is not None:
+        verdict.reason = "nothing_to_reinstate"  # these stories name no entry that was
+        return
+    if points > 0:
+        verdict.moves.append(Move(purse.key, points, "staff", version, fact, kind="adjust"))
+        return
+    policy = "allow" if plan is not None and plan.lots.negative == "allow" else "within_balance"
+    ((burns, owed),) = take(purse, [(None, -points)], [], policy, now)
+    taken = owed + sum(part for _, part in burns)
+    if taken < -points:
+        verdict.notes.add(("not_taken", None))
+    if taken:
+        verdict.moves.append(Move(purse.key, -taken, "staff", version, fact, kind="adjust", burns=burns))
+
+
+def spend(purse: Purse, fact: FactDict, plan: Plan | None, who: tuple[str | None, datetime], verdict: Any) -> None:
+    """Grant a redemption, or refuse it."""
+    from tests.properties.naive import Move
+
+    tier, now = who
+    if plan is None:
+        verdict.reason = "no_programme"
+        return
+    wanted = fact["data"]["reward"]
+    prize = next((prize for prize in plan.prizes if prize.id == wanted), None)
+    base = plan.ladder.steps[0].id if plan.ladder else None
+    cost = prize.cost if prize is not None else fact["data"]["points"]
+    if wanted is not None and prize is None:
+        verdict.reason = "unknown_reward"
+    elif prize is not None and prize.tiers and (tier or base) not in prize.tiers:
+        verdict.reason = "tier_too_low"
+    elif purse.available(now) < cost:
+        verdict.reason = "not_enough_points"
+        verdict.notes.add(("balance", None))
+    else:
+        burns = purse.burn([lot for lot in purse.open() if purse.can_spend(lot, now)], cost)
+        rule = "points" if prize is None else f"reward:{prize.id}"
+        move = Move(purse.key, -cost, rule, plan.version, fact, kind="redeem", burns=burns)
+        asked = Asked(f"{fact['source']}|{fact['id']}", move)
+        verdict.moves.append(move)
+        verdict.states.append(("redemption", asked.name, "granted"))
+        if prize is not None and prize.valid_days is not None:
+            asked.until = datetime.fromisoformat(fact["time"]) + prize.valid_days * DAY
+            verdict.states.append(("redemption_until", asked.name, text_of(asked.until)))
+        purse.asked[asked.name] = asked
+
+
+def end(purse: Purse, fact: FactDict, plan: Plan | None, now: datetime, verdict: Any) -> None:
+    """End a redemption; where it is cancelled, its lots get back what they gave, less what is owed."""
+    from tests.properties.naive import Move
+
+    asked = purse.asked.get(f"{fact['data']['redemption_source']}|{fact['data']['redemption']}")
+    if asked is None:
+        verdict.reason = "unknown_redemption"
+        return
+    if asked.state != "granted":
+        verdict.reason = f"already_{asked.state}"
+        return
+    asked.state = fact["type"].split(".")[1].removeprefix("redemption_")
+    verdict.states.append(("redemption", asked.name, asked.state))
+    if asked.state != "cancelled":
+        return
+    spent = asked.move
+    keep = -spent.points - min(purse.debt(), -spent.points)
+    back = Move(purse.key, -spent.points, spent.rule, spent.version, fact, cause=spent, kind="restore")
+    for lot, points in spent.burns:
+        part = min(points, keep)
+        keep -= part
+        back.burns.append((lot, -part))
+    verdict.moves.append(back)
+    for lot, points in back.burns:
+        ends = purse.ends(lot)
+        if points and ends is not None and ends <= now:
+            at = datetime.fromisoformat(fact["time"])
+            named = (lot.name, fact["source"], fact["id"])
+            verdict.moves.append(expiry(purse.key, [(lot, -points)], plan, at, named))
