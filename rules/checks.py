@@ -23,7 +23,7 @@ from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
 LATER_KEYS = frozenset(
     {
         "reward", "nth_purchase",
-        "segment", "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
+        "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
         "tier_changed", "segment_entered", "challenge", "notice", "voucher", "quiet",
         "stock", "incentive", "paid_with_points", "override", "transfer"
     }
@@ -43,7 +43,7 @@ LATER_VALUES = {
 }
 
 EVERY_FACT = (
-    "weekday", "between", "from", "until", "spent", "tier", "days_since_joined", "days_since_last_purchase", "all",
+    "weekday", "between", "from", "until", "spent", "tier", "segment", "days_since_joined", "days_since_last_purchase", "all",
     "any", "not",
 )  # fmt: skip
 CONDITIONS_ON: dict[str, tuple[str, ...]] = {
@@ -327,15 +327,47 @@ def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
 
 def _check_award(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
     award, on = rule.get("award"), _on(rule)
-    if not isinstance(award, dict) or on not in CONDITIONS_ON:
+    if not isinstance(award, dict):
+        return
+    if "points" not in award and "brackets" not in award:
+        draft.report((*path, "award", "points"), "points is missing", "add points: 1")
+    if on is None:
         return
     for key, default in (("per", None), ("of", "net_after_discounts"), ("each", "order")):
         if award.get(key, default) != default and on != "purchase":
             draft.report((*path, "award", key), f"{_a(on)} has no lines with money", f"take {key} out")
-    if award.get("of") == "gross_before_discounts" and "per" not in award and on == "purchase":
+    if award.get("of") == "gross_before_discounts" and not {"per", "brackets"} & set(award) and on == "purchase":
         draft.report((*path, "award", "of"), "of says which money counts, but no money is named", "add per: 1.00 EUR")
+    if "brackets" in award:
+        _check_brackets(draft, (*path, "award"), award, on)
+    elif "over" in award:
+        draft.report((*path, "award", "over"), "over goes with brackets", "take over out")
     if _minor(draft, award.get("per")) == 0:
         draft.report((*path, "award", "per"), "points per nothing", "name an amount above zero")
+
+
+def _check_brackets(draft: Draft, path: Path, award: dict[str, Any], on: str) -> None:
+    if on != "purchase":
+        draft.report((*path, "brackets"), f"{_a(on)} has no lines with money", "take brackets out")
+    for key, wanted in (("points", "give each bracket its points"), ("per", "give each bracket its per")):
+        if key in award:
+            draft.report((*path, key), f"an award with brackets has no {key} of its own", wanted)
+    if award.get("each") == "line":
+        draft.report((*path, "each"), "brackets count whole orders", "take each out")
+    brackets = award["brackets"] if isinstance(award["brackets"], list) else []
+    last = 0
+    for index, bracket in enumerate(brackets):
+        if not isinstance(bracket, dict):
+            continue
+        here: Path = (*path, "brackets", index)
+        if _minor(draft, bracket.get("per")) == 0:
+            draft.report((*here, "per"), "points per nothing", "name an amount above zero")
+        end = _minor(draft, bracket.get("to"))
+        if "to" not in bracket and index + 1 < len(brackets):
+            draft.report(here, "only the last bracket may go on without an end", "say where it ends: to")
+        elif end is not None and end <= last:
+            draft.report((*here, "to"), "it ends where the bracket before it does, or sooner", "let brackets ascend")
+        last = end or last
 
 
 def _minor(draft: Draft, value: Any) -> int | None:

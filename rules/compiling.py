@@ -6,6 +6,7 @@ import copyreg
 import json
 from collections.abc import Callable
 from hashlib import blake2b
+from math import lcm
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,8 @@ from rules.errors import Problem, ProgrammeErrors
 from rules.plan import (
     REFUND_WAITS_US,
     Award,
+    Bracket,
+    Brackets,
     Cap,
     Expiry,
     Level,
@@ -121,7 +124,7 @@ def _rule(rule: language.EarnRule, zone: ZoneInfo) -> Rule:
         exclusive=rule.exclusive,
         stop=rule.stop,
         lines=compile_lines(rule, zone),
-        award=None if rule.award is None else _award(rule.award),
+        award=None if rule.award is None else _award(rule.award, rule.id),
         multiply=None if rule.multiply is None else _multiply(rule.multiply),
         limit=None if rule.limit is None else _cap(rule.limit, rule.limit.only),
         cap=None if rule.cap is None else _cap(rule.cap),
@@ -130,15 +133,29 @@ def _rule(rule: language.EarnRule, zone: ZoneInfo) -> Rule:
     )
 
 
-def _award(award: language.Award) -> Award:
+def _award(award: language.Award, rule_id: str) -> Award:
     return Award(
-        points=award.points,
+        points=award.points or 0,
+        brackets=None if award.brackets is None else _brackets(award.brackets, award.over, rule_id),
         per_minor=None if award.per is None else award.per.minor,
         gross=award.of == "gross_before_discounts",
         rounding=award.round,
         each_line=award.each == "line",
         round_before=award.rounding == "before_multipliers",
     )
+
+
+_WINDOWS = {None: "year", "calendar_year": "year", "quarter": "quarter", "month": "month", "lifetime": "ever"}
+
+
+def _brackets(brackets: tuple[language.Bracket, ...], over: str | None, rule_id: str) -> Brackets:
+    den = lcm(*(bracket.per.minor for bracket in brackets))
+    parts, begin = [], 0
+    for bracket in brackets:
+        end = None if bracket.to is None else bracket.to.minor
+        parts.append(Bracket(begin, end, bracket.points * den // bracket.per.minor))
+        begin = end or begin
+    return Brackets(tuple(parts), den, f"purchase spent {rule_id}", _WINDOWS[over])
 
 
 def _multiply(multiply: language.Multiply) -> Multiply:

@@ -378,6 +378,10 @@ def _tier(wanted: tuple[str, ...], zone: ZoneInfo) -> Check:
     return OfFact(lambda member, fact: member.tier in tiers)
 
 
+def _segment(wanted: tuple[str, ...], zone: ZoneInfo) -> Check:
+    return OfFact(lambda member, fact: any(member.in_segment(segment) for segment in wanted))
+
+
 def _days_since_joined(wanted: CountRange, zone: ZoneInfo) -> Check:
     low, high = wanted.at_least, wanted.below
 
@@ -430,6 +434,7 @@ _ABOUT: dict[str, dict[str, Callable[[Any], Check]]] = {
 # What a condition can say about any fact.
 _ANYWHERE: dict[str, Callable[[Any, ZoneInfo], Check]] = {
     "tier": _tier,
+    "segment": _segment,
     "weekday": _weekday,
     "between": _between,
     "days_since_joined": _days_since_joined,

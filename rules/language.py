@@ -222,6 +222,7 @@ class Condition(Part):
     )
     bought_sku: BoughtSku | None = Field(None, description="review: the product was bought within this time before.")
     spent: Spent | None = Field(None, description="Money spent before this fact.")
+    segment: Words | None = Field(None, description="The member is in this segment, or in one of a list.")
     tier: Slugs | None = Field(None, description="Tier before this fact. One or a list of level ids.")
     days_since_joined: CountRange | None = Field(
         None, description="Calendar days since the account began; 0 on its first day."
@@ -257,10 +258,28 @@ class Condition(Part):
         return self
 
 
-class Award(Part):
-    """Points for a fact, fixed or by money."""
+class Bracket(Part):
+    """What a part of the money spent earns: the part from where the bracket before it ends."""
 
-    points: Points = Field(description="Points granted, or points for each amount in `per`.")
+    to: MoneyText | None = Field(None, description="It ends at this amount. Default: it does not; only the last may.")
+    points: Points = Field(description="Points for each amount in `per`.")
+    per: MoneyText = Field(description="So much money earns the points, in proportion.")
+
+
+class Award(Part):
+    """Points for a fact: fixed, by money, or by money in brackets."""
+
+    points: Points | None = Field(
+        None, description="Points granted, or points for each amount in `per`. Needed where there are no brackets."
+    )
+    brackets: Annotated[tuple[Bracket, ...], Field(min_length=1)] | None = Field(
+        None,
+        description="purchase: every part of what the member spends under this rule earns at its own rate: "
+        "[{to: 5000.00 EUR, points: 1, per: 1.00 EUR}, {points: 12, per: 10.00 EUR}]. Default: one rate for all.",
+    )
+    over: Literal["calendar_year", "quarter", "month", "lifetime"] | None = Field(
+        None, description="With brackets: how long spending counts together. Default: calendar_year."
+    )
     per: MoneyText | None = Field(
         None, description="purchase: the points are for each so much money, in proportion. Default: a fixed award."
     )

@@ -49,6 +49,9 @@ class MemberView(Protocol):
     def spent_since(self, since_us: int) -> int:
         """Return the minor units of counted purchases at or after ``since_us``."""
 
+    def in_segment(self, segment: str) -> bool:
+        """Tell whether the member is in a segment, as far as facts said."""
+
     def counted(self, key: str) -> tuple[int, int]:
         """Return how far a counter is, and for how many awards it was the moment; (0, 0) for one that nothing moved."""
 
@@ -69,6 +72,39 @@ class Cap:
         if self.every == "ever":
             return "ever"
         return window_label(local_day(time_us, zone), self.every)
+
+
+class Bracket(NamedTuple):
+    """Between two amounts of minor units, ``rate`` points over the brackets' common ``den`` for each minor unit."""
+
+    from_minor: int
+    to_minor: int | None
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Brackets:
+    """What each part of the money spent in one window earns."""
+
+    parts: tuple[Bracket, ...]
+    den: int
+    name: str  # what is counted: its keys begin with it
+    every: str  # year, quarter, month or ever
+
+    def key(self, time_us: int, zone: ZoneInfo) -> str:
+        """Return the key under which the money spent in the window of ``time_us`` is counted."""
+        return f"{self.name}|{'ever' if self.every == 'ever' else window_label(local_day(time_us, zone), self.every)}"
+
+    def points(self, before: int, amount: int) -> int:
+        """Return the points, over ``den``, for ``amount`` minor units behind those that were spent before."""
+        return self._up_to(before + amount) - self._up_to(before)
+
+    def _up_to(self, spent: int) -> int:
+        points = 0
+        for begin, end, rate in self.parts:
+            if spent > begin:
+                points += rate * ((spent if end is None else min(spent, end)) - begin)
+        return points
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +128,7 @@ class Award:
     rounding: Rounding = Rounding.FLOOR
     each_line: bool = False
     round_before: bool = False  # round the award before multipliers see it
+    brackets: Brackets | None = None
 
 
 @dataclass(frozen=True, slots=True)

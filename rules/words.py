@@ -55,7 +55,23 @@ _ROUNDED = {
 }
 
 
+_OVER = {"calendar_year": "a calendar year", "quarter": "a quarter", "month": "a month", "lifetime": "all time"}
+
+
+def _bracket_words(award: Award) -> str:
+    parts = []
+    for bracket in award.brackets or ():
+        end = f" up to {bracket.to}" if bracket.to is not None else ""
+        parts.append(f"{bracket.points} point{'' if bracket.points == 1 else 's'} per {bracket.per}{end}")
+    goods = "before discounts" if award.of == "gross_before_discounts" else "after discounts"
+    said = f"{', then '.join(parts)}, of what is spent in {_OVER[award.over or 'calendar_year']} {goods}"
+    said += f", {_ROUNDED[award.round]}"
+    return f"{said}, rounded before multipliers" if award.rounding == "before_multipliers" else said
+
+
 def _award_words(award: Award) -> str:
+    if award.brackets is not None:
+        return _bracket_words(award)
     said = f"{award.points} point{'' if award.points == 1 else 's'}"
     if award.per is not None:
         goods = "before discounts" if award.of == "gross_before_discounts" else "after discounts"
@@ -172,6 +188,7 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "bought_sku": _bought,
     "spent": _spent,
     "tier": _named("tier"),
+    "segment": _named("in segment"),
     "days_since_joined": _ranged("days since joined"),
     "days_since_last_purchase": _ranged("days since last purchase"),
     "rating": _ranged("rating"),

@@ -31,6 +31,7 @@ ACTIVITY = "stammgast.activity.v1"
 JOINED = "stammgast.joined.v1"
 LEFT = "stammgast.left.v1"
 CLAIM = "stammgast.claim.v1"
+SEGMENT = "stammgast.segment.v1"
 LINK = "stammgast.link.v1"
 MERGE = "stammgast.merge.v1"
 REDEMPTION = "stammgast.redemption.v1"
@@ -61,6 +62,7 @@ INBOUND_TYPES: tuple[str, ...] = (
     ACTIVITY,
     JOINED,
     LEFT,
+    SEGMENT,
     REDEMPTION,
     REDEMPTION_CANCELLED,
     REDEMPTION_FULFILLED,
@@ -230,6 +232,20 @@ def _calendar_day(text: str) -> str:
     return text
 
 
+def _day_or_none(text: str | None) -> str | None:
+    return None if text is None else _calendar_day(text)
+
+
+class Segment(FactData):
+    """The member entered or left a segment, as a CRM or an analysis says."""
+
+    segment: Token
+    entered: StrictBool = Field(description="true: entered; false: left")
+    as_of: Annotated[
+        str | None, Field(min_length=10, max_length=10), AfterValidator(_day_or_none), WithJsonSchema(DAY_SCHEMA)
+    ] = Field(None, description="the day whose data it was worked out from")
+
+
 class TierOverride(StaffData):
     """Staff gives the member at least this tier, until the end of a day in the programme's time zone."""
 
@@ -310,6 +326,7 @@ DATA_MODELS: dict[str, type[FactData]] = {
     JOINED: Joined,
     LEFT: Left,
     CLAIM: Claim,
+    SEGMENT: Segment,
     LINK: Link,
     MERGE: Merge,
     TIER_OVERRIDE: TierOverride,
@@ -405,6 +422,14 @@ class JoinedForm(TypedDict):
 
 class LeftForm(TypedDict):
     """The end of an account as the facts log holds it."""
+
+
+class SegmentForm(TypedDict):
+    """A segment entered or left as the facts log holds it."""
+
+    segment: str
+    entered: bool
+    as_of: str | None
 
 
 class StaffForm(TypedDict):
@@ -545,6 +570,7 @@ class TakeoverForm(TypedDict):
     brought: NotRequired[list[str]]
     bonuses: NotRequired[list[list[Any]]]
     waiting: NotRequired[list[list[Any]]]
+    segments: NotRequired[dict[str, tuple[int, bool]]]
     welcomed: NotRequired[list[list[Any]]]
     redemptions: NotRequired[list[list[Any]]]
     aliases: NotRequired[list[str]]
@@ -591,6 +617,7 @@ FORMS: dict[str, Any] = {
     JOINED: JoinedForm,
     LEFT: LeftForm,
     CLAIM: ClaimForm,
+    SEGMENT: SegmentForm,
     LINK: LinkForm,
     MERGE: MergeForm,
     TIER_OVERRIDE: TierOverrideForm,

@@ -78,6 +78,11 @@ class _LeftEvent(Envelope):
     data: facts.Left
 
 
+class _SegmentEvent(Envelope):
+    type: Literal["stammgast.segment.v1"]
+    data: facts.Segment
+
+
 class _TierOverrideEvent(Envelope):
     type: Literal["stammgast.tier_override.v1"]
     data: facts.TierOverride
@@ -130,6 +135,7 @@ _Event = (
     | _ClaimEvent
     | _LinkEvent
     | _MergeEvent
+    | _SegmentEvent
     | _TierOverrideEvent
     | _AdjustmentEvent
     | _RedemptionEvent
@@ -146,6 +152,7 @@ EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.JOINED: _JoinedEvent,
     facts.LEFT: _LeftEvent,
     facts.CLAIM: _ClaimEvent,
+    facts.SEGMENT: _SegmentEvent,
     facts.LINK: _LinkEvent,
     facts.MERGE: _MergeEvent,
     facts.TIER_OVERRIDE: _TierOverrideEvent,

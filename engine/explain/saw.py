@@ -77,6 +77,11 @@ def _bought(member: MemberView, fact: Fact, _programme: Programme, wanted: Any) 
     return f"{sku} {'was' if found else 'was not'} bought"
 
 
+def _segment(member: MemberView, _fact: Fact, _programme: Programme, wanted: Any) -> str:
+    found = [segment for segment in wanted if member.in_segment(segment)]
+    return f"in {', '.join(found)}" if found else "in none of them"
+
+
 def _tier(member: MemberView, _fact: Fact, _programme: Programme, _wanted: Any) -> str:
     return member.tier or "no tier yet"
 
@@ -124,6 +129,7 @@ _LOOKS: dict[str, Look] = {
     "spent": _spent,
     "bought_sku": _bought,
     "tier": _tier,
+    "segment": _segment,
     "days_since_joined": lambda member, fact, programme, _wanted: _days_since(
         fact, programme, fact.time_us if member.joined_us is None else member.joined_us
     ),

@@ -36,6 +36,14 @@ def decide_activity(member: Member, fact: Fact, programme: Programme | None, dec
     return derived
 
 
+def decide_segment(member: Member, fact: Fact, decision: Decision) -> list[Fact]:
+    """Being in a segment or not is what its newest fact says; an older one that comes late changes nothing."""
+    known = member.segments.get(fact.data["segment"])
+    if known is not None and fact.time_us < known[0]:
+        decision.reason = "older_than_known"
+    return []
+
+
 def decide_visit(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
     """A visit counts unless it continues one at the same store: a gap of at most ``visit_gap`` in either direction."""
     last_us = member.visits.get(fact.data["store"] or "")

@@ -187,6 +187,7 @@ def _rest(member: Member) -> facts.TakeoverForm:
         "slides_us": member.slides_us,
         "bonuses": [[key, *bonus] for key, bonus in member.bonuses.items()],
         "waiting": [list(waiting) for waiting in member.waiting],
+        "segments": member.segments,
         "welcomed": [[level, *given] for level, given in member.welcomed.items()],
         "redemptions": [[name, *spent] for name, spent in member.spent.items()],
         "visits": member.visits,

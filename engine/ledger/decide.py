@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.ledger.activities import decide_activity, decide_earning, decide_visit
+from engine.ledger.activities import decide_activity, decide_earning, decide_segment, decide_visit
 from engine.ledger.adjustments import decide_adjustment
 from engine.ledger.aliases import decide_link, decide_takeover
 from engine.ledger.claims import decide_claim, decide_claim_answered, decide_claim_asked
@@ -68,6 +68,8 @@ def _decide_membership(member: Member, fact: Fact, programme: Programme | None, 
     match fact.type:
         case facts.JOINED:
             return decide_joining(member, fact, programme, decision)
+        case facts.SEGMENT:
+            return decide_segment(member, fact, decision)
         case facts.LEFT:
             return decide_left(member, decision)
         case facts.LINK | facts.MERGE:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from engine.ledger.caps import Clipper, Share
 from engine.ledger.member import Member
-from rules.book import Award, Cap, Programme, Rule
+from engine.ledger.orders import Counted
+from rules.book import Award, Brackets, Cap, Programme, Rule
 from schemas import facts
 from schemas.decisions import Decision, Entry, Note
 from schemas.envelope import Fact
@@ -40,10 +41,11 @@ class Unit:
 
 @dataclass(slots=True)
 class Earned:
-    """What a fact earned: entries in rule order, caps used up, and what was clipped, in words."""
+    """What a fact earned: entries in rule order, caps used up, money counted by brackets, what was clipped, in words."""
 
     entries: Sequence[Entry] = ()
     counts: Sequence[tuple[str, int, int]] = ()
+    counters: Sequence[Counted] = ()
     notes: Sequence[Note] = ()
 
     def into(self, decision: Decision) -> None:
@@ -52,6 +54,8 @@ class Earned:
             decision.entries = self.entries
         if self.counts:
             decision.counts = self.counts
+        if self.counters:
+            decision.counters = self.counters
         if self.notes:
             decision.notes = self.notes
 
@@ -66,12 +70,14 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
     rules = programme.rules_on.get(facts.SHORT_NAMES[fact.type])
     if not rules:
         return Earned()
-    amounts = Amounts(fact.data) if fact.type == facts.PURCHASE else None
+    amounts = Amounts(member, fact, programme) if fact.type == facts.PURCHASE else None
     earned = Earned()
     applicable = _applicable(rules, member, fact, programme, amounts, earned)
     if not applicable:
         return earned
     shares = _shares(applicable, amounts, member, programme)
+    if amounts is not None and amounts.counted:
+        earned.counters = amounts.counted
     for rule, _ in applicable:
         if rule.clips:
             clipper = Clipper(member, fact, programme)
@@ -95,13 +101,30 @@ def _clip(shares: list[Share], applicable: list[Applicable], clipper: Clipper) -
 
 
 class Amounts:
-    """What points of a purchase are counted from: minor units per line, less what points paid."""
+    """What points of a purchase are counted from: minor units per line, less what points paid.
 
-    __slots__ = ("_data", "net")
+    ``counted`` is what brackets count of it.
+    """
 
-    def __init__(self, data: facts.PurchaseForm) -> None:
-        self._data = data
-        self.net = self._less_paid([line["amount_minor"] for line in data["lines"]])
+    __slots__ = ("_data", "_fact", "_member", "_programme", "counted", "net")
+
+    def __init__(self, member: Member, fact: Fact, programme: Programme) -> None:
+        self._member, self._fact, self._programme = member, fact, programme
+        self._data: facts.PurchaseForm = fact.data
+        self.net = self._less_paid([line["amount_minor"] for line in self._data["lines"]])
+        self.counted: Sequence[Counted] = ()
+
+    def in_brackets(self, brackets: Brackets, amount: int) -> int:
+        """Return the points, over the brackets' ``den``, for an amount behind what was spent in its window before."""
+        key = brackets.key(self._fact.time_us, self._programme.time_zone)
+        return brackets.points(self._member.counted(key)[0], amount)
+
+    def count(self, brackets: Brackets, unit: Unit) -> None:
+        """Count what a rule with brackets gave points for."""
+        amount = sum(unit.weights)
+        if amount:
+            key = brackets.key(self._fact.time_us, self._programme.time_zone)
+            self.counted = [*self.counted, (key, amount, 0, [line + 1 for line in unit.lines])]
 
     @property
     def gross(self) -> list[int]:
@@ -187,12 +210,20 @@ def _units(rule: Rule, award: Award, lines: tuple[int, ...], amounts: Amounts | 
     base = amounts.gross if award.gross else amounts.net
     if award.each_line:
         return [_unit(rule, award, (line,), (base[line],)) for line in lines]
-    return [_unit(rule, award, lines, base if len(lines) == len(base) else [base[line] for line in lines])]
+    weights = base if len(lines) == len(base) else [base[line] for line in lines]
+    if award.brackets is not None:
+        num = amounts.in_brackets(award.brackets, sum(weights))
+        return [_rounded_unit(rule, award, lines, weights, num, award.brackets.den)]
+    return [_unit(rule, award, lines, weights)]
 
 
 def _unit(rule: Rule, award: Award, lines: tuple[int, ...], weights: Sequence[int]) -> Unit:
     per = award.per_minor
     num, den = (award.points, 1) if per is None else (award.points * sum(weights), per)
+    return _rounded_unit(rule, award, lines, weights, num, den)
+
+
+def _rounded_unit(rule: Rule, award: Award, lines: Sequence[int], weights: Sequence[int], num: int, den: int) -> Unit:
     rounded = round_ratio(num, den, award.rounding)
     if award.round_before:
         num, den = rounded, 1
@@ -206,6 +237,8 @@ def _shares(applicable: list[Applicable], amounts: Amounts | None, member: Membe
     for rule, lines in applicable:
         if rule.award is not None:
             mine = _units(rule, rule.award, lines, amounts)
+            if rule.award.brackets is not None and amounts is not None:
+                amounts.count(rule.award.brackets, mine[0])
             units += mine
             shares.append(_share(rule.id, rule.cap, mine, [unit.running for unit in mine]))
     for rule, _ in applicable:

@@ -194,6 +194,7 @@ class Member:
     aliases: set[str] = field(default_factory=set)
     waiting: tuple[Waiting, ...] = ()
     kept: list[tuple[str, str, str, str, Any]] = field(default_factory=list)
+    segments: dict[str, tuple[int, bool]] = field(default_factory=dict)
     override: Override | None = None
     welcomed: dict[str, Welcomed] = field(default_factory=dict)
     next_due_us: int | None = None
@@ -261,6 +262,10 @@ class Member:
             for entry_id, _, _, shares in order.grants:
                 ref = f"{bought.order_source}|{bought.order_id}" if named else None
                 yield Lot(entry_id, sum([points for _, points in shares]), order.at_us, order=ref)
+
+    def in_segment(self, segment: str) -> bool:
+        """Tell whether the newest fact about a segment says that he entered it."""
+        return self.segments.get(segment, (0, False))[1]
 
     def counted(self, key: str) -> tuple[int, int]:
         """Return how far a counter is, and for how many awards it was the moment."""
@@ -388,9 +393,8 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
         case facts.REFUND | facts.WAITED_REFUND:
             _return_lines(member, fact, decision)
             _wait(member, fact, decision)
-        case facts.VISIT:
-            store = fact.data["store"] or ""
-            member.visits[store] = max(fact.time_us, member.visits.get(store, fact.time_us))
+        case facts.VISIT | facts.SEGMENT:
+            _note_newest(member, fact)
         case facts.REFERRAL if decision.reason is None:
             member.referral = Referral(fact.data["referrer"], fact.time_us, open=True)
         case facts.TIER_OVERRIDE if decision.reason is None:
@@ -424,6 +428,20 @@ def _keep_told(member: Member, fact: Fact, decision: Decision) -> None:
     """An anonymous sale that may be claimed is kept as it was told, with what came back of it: its member will decide it."""
     if fact.type in facts.ANONYMOUS_TYPES and (member.kept or any(note.code == "claimable" for note in decision.notes)):
         member.kept = [*member.kept, (fact.type, fact.source, fact.id, fact.time, fact.data)]
+
+
+def _note_newest(member: Member, fact: Fact) -> None:
+    """Of visits at a store, and of what is said of a segment, the newest counts; of two at one moment the later told."""
+    if fact.type == facts.VISIT:
+        store = fact.data["store"] or ""
+        member.visits[store] = max(fact.time_us, member.visits.get(store, fact.time_us))
+    else:
+        _take_segment(member, fact.data["segment"], fact.time_us, fact.data["entered"])
+
+
+def _take_segment(member: Member, segment: str, at_us: int, entered: bool) -> None:
+    if at_us >= member.segments.get(segment, (at_us, False))[0]:
+        member.segments[segment] = (at_us, entered)
 
 
 def _take_referrers_side(member: Member, fact: Fact, decision: Decision) -> None:
@@ -507,6 +525,12 @@ def _take_over(member: Member, fact: Fact) -> None:
     member.brought |= set(data.get("brought", ()))
     _take_given(member, fact)
     member.waiting += tuple([Waiting(*waiting) for waiting in data.get("waiting", ())])
+    for segment, (at_us, entered) in data.get("segments", {}).items():
+        _take_segment(member, segment, at_us, entered)
+    _take_standing(member, data)
+
+
+def _take_standing(member: Member, data: facts.TakeoverForm) -> None:
     override, referral = data.get("override"), data.get("referral")
     if member.override is None and override is not None:
         member.override = Override(*override)
@@ -556,6 +580,7 @@ def _become_alias(member: Member, to: str) -> None:
     member.brought, member.returned, member.counters, member.override = set(), {}, {}, None
     member.slides_us, member.bonuses, member.welcomed, member.waiting = None, {}, {}, ()
     member.spent, member.lapse_us = {}, None
+    member.segments = {}
 
 
 def _wait(member: Member, fact: Fact, decision: Decision) -> None:

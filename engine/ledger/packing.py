@@ -276,6 +276,8 @@ def _counted(member: Member, rest: dict[str, Any]) -> None:
         rest["visits"] = member.visits
     if member.bonuses:
         rest["bonuses"] = [[key, *bonus] for key, bonus in member.bonuses.items()]
+    if member.segments:
+        rest["segments"] = member.segments
     if member.waiting:
         rest["waiting"] = [list(waiting) for waiting in member.waiting]
     if member.brought:
@@ -304,6 +306,7 @@ def _read_rest(member: Member, packed: bytes) -> None:
     if "override" in rest:
         member.override = Override(*rest["override"])
     member.welcomed = {level: Welcomed(*given) for level, *given in rest.get("welcomed", ())}
+    member.segments = {segment: (at_us, entered) for segment, (at_us, entered) in rest.get("segments", {}).items()}
     member.waiting = tuple([Waiting(*waiting) for waiting in rest.get("waiting", ())])
     member.bonuses = {key: Bonus(*bonus) for key, *bonus in rest.get("bonuses", ())}
     member.visits, member.brought = rest.get("visits", {}), set(rest.get("brought", ()))

@@ -156,6 +156,12 @@ class Person:
         counts = [(p, t) for _, verdict in self.past for k, p, t in verdict.counts if k == key]
         return sum(p for p, _ in counts), sum(t for _, t in counts)
 
+    def segments(self) -> frozenset[str]:
+        """Return the segments of which the newest fact says that he entered; of two at one moment the later told."""
+        said = sorted((f for f, _ in self.facts("segment")), key=lambda fact: moment_of(fact["time"]))
+        newest = {fact["data"]["segment"]: fact["data"]["entered"] for fact in said}
+        return frozenset(name for name, entered in newest.items() if entered)
+
     def counted(self, key: str) -> tuple[int, int]:
         """Return how far a counter is and how often it was the moment for an award."""
         moved = [(n, m) for _, verdict in self.past for k, n, m, _ in verdict.counters if k == key]
@@ -180,7 +186,15 @@ class Person:
         """Return what conditions and caps may ask now."""
         bought = [moment_of(fact["time"]) for fact, _ in self.orders().values()]
         return Before(
-            self.key, self.tier(), self.joined(), bought, self.spent_since, self.bought_since, self.used, self.counted
+            self.key,
+            self.tier(),
+            self.joined(),
+            bought,
+            self.spent_since,
+            self.bought_since,
+            self.used,
+            self.counted,
+            self.segments(),
         )
 
     def tier(self) -> str | None:
@@ -472,6 +486,12 @@ class Model:
         for move in given.moves if given is not None else []:
             verdict.moves.append(Move(person.key, -move.points, move.rule, move.version, fact, cause=move))
         verdict.counts += [(k, -p, -t) for k, p, t in (given.counts if given is not None else [])]
+
+    def on_segment(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """What is known of a later moment stays."""
+        same = [f for f, _ in person.facts("segment") if f["data"]["segment"] == fact["data"]["segment"]]
+        if any(moment_of(other["time"]) > moment_of(fact["time"]) for other in same):
+            verdict.reason = "older_than_known"
 
     def on_visit(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """A check-in is a visit unless there was one at that store just now."""

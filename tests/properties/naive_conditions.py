@@ -28,6 +28,7 @@ class Before:
     bought_since: Callable[[str, datetime], bool]
     used: Callable[[str], tuple[int, int]]
     counted: Callable[[str], tuple[int, int]]
+    segments: frozenset[str]
 
 
 def as_list(value: Any) -> list[Any]:
@@ -123,6 +124,10 @@ class Asked:
     def asks_first_purchase(self, said: bool) -> bool:
         """No order was counted before."""
         return (not self.before.bought) == said
+
+    def asks_segment(self, said: Any) -> bool:
+        """In one of these segments."""
+        return bool(self.before.segments & set(as_list(said)))
 
     def asks_every_nth(self, said: Said) -> bool:
         """It is the nth order that counts, and its award is not given yet."""

@@ -11,7 +11,7 @@ from typing import Any
 from schemas.ids import hash_id
 from tests.properties.naive_conditions import Asked, Before
 from tests.properties.naive_counters import Moved, all_moves
-from tests.properties.plans import Earn, Limit, Plan, Points, Step, window
+from tests.properties.plans import Bracket, Earn, Limit, Plan, Points, Step, window
 
 
 def rounded(value: Fraction, mode: str) -> int:
@@ -35,6 +35,16 @@ def share(total: int, weights: list[int]) -> list[int]:
         rests = [part - given for part, given in zip(exact, parts, strict=True)]
         parts[rests.index(max(rests))] += 1
     return parts
+
+
+def in_brackets(brackets: tuple[Bracket, ...], spent: int) -> Fraction:
+    """Return the exact points for what was spent since the window began, cent by bracket."""
+    points, begin = Fraction(0), 0
+    for bracket in brackets:
+        end = spent if bracket.to is None else min(spent, bracket.to)
+        points += Fraction(max(0, end - begin) * bracket.points, bracket.per_minor)
+        begin = bracket.to or begin
+    return points
 
 
 @dataclass
@@ -118,8 +128,25 @@ class Earning:
         if not self.lines:
             return [self.unit(award, [], [])]
         base = self.gross if award.gross else self.net
+        if award.brackets:
+            amount, spent = sum(base[i] for i in found), self.before.counted(self.spent_key(rule))[0]
+            exact = in_brackets(award.brackets, spent + amount) - in_brackets(award.brackets, spent)
+            if award.round_before:
+                exact = Fraction(rounded(exact, award.rounding))
+            return [Unit(exact, [i + 1 for i in found], [base[i] for i in found], award.rounding)]
         groups = [[index] for index in found] if award.each_line else [found]
         return [self.unit(award, [i + 1 for i in group], [base[i] for i in group]) for group in groups]
+
+    def spent_key(self, rule: Earn) -> str:
+        """Return the name of what was spent under a rule with brackets."""
+        assert rule.award is not None
+        labels = {
+            "calendar_year": f"{self.local.year}",
+            "quarter": f"{self.local:%Y}-Q{(self.local.month - 1) // 3 + 1}",
+            "month": f"{self.local:%Y-%m}",
+            "lifetime": "ever",
+        }
+        return f"purchase spent {rule.id}|{labels[rule.award.over]}"
 
     @staticmethod
     def unit(award: Points, lines: list[int], weights: list[int]) -> Unit:
@@ -181,6 +208,10 @@ class Earning:
         earned = self.cap(grants)
         asked = Asked(self.plan, self.kind, self.data, self.moment, self.before)
         earned.moved = all_moves(asked, self.plan.rules_on(self.kind))
+        for rule in rules:
+            if rule.award is not None and rule.award.brackets and sum(units[rule.id][0].weights):
+                unit = units[rule.id][0]
+                earned.moved.append((self.spent_key(rule), sum(unit.weights), 0, tuple(unit.lines)))
         earned.held_out = {rule.id for rule in self.plan.rules_on(self.kind) if self.is_missed(rule)}
         return earned
 

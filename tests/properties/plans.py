@@ -30,6 +30,15 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Bracket:
+    """Up to so much money in all, None for no end, so many points per so much."""
+
+    to: int | None
+    points: int
+    per_minor: int
+
+
+@dataclass(frozen=True)
 class Points:
     """A fixed number of points, or so many per amount of money."""
 
@@ -39,6 +48,8 @@ class Points:
     rounding: str = "floor"
     each_line: bool = False
     round_before: bool = False
+    brackets: tuple[Bracket, ...] = ()
+    over: str = "calendar_year"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from engine.ledger.engine_facts import programme_fact as real_programme_fact
 from schemas import facts
 from schemas.envelope import CLOCK_SOURCE, PROGRAMME_SOURCE, Fact, make_fact
 from schemas.times import from_datetime, to_text
-from tests.properties.plans import DAY, Bring, Earn, Ladder, Limit, Plan, Points, Said, Step
+from tests.properties.plans import DAY, Bracket, Bring, Earn, Ladder, Limit, Plan, Points, Said, Step
 from tests.properties.writing import compiled, text
 
 Draw = st.DrawFn
@@ -23,6 +23,7 @@ SKUS = {"espresso": "coffee", "cake": "food", "card": "gift_card", "odd": None}
 STORES = (None, "north", "south")
 CHANNELS = ("pos", "web", "app")
 ACTIVITIES = ("survey", "sport")
+SEGMENTS = ("champions", "asleep")
 ZONES = ("Europe/Berlin", "Europe/London", "America/Sao_Paulo", "Asia/Kathmandu", "UTC")
 RECORDED_AT = "2030-01-01T00:00:00.123000Z"
 SHOP = "urn:shop"
@@ -60,9 +61,26 @@ def limits(draw: Draw, places: bool, times_too: bool = True) -> Limit:
 
 
 @st.composite
+def bracketed(draw: Draw) -> Points:
+    """Two or three rates, for so little money that a few orders cross them."""
+    ends = draw(st.sampled_from(((1000, None), (500, 2500, None), (999, 3000))))
+    rates = draw(st.permutations(((1, 100), (12, 1000), (3, 7))))
+    return Points(
+        0,
+        gross=draw(st.booleans()),
+        rounding=draw(st.sampled_from(("floor", "half_up", "half_even", "ceil"))),
+        round_before=draw(st.booleans()),
+        brackets=tuple(Bracket(end, *rate) for end, rate in zip(ends, rates, strict=False)),
+        over=draw(st.sampled_from(("calendar_year", "quarter", "month", "lifetime"))),
+    )
+
+
+@st.composite
 def awards(draw: Draw, purchase: bool) -> Points:
     """Awards by money for purchases, fixed ones for everything."""
     points = draw(st.sampled_from((1, 2, 3, 7, 50)))
+    if purchase and draw(st.integers(0, 5)) == 0:
+        return draw(bracketed())
     if not purchase:
         return Points(points, rounding=draw(st.sampled_from(("floor", "half_up", "half_even", "ceil"))))
     per = draw(st.sampled_from((None, 100, 100, 30, 7, 250)))
@@ -102,6 +120,7 @@ ANY_FACT: dict[str, st.SearchStrategy[Any]] = {
         {"at_least": st.sampled_from(("0.01 EUR", "25.00 EUR")), "within": st.sampled_from(("1 day", "30 days"))}
     ),
     "tier": words(("guest", "regular", "family")),
+    "segment": words(SEGMENTS),
     "days_since_joined": ranges((0, 1, 30)),
     "days_since_last_purchase": ranges((0, 1, 10)),
 }
@@ -368,6 +387,8 @@ def simple(draw: Draw, kind: str, members: tuple[str, ...]) -> dict[str, Any]:
         chosen = draw(st.lists(st.sampled_from(sorted(some)), unique=True))
         attributes = {name: draw(st.sampled_from(some[name])) for name in sorted(chosen)}
         return {"name": draw(st.sampled_from(ACTIVITIES)), "attributes": attributes}
+    if kind == "segment":
+        return {"segment": draw(st.sampled_from(SEGMENTS)), "entered": draw(st.booleans()), "as_of": None}
     if kind == "joined":
         return {"via": draw(st.sampled_from((None, "web", "friend")))}
     if kind == "left":
@@ -391,6 +412,7 @@ TYPES = {
     "review": facts.REVIEW,
     "activity": facts.ACTIVITY,
     "joined": facts.JOINED,
+    "segment": facts.SEGMENT,
     "left": facts.LEFT,
     "referral": facts.REFERRAL,
     "adjustment": facts.ADJUSTMENT,
@@ -398,7 +420,7 @@ TYPES = {
     "redemption_cancelled": facts.REDEMPTION_CANCELLED,
     "redemption_fulfilled": facts.REDEMPTION_FULFILLED,
 }
-SIMPLE = ("visit", "review", "activity", "joined", "left", "referral")
+SIMPLE = ("visit", "review", "activity", "joined", "left", "segment", "referral")
 
 
 def shop_fact(fact_id: str, kind: str, subject: str | None, at: datetime, data: Any) -> Fact:

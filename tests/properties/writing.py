@@ -45,6 +45,17 @@ def award(points: Points | None, plan: Plan) -> dict[str, Any] | None:
     """Write an award."""
     if points is None:
         return None
+    if points.brackets:
+        rates = [
+            said(to=b.to and money(b.to, plan), points=b.points, per=money(b.per_minor, plan)) for b in points.brackets
+        ]
+        return said(
+            brackets=rates,
+            over=points.over,
+            of="gross_before_discounts" if points.gross else None,
+            round=points.rounding,
+            rounding="before_multipliers" if points.round_before else None,
+        )
     return said(
         points=points.points,
         per=None if points.per_minor is None else money(points.per_minor, plan),

@@ -67,6 +67,11 @@ class Guest:
         return sku in self.bought and self.bought[sku] >= since_us
 
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)
+    segments: frozenset[str] = frozenset()
+
+    def in_segment(self, segment: str) -> bool:
+        """Tell whether the member is in a segment."""
+        return segment in self.segments
 
     def counted(self, key: str) -> tuple[int, int]:
         """Return how far a counter is, and how often it was the moment."""

@@ -154,3 +154,22 @@ def test_counters_are_packed_with_their_member() -> None:
     assert buy(stage, "2026-03-03") == 30
     refund = stage.refund("2026-03-04T10:00:00Z", "o2026-03-03", amount="4.00")
     assert refund.counters == [("purchase nth 3", -1, -1, [])]
+
+
+def test_a_rule_for_a_segment_asks_what_was_said_last() -> None:
+    """In, and out again; what a late fact says of an earlier moment changes nothing, and says so."""
+    stage = Stage(
+        programme("earn:\n  - {id: vip, on: purchase, when: {segment: [champions, loyal]}, award: {points: 9}}\n")
+    )
+    assert buy(stage, "2026-03-01") == 0
+    stage.say(
+        facts.SEGMENT, "anna", "2026-03-02T10:00:00Z", {"segment": "champions", "entered": True, "as_of": "2026-03-01"}
+    )
+    assert buy(stage, "2026-03-03") == 9
+    stage.partition.restore("anna", *stage.partition.snapshot("anna"))
+    assert buy(stage, "2026-03-04") == 9
+
+    stage.say(facts.SEGMENT, "anna", "2026-03-05T10:00:00Z", {"segment": "champions", "entered": False})
+    late = stage.say(facts.SEGMENT, "anna", "2026-03-04T10:00:00Z", {"segment": "champions", "entered": True})
+    assert (late.outcome, late.reason) == ("decided", "older_than_known")
+    assert buy(stage, "2026-03-06") == 0
