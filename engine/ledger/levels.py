@@ -45,7 +45,7 @@ def held_on(plan: TierPlan, windows: Sequence[Window], first_day: int, today: in
         today: local day.
     """
     best = best_ever(plan, windows)
-    if best == 0 or plan.over == "lifetime":
+    if best == 0:
         return Held(best, None, None)
     kept = plan.kept_of(best)
     for height in range(best, kept, -1):

@@ -204,6 +204,7 @@ class Member:
         other = copy(self)
         other.lots_apart = dict(self.lots_apart)
         other.days, other.years = dict(self.days), dict(self.years)
+        other.welcomed = dict(self.welcomed)
         other.spent = dict(self.spent)
         return other
 
@@ -684,7 +685,7 @@ def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool
 
 
 def _welcome(member: Member, entry: Entry) -> None:
-    """Take down that a level was welcomed, or that this was taken back; only facts do either."""
+    """Take down that a level was welcomed, or that this was taken back."""
     level = entry.rule_id.removeprefix(WELCOME)
     if entry.kind == "earn":
         member.welcomed[level] = Welcomed(entry.entry_id, entry.rule_version, entry.points)

@@ -10,7 +10,7 @@ from engine.ledger.lots import Lot
 from engine.ledger.member import Member
 from engine.ledger.moved import Moved
 from engine.ledger.orders import Grant
-from engine.ledger.tiers import after_cancelling
+from engine.ledger.welcomes import after_cancelling
 from rules.book import Book, Programme
 from schemas.decisions import Decision, Entry
 from schemas.envelope import TIMER_SOURCE, Fact

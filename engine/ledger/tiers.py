@@ -101,8 +101,8 @@ def cancelled_points(order: Order, lots: Mapping[str, Lot], book: Book) -> int:
     return sum([lot.gone for lot in found if lot.waits_for is not None])
 
 
-def after_cancelling(member: Member, book: Book, entries: Sequence[Entry], due: int) -> Moved:
-    """Return what points that were cancelled move besides: earned points that never came are no progress towards a tier.
+def progress_cancelled(member: Member, book: Book, entries: Sequence[Entry], due: int) -> Moved:
+    """Return what cancelled points do to a tier: earned points that never came are no progress towards it.
 
     Args:
         member: as he stood before ``entries``; not changed.

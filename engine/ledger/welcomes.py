@@ -7,19 +7,20 @@ whether a member climbs in one purchase or in three. What staff gives, and what 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from engine.ledger.caps import Share
 from engine.ledger.debt import Burns, Purse
 from engine.ledger.earning import entry_ids, make_entry
-from engine.ledger.levels import best_ever, held_on
+from engine.ledger.levels import Window, best_ever, held_on
 from engine.ledger.member import WELCOME, Member, Welcomed, take_in
 from engine.ledger.moved import Moved
 from engine.ledger.returns import note
-from engine.ledger.tiers import joined_after, windows_at
-from rules.book import Programme, TierPlan
+from engine.ledger.tiers import joined_after, progress_cancelled, windows_at
+from rules.book import Book, Programme, TierPlan
 from rules.local_time import local_day
 from schemas.decisions import Decision, Entry
-from schemas.envelope import Fact
+from schemas.envelope import TIMER_SOURCE, Fact
 from schemas.ids import hash_id
 
 
@@ -39,12 +40,44 @@ def welcome(member: Member, fact: Fact, programme: Programme, plan: TierPlan, no
     after = windows_at(plan, member, decision.progress, joined_us, zone)
     low, high = (held_on(plan, found, first_day, today).height for found, first_day in (before, after))
     entries = [_award(member, fact, programme, plan, height) for height in range(low + 1, high + 1)]
-    low, high = best_ever(plan, after[0]), best_ever(plan, before[0])
     made = [entry for entry in entries if entry is not None]
-    if high > low:
-        made += _take_back(member, fact, programme, plan, range(low + 1, high + 1), decision)
-    if made:
-        decision.entries = [*decision.entries, *made]
+    cause = _Cause(fact.source, fact.id, fact.time, member.now_us(fact.time_us))
+    taken, short = _take_back(member, programme, plan, before[0], after[0], decision.entries, cause)
+    if short:
+        note(decision, "not_taken", f"{short} points of a welcome were spent already: they are not taken back")
+    if made or taken:
+        decision.entries = [*decision.entries, *made, *taken]
+
+
+def after_cancelling(member: Member, book: Book, entries: Sequence[Entry], due: int) -> Moved:
+    """Return what points that were cancelled move besides: progress towards tiers, the tier, and the welcomes that this undoes.
+
+    Args:
+        member: as he stood before ``entries``; not changed.
+        book: the versions.
+        entries: of kind ``cancel``, all of one timer.
+        due: when it fires.
+    """
+    moved, programme = progress_cancelled(member, book, entries, due), book.at(due)
+    plan = None if programme is None else programme.tiers
+    if programme is None or plan is None or not moved.states or not member.welcomed:
+        return moved
+    joined_us = due if member.joined_us is None else member.joined_us
+    progress = [(change.id, int(change.state)) for change in moved.states]
+    before = windows_at(plan, member, (), joined_us, programme.time_zone)[0]
+    after = windows_at(plan, member, progress, joined_us, programme.time_zone)[0]
+    cause = _Cause(TIMER_SOURCE, entries[0].fact_id, entries[0].occurred_at, due)
+    moved.entries += _take_back(member, programme, plan, before, after, entries, cause)[0]
+    return moved
+
+
+class _Cause(NamedTuple):
+    """What takes a welcome back: a fact or a timer, its time, and where the member's timeline stands then."""
+
+    source: str
+    fact_id: str
+    time: str
+    now_us: int
 
 
 def _award(member: Member, fact: Fact, programme: Programme, plan: TierPlan, height: int) -> Entry | None:
@@ -56,45 +89,55 @@ def _award(member: Member, fact: Fact, programme: Programme, plan: TierPlan, hei
 
 
 def _take_back(
-    member: Member, fact: Fact, programme: Programme, plan: TierPlan, heights: Sequence[int], decision: Decision
-) -> list[Entry]:
-    """Take back what the reaching of levels gave last, now that no window ever reached them."""
+    member: Member,
+    programme: Programme,
+    plan: TierPlan,
+    before: Sequence[Window],
+    after: Sequence[Window],
+    entries: Sequence[Entry],
+    cause: _Cause,
+) -> tuple[list[Entry], int]:
+    """Take back what the reaching of levels gave last, where no window ever reached them any more.
+
+    Returns:
+        The entries, and how many points are not taken.
+    """
     claims = []
-    for height in heights:
+    for height in range(best_ever(plan, after) + 1, best_ever(plan, before) + 1):
         rule_id = WELCOME + plan.levels[height].id
         given = member.welcomed.get(plan.levels[height].id)
         lot = None if given is None else member.lots_apart.get(given.entry_id)
         if given is not None and lot is not None and given.points > lot.gone:
             claims.append((rule_id, given, lot, given.points - lot.gone))
     if not claims:
-        return []
-    # What the decision takes already cannot be taken a second time.
+        return [], 0
+    # What these entries take already cannot be taken a second time.
     now = member.fork()
-    take_in(now, Moved(entries=list(decision.entries)))
+    take_in(now, Moved(entries=list(entries)))
     own = [now.lots_apart[lot.id] for _, _, lot, _ in claims]
-    taken = Purse(now, own, programme, member.now_us(fact.time_us)).take([(lot.id, most) for _, _, lot, most in claims])
-    entries, short = [], 0
+    taken = Purse(now, own, programme, cause.now_us).take([(lot.id, most) for _, _, lot, most in claims])
+    made, short = [], 0
     for (rule_id, given, _, most), (burns, owed) in zip(claims, taken, strict=True):
         points = owed + sum([part for _, part in burns])
         short += most - points
         if points:
-            entries.append(_clawback(member, fact, rule_id, given, points, burns))
-    if short:
-        note(decision, "not_taken", f"{short} points of a welcome were spent already: they are not taken back")
-    return entries
+            made.append(_clawback(member, cause, rule_id, given, points, burns))
+    return made, short
 
 
-def _clawback(member: Member, fact: Fact, rule_id: str, given: Welcomed, points: int, burns: Burns) -> Entry:
+def _clawback(member: Member, cause: _Cause, rule_id: str, given: Welcomed, points: int, burns: Burns) -> Entry:
     return Entry(
-        entry_id=hash_id(fact.source, fact.id, member.key, "clawback", rule_id, str(given.version), given.entry_id),
+        entry_id=hash_id(
+            cause.source, cause.fact_id, member.key, "clawback", rule_id, str(given.version), given.entry_id
+        ),
         member_id=member.key,
         kind="clawback",
         points=-points,
         rule_id=rule_id,
         rule_version=given.version,
-        source=fact.source,
-        fact_id=fact.id,
-        occurred_at=fact.time,
+        source=cause.source,
+        fact_id=cause.fact_id,
+        occurred_at=cause.time,
         caused_by=given.entry_id,
         burns=burns,
     )

@@ -251,6 +251,9 @@ def test_points_that_never_came_are_no_progress() -> None:
     assert [(change.tier, change.occurred_at) for change in ticked.tiers] == [("guest", "2026-04-01T09:00:00.000000Z")]
     anna = stage.partition.members["anna"]
     assert (anna.days[day_number("2026-03-02")], anna.years[2026]) == (0, 60)
+    # Nor was silver ever reached: its welcome goes back with them, and 60 of the delivered order are left.
+    assert [(entry.kind, entry.points) for entry in ticked.entries] == [("cancel", -60), ("clawback", -50)]
+    assert (anna.balance, anna.welcomed) == (60, {})
     assert unpack("anna", pack(anna)) == anna
     # The goods that were never delivered are paid back: there is nothing left to take, of points or of progress.
     back = stage.refund("2026-05-02T10:00:00+02:00", "o2", amount="60.00")
@@ -294,6 +297,25 @@ def test_an_override_raises_and_never_lowers() -> None:
 
     assert (given.tier, given.until, given.projected) == ("gold", "2027-12-31T23:00:00.000000Z", "silver")
     assert moves(stage, "2036-01-01T00:00:00Z") == [("2027-12-31T23", "silver"), ("2028-06-30T22", "guest")]
+
+
+def test_an_override_holds_on_its_last_day() -> None:
+    """A fact of the last evening still finds the tier that was given, and the midnight behind it ends it."""
+    stage = Stage(ladder())
+    override(stage, "2026-03-01T10:00:00+01:00", "gold", "2026-05-31")
+
+    assert list(stage.buy("2026-05-31T23:59:59+02:00", ("mug", "1.00")).tiers) == []
+    assert moves(stage, "2026-06-01T00:00:00+02:00") == [("2026-05-31T22", "guest")]
+
+
+def test_an_override_with_the_level_that_is_held_makes_it_last_longer() -> None:
+    """Gold of 2026 and gold of staff until June 2028: one gold until then."""
+    stage = Stage(ladder())
+    stage.buy("2026-02-28T10:00:00+01:00", ("chair", "300.00"))
+    (given,) = override(stage, "2026-03-01T10:00:00+01:00", "gold", "2028-06-30").tiers
+
+    assert (given.tier, given.since) == ("gold", "2026-02-28T09:00:00.000000Z")
+    assert (given.until, given.projected) == ("2028-06-30T22:00:00.000000Z", "guest")
 
 
 def test_what_is_earned_during_an_override_stays_behind_it() -> None:
