@@ -55,6 +55,7 @@ REASONS = {
     "claimed_by_another": "somebody else claimed this sale first",
     "too_late_to_claim": "the time in which it could be claimed is over",
     "no_claims": "the programme says nothing of claims",
+    "older_than_known": "something newer is known already",
     "duplicate": "the same event was delivered before; it moves nothing again",
     "forwarded": "this key is an alias; the member's own answer follows",
 }
