@@ -8,8 +8,8 @@ from tests.stories.semantics import NOBODY, PAGE, TESTS, held_by_stories, held_b
 
 #: Lines that are promised and not held by a test. It may only get shorter.
 OPEN = {
-        
-    
+
+
     "refunds-part-payment",
      "spending-stock", "transfers-all-or-nothing",
       "profiles-forget",
