@@ -268,7 +268,13 @@ def _change_words(change: TierChange | StateChange) -> str:
     if isinstance(change, StateChange):
         return f"{change.what} {change.id} is now {change.state}"
     moved = f"{change.previous} -> {change.tier}" if change.previous not in (None, change.tier) else change.tier
-    return f"tier: {moved}, since {change.since}{f', until {change.until}' if change.until else ''}"
+    return f"tier: {moved}, since {change.since}{_until(change)}"
+
+
+def _until(change: TierChange) -> str:
+    if change.until is None:
+        return ""
+    return f", until {change.until}" if change.projected is None else f", until {change.until}, then {change.projected}"
 
 
 def _rule_words(rule: RuleAsked) -> Iterator[str]:
