@@ -7,15 +7,16 @@ change stays unsaid.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from rules.book import Programme
 from rules.language import EarnRule, Level, ProgrammeFile
+from rules.lot_words import point_words
 from rules.values import shown
-from rules.words import condition_words, effect_words
+from rules.words import condition_words, effect_words, refer_words, tier_words
 
 # What tells versions apart, not programmes.
 _NAMES = ("version", "language")
@@ -46,7 +47,7 @@ def differences(old: Programme, new: Programme) -> list[Change]:
     before, after = json.loads(old.canonical_json()), json.loads(new.canonical_json())
     for name in _NAMES:
         before.pop(name, None), after.pop(name, None)
-    changes = list(_whole(before, after))
+    changes = [_in_words(change, old.document, new.document) for change in _whole(before, after)]
     rules_before = {rule.id: rule for rule in old.document.earn}
     rules_after = {rule.id: rule for rule in new.document.earn}
     for name, raw_old, raw_new in _items(before, after, ("earn",)):
@@ -93,7 +94,7 @@ def _rule(name: str, old: EarnRule | None, new: EarnRule | None, raw_old: Any, r
         return change
     told = set()
     for title, words, keys in (
-        ("gives", effect_words, ("award", "bonus", "multiply", "limit", "cap")),
+        ("gives", effect_words, ("award", "bonus", "multiply", "limit", "cap", "expire", "pending")),
         ("when", condition_words, ("when", "unless", "from", "until", "exclusive", "stop", "hold_out")),
     ):
         before, after = words(old), words(new)
@@ -161,6 +162,28 @@ def _whole(before: Any, after: Any) -> Iterator[Change]:
             yield _plainly(_TITLES.get(key, key.replace("_", " ")), old, new, _WHOM.get(key, _EVERYBODY))
 
 
+def _in_words(change: Change, old: ProgrammeFile, new: ProgrammeFile) -> Change:
+    """Say a change the way `rules show` says the thing, where it has words that differ; its paths follow."""
+    words = _SAID.get(change.what)
+    before, after = (words(old), words(new)) if words is not None else ("", "")
+    if before != after:
+        change.lines = [f"{before} -> {after}" if before and after else before or after, *change.lines]
+    return change
+
+
+def _tiers_said(document: ProgrammeFile) -> str:
+    return "" if document.tiers is None else tier_words(document.tiers)[0]
+
+
+def _points_said(document: ProgrammeFile) -> str:
+    return "; ".join(point_words(document.points))
+
+
+_SAID: Mapping[str, Callable[[ProgrammeFile], str]] = {
+    "referrals": refer_words,
+    "tiers": _tiers_said,
+    "what points are": _points_said,
+}
 _TITLES = {"valid": "when it is in force", "refer": "referrals", "points": "what points are"}
 _WHOM = {
     "valid": "facts of the time between",

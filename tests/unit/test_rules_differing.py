@@ -99,7 +99,19 @@ def test_everything_else_is_told_too(right: str, wrong: str, what: str, line: st
     (change,) = changes(right, wrong)
 
     assert change.what == what
-    assert change.lines[0].startswith(line)
+    assert any(said.startswith(line) for said in change.lines)
+
+
+def test_what_show_has_words_for_is_said_in_them_first() -> None:
+    """Then by its paths, so that nothing is left out."""
+    (points,) = changes("visit_gap: 30", "points: {expire: {after: 12 months}}\nvisit_gap: 30")
+    (refer,) = changes("referrer: {points: 10}", "referrer: {points: 11}")
+
+    assert points.lines[0] == "expire after 12 months"
+    assert refer.lines == [
+        "referrer 10 points; at the referral -> referrer 11 points; at the referral",
+        "referrer.points: 10 -> 11",
+    ]
 
 
 def test_the_command_reads_directories_and_files() -> None:
