@@ -35,7 +35,7 @@ from rules.plan import (
     TierPlan,
     Wait,
 )
-from rules.values import Money, share_text
+from rules.values import Money, Stock, share_text
 from schemas.money import minor_digits
 
 _HASH_BYTES = 16
@@ -212,7 +212,12 @@ def _reward(reward: language.Reward, zone: ZoneInfo) -> RewardPlan:
         tiers=None if reward.tiers is None else frozenset(reward.tiers),
         from_us=None if reward.from_ is None else reward.from_.begins_us(zone),
         until_us=None if reward.until is None else reward.until.ends_us(zone),
+        stock=None if reward.stock is None else _stock(reward.stock),
     )
+
+
+def _stock(stock: Stock) -> Cap:
+    return Cap(times=stock.number, per_place=stock.per_store, every=stock.every, text=f"{stock}")
 
 
 def _lots(document: language.ProgrammeFile) -> LotPlan | None:

@@ -38,6 +38,7 @@ from rules.values import (
     ShareText,
     Slug,
     SpanText,
+    StockText,
     Word,
     mistake,
     parse_currency,
@@ -640,6 +641,9 @@ class Reward(Part):
         None, description="How long a granted reward can be collected; then it lapses. Default: without end."
     )
     tiers: Slugs | None = Field(None, description="Only for members of these levels. One or a list. Default: for all.")
+    stock: StockText | None = Field(
+        None, description="How many there are: 40, 40 per month, 5 per week per store. Default: enough for everybody."
+    )
     from_: MomentText | None = Field(None, alias="from", description="From then on. Default: as the version.")
     until: MomentText | None = Field(None, description="Until the end of that day. Default: as the version.")
 

@@ -53,6 +53,7 @@ def _reward_words(reward: Reward) -> str:
     label = f" ({reward.label})" if reward.label and reward.label != reward.id else ""
     parts = [f"{reward.id}{label}: {reward.cost}"]
     parts += [f"only for {either(reward.tiers)}"] if reward.tiers else []
+    parts += [f"{reward.stock} in stock"] if reward.stock is not None else []
     parts += [f"from {reward.from_}"] if reward.from_ is not None else []
     parts += [f"until {reward.until}"] if reward.until is not None else []
     parts += [f"to be collected within {reward.valid_for}"] if reward.valid_for is not None else []

@@ -325,6 +325,7 @@ class RewardPlan(NamedTuple):
     tiers: frozenset[str] | None  # None: for all
     from_us: int | None
     until_us: int | None  # exclusive
+    stock: Cap | None  # so many pieces per window; None: enough for everybody
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -181,6 +181,31 @@ _MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _MONTH_DAY = re.compile(r"(?P<day>\d{1,2}) (?P<month>[A-Za-z]{3})[a-z]*", re.ASCII)
 
 
+class Stock(NamedTuple):
+    """So many pieces in each calendar window, of all stores together or of each."""
+
+    number: int
+    every: str  # day | week | month | quarter | year | ever
+    per_store: bool
+
+    def __str__(self) -> str:
+        window = "" if self.every == "ever" else f" per {self.every}"
+        return f"{self.number}{window}{' per store' if self.per_store else ''}"
+
+
+_STOCK = re.compile(
+    r"(?P<number>[1-9]\d{0,8})(?: per (?P<every>day|week|month|quarter|year))?(?P<store> per store)?", re.ASCII
+)
+
+
+def parse_stock(value: Any) -> Stock:
+    """Read ``40``, ``40 per month``, ``5 per week per store``."""
+    match = _STOCK.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if match is None:
+        raise mistake(f"{shown(value)} is no stock", "write it like 40, 40 per month, or 5 per week per store")
+    return Stock(int(match["number"]), match["every"] or "ever", match["store"] is not None)
+
+
 def parse_month_day(value: Any) -> MonthDay:
     """Read ``31 Dec``."""
     match = _MONTH_DAY.fullmatch(value) if isinstance(value, str) else None
@@ -392,6 +417,12 @@ SpanText = Annotated[
 ]
 MonthDayText = Annotated[
     MonthDay, PlainValidator(parse_month_day), _TEXT, _text_schema(r"\d{1,2} [A-Z][a-z]{2}", "31 Dec")
+]
+StockText = Annotated[
+    Stock,
+    PlainValidator(parse_stock),
+    _TEXT,
+    WithJsonSchema({"type": ["string", "integer"], "pattern": f"^{_STOCK.pattern}$", "examples": ["40 per month"]}),
 ]
 MomentText = Annotated[
     LocalMoment,

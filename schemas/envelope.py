@@ -19,7 +19,9 @@ ALIAS_SOURCE = "urn:stammgast:alias"
 CLAIM_SOURCE = "urn:stammgast:claim"
 REFERRAL_SOURCE = "urn:stammgast:referral"
 REFUND_SOURCE = "urn:stammgast:refund"
+STOCK_SOURCE = "urn:stammgast:stock"
 ORDER_KEY = "order:"
+STOCK_KEY = "stock:"
 
 
 @dataclass(slots=True)
@@ -45,17 +47,24 @@ class Fact:
 
     @property
     def key(self) -> str | None:
-        """The Kafka key: the subject, the order of an anonymous sale, or None for ticks and programme facts."""
+        """The Kafka key: the subject, the order of an anonymous sale, a reward's stock, or None for ticks and programme facts."""
         if self.subject is not None:
             return self.subject
         if self.type in facts.ORDER_KEYED:
             return order_key(self.data["order_source"], self.data["order_id"])
+        if self.type in facts.STOCK_KEYED:
+            return stock_key(self.data["reward"], self.data["store"])
         return None
 
 
 def order_key(order_source: str, order_id: str) -> str:
     """Return the key under which an anonymous order is kept."""
     return f"{ORDER_KEY}{order_source}:{order_id}"
+
+
+def stock_key(reward: str, store: str) -> str:
+    """Return the key under which the pieces of a reward in a store are kept; without a store, all there are."""
+    return f"{STOCK_KEY}{reward}:{store}"
 
 
 def body_hash(event_type: str, subject: str | None, time: str, data: Any) -> str:

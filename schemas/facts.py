@@ -46,6 +46,9 @@ TAKEOVER = "stammgast.takeover.v1"
 WAITED_REFUND = "stammgast.waited_refund.v1"
 CLAIM_ASKED = "stammgast.claim_asked.v1"
 CLAIM_ANSWERED = "stammgast.claim_answered.v1"
+STOCK_ASKED = "stammgast.stock_asked.v1"
+STOCK_ANSWERED = "stammgast.stock_answered.v1"
+STOCK_RETURNED = "stammgast.stock_returned.v1"
 
 # Only staff may send these, with operator and reason (see StaffData): they come by staff-events alone.
 TIER_OVERRIDE = "stammgast.tier_override.v1"
@@ -78,15 +81,24 @@ ENGINE_TYPES: tuple[str, ...] = (
     WAITED_REFUND,
     CLAIM_ASKED,
     CLAIM_ANSWERED,
+    STOCK_ASKED,
+    STOCK_ANSWERED,
+    STOCK_RETURNED,
 )
 # By these a key becomes an alias of a member.
 ALIASING = frozenset({LINK, MERGE})
 # The second half of something that was decided already: it is taken however late it comes.
-NEVER_LATE = frozenset({TAKEOVER, REFERRAL_REVERSAL, WAITED_REFUND, CLAIM_ASKED, CLAIM_ANSWERED})
+NEVER_LATE = frozenset(
+    {
+        TAKEOVER, REFERRAL_REVERSAL, WAITED_REFUND, CLAIM_ASKED, CLAIM_ANSWERED, STOCK_ASKED, STOCK_ANSWERED, STOCK_RETURNED
+    }
+)  # fmt: skip
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
 ANONYMOUS_TYPES = frozenset({PURCHASE, REFUND})
 # Without a subject these stand under their order's key.
 ORDER_KEYED = ANONYMOUS_TYPES | {CLAIM_ASKED}
+# These stand under the key of a reward's stock.
+STOCK_KEYED = frozenset({STOCK_ASKED, STOCK_RETURNED})
 
 Token = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f|]+$")]
 # Why staff did something: a word of the shop's own list, so that no free text gets into the logs.
@@ -489,6 +501,30 @@ class RedemptionEndForm(TypedDict):
     redemption_source: str
 
 
+class StockAskedForm(TypedDict):
+    """One piece of a reward is wanted, for the partition of its stock, derived from a redemption."""
+
+    reward: str
+    store: str
+    member: str
+    redemption: str
+
+
+class StockAnsweredForm(TypedDict):
+    """What came of it: None, or why there is none."""
+
+    redemption: str
+    refused: str | None
+
+
+class StockReturnedForm(TypedDict):
+    """A piece is not wanted any more, derived from what cancelled its redemption."""
+
+    reward: str
+    store: str
+    redemption: str
+
+
 class TickForm(TypedDict):
     """A moment to which every member of the partition is settled: the fact's own time."""
 
@@ -633,6 +669,9 @@ FORMS: dict[str, Any] = {
     WAITED_REFUND: WaitedRefundForm,
     CLAIM_ASKED: ClaimAskedForm,
     CLAIM_ANSWERED: ClaimAnsweredForm,
+    STOCK_ASKED: StockAskedForm,
+    STOCK_ANSWERED: StockAnsweredForm,
+    STOCK_RETURNED: StockReturnedForm,
 }
 
 

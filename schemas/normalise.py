@@ -241,13 +241,15 @@ def _check_subject(event: _Event) -> None:
 
 
 def check_key(key: str, field: str) -> None:
-    """Refuse a member key that looks like an e-mail address or a phone number, or like the key of an order.
+    """Refuse a member key that looks like an e-mail address or a phone number, or like the key of an order or a stock.
 
     Raises:
         Rejected: ``personal_subject`` or ``invalid``.
     """
     if key.startswith("order:"):
         raise Rejected("invalid", "keys that begin with order: belong to anonymous sales", field)
+    if key.startswith("stock:"):
+        raise Rejected("invalid", "keys that begin with stock: belong to rewards", field)
     if ("@" in key and _EMAIL.search(key)) or (key[0] in "+0" and _PHONE.fullmatch(key)):
         # The key itself stays out of the message: messages are read by people who may not see it.
         raise Rejected("personal_subject", "looks like an e-mail address or a phone number: use an opaque key", field)

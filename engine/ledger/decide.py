@@ -10,10 +10,11 @@ from engine.ledger.joining import barred, decide_left
 from engine.ledger.member import Member
 from engine.ledger.overrides import decide_override
 from engine.ledger.purchases import decide_purchase
-from engine.ledger.redemptions import decide_redemption, decide_redemption_end
+from engine.ledger.redemptions import decide_redemption, decide_redemption_end, decide_stock_answered
 from engine.ledger.referrals import decide_joining, decide_referral, decide_referral_award
 from engine.ledger.refunds import decide_refund
 from engine.ledger.reversals import decide_referral_reversal
+from engine.ledger.stock import decide_stock_asked, decide_stock_returned
 from engine.ledger.waiting import act_on
 from rules.book import Book, Programme
 from schemas import facts
@@ -63,6 +64,19 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
             return _decide_membership(member, fact, programme, decision)
 
 
+def _decide_stock(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Answer what goes to and fro between a member and the stock of a reward."""
+    match fact.type:
+        case facts.STOCK_ASKED:
+            return decide_stock_asked(member, fact, programme, decision)
+        case facts.STOCK_ANSWERED:
+            return decide_stock_answered(member, fact, programme, decision)
+        case facts.STOCK_RETURNED:
+            return decide_stock_returned(member, fact, decision)
+        case _:
+            raise UnknownFactType(fact.type)
+
+
 def _decide_membership(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
     """Answer what is about who somebody is, and what staff does."""
     match fact.type:
@@ -87,7 +101,7 @@ def _decide_membership(member: Member, fact: Fact, programme: Programme | None, 
         case facts.TAKEOVER:
             return decide_takeover(member, fact, programme, decision)
         case _:
-            raise UnknownFactType(fact.type)
+            return _decide_stock(member, fact, programme, decision)
 
 
 class UnknownFactType(ValueError):

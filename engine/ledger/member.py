@@ -14,7 +14,7 @@ from engine.ledger.history import ANY_BODY, Bought, Fresh, History
 from engine.ledger.orders import Order, Returned, day_number, keep_order, of_referral, read_order
 from schemas import facts
 from schemas.decisions import Decision, Entry, StateChange, TierChange
-from schemas.envelope import ORDER_KEY, TIMER_SOURCE, Fact
+from schemas.envelope import ORDER_KEY, STOCK_KEY, TIMER_SOURCE, Fact
 from schemas.ids import Ids, hash_id
 from schemas.times import DAY_US, to_us
 
@@ -125,7 +125,8 @@ class Lot(NamedTuple):
 class Spent(NamedTuple):
     """A redemption: its entry, what it took from which lots while that can be given back, and its state.
 
-    ``until_us`` is when it lapses if nobody collects it.
+    ``until_us`` is when it lapses if nobody collects it, ``store`` where its piece of a stock is, empty for any store. The key
+    of a stock holds its pieces in the same form: ``rule_id`` is then the window that they count in.
     """
 
     state: str
@@ -134,10 +135,15 @@ class Spent(NamedTuple):
     rule_version: int
     burns: tuple[tuple[str, int], ...] = ()
     until_us: int | None = None
+    store: str | None = None
 
 
 #: Name of the states by which time takes progress towards tiers back: the id is the local day, the state the amount.
 PROGRESS = "progress"
+#: Names of the states of a redemption: what it came to, until when it can be collected, where its piece of a stock is; and of
+#: the pieces of a stock.
+REDEMPTION, REDEMPTION_UNTIL, REDEMPTION_STORE, STOCK = "redemption", "redemption_until", "redemption_store", "stock"
+GRANTED, RESERVED, HELD = "granted", "reserved", "held"
 #: Name of the state that says when lots without a date go, and its word for never.
 SLIDING, NEVER = "expiry", "none"
 #: Name of the state of a refund that came before its purchase: until when it waits, or one of two words.
@@ -214,8 +220,8 @@ class Member:
 
     @property
     def anonymous(self) -> bool:
-        """Tell whether this is the key of an order without a member."""
-        return self.key.startswith(ORDER_KEY)
+        """Tell whether this is the key of an order without a member, or of a reward's stock."""
+        return self.key.startswith((ORDER_KEY, STOCK_KEY))
 
     @property
     def tier(self) -> str | None:
@@ -647,15 +653,28 @@ def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -
     elif change.what == REFUND_WAITS:
         if change.state in (FOUND, LAPSED):
             member.waiting = tuple([waiting for waiting in member.waiting if waiting.id != change.id])
-    elif change.what == "redemption" and change.state == "granted":
+    elif change.what == STOCK:
+        held = change.state != "returned"
+        member.spent[change.id] = Spent(HELD if held else change.state, "", change.state if held else "", 0)
+    elif change.what.startswith(REDEMPTION):
+        _take_redemption(member, change, entries)
+
+
+def _take_redemption(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:
+    before = member.spent.get(change.id)
+    if before is None:
         redeem = next(entry for entry in entries if entry.kind == "redeem")
         burns = tuple((lot_id, points) for lot_id, points in redeem.burns)
         member.spent[change.id] = Spent(change.state, redeem.entry_id, redeem.rule_id, redeem.rule_version, burns)
-    elif change.what == "redemption_until":
-        member.spent[change.id] = member.spent[change.id]._replace(until_us=_to_us(change.state))
+    elif change.what == REDEMPTION_UNTIL:
+        member.spent[change.id] = before._replace(until_us=_to_us(change.state))
         member.find_lapse()
-    elif change.what == "redemption":
-        member.spent[change.id] = member.spent[change.id]._replace(state=change.state, burns=(), until_us=None)
+    elif change.what == REDEMPTION_STORE:
+        member.spent[change.id] = before._replace(store=change.state)
+    elif change.state == GRANTED:
+        member.spent[change.id] = before._replace(state=change.state)
+    else:
+        member.spent[change.id] = before._replace(state=change.state, burns=(), until_us=None)
         member.find_lapse()
 
 

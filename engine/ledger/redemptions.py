@@ -1,5 +1,6 @@
 """Points are spent: a redemption is granted or refused with the numbers, then fulfilled, cancelled, or it lapses.
 
+What there is only so many of is reserved first, and granted or given back when its stock has answered (see `stock`).
 It is decided in the member's own order, so of twenty that want the last hundred points one is granted. Points that wait or
 that are over cannot be spent. Cancelling gives the same lots back, with their old dates.
 """
@@ -8,8 +9,17 @@ from __future__ import annotations
 
 from engine.ledger.expiry import expire_entry
 from engine.ledger.lots import available, burn
-from engine.ledger.member import Member, Spent
+from engine.ledger.member import (
+    GRANTED,
+    REDEMPTION,
+    REDEMPTION_STORE,
+    REDEMPTION_UNTIL,
+    RESERVED,
+    Member,
+    Spent,
+)
 from engine.ledger.moved import Moved
+from engine.ledger.stock import ask_for_piece, return_piece
 from rules.book import Book, Programme, RewardPlan
 from schemas import facts
 from schemas.decisions import Decision, Entry, Note, StateChange
@@ -17,9 +27,7 @@ from schemas.envelope import TIMER_SOURCE, Fact
 from schemas.ids import hash_id
 from schemas.times import to_text
 
-#: Name of the states of a redemption.
-REDEMPTION = "redemption"
-GRANTED, FULFILLED, CANCELLED, LAPSED = "granted", "fulfilled", "cancelled", "lapsed"
+FULFILLED, CANCELLED, LAPSED, REFUSED = "fulfilled", "cancelled", "lapsed", "refused"
 #: The rule of points that are spent on no reward.
 BY_POINTS = "points"
 
@@ -55,18 +63,41 @@ def decide_redemption(member: Member, fact: Fact, programme: Programme | None, d
     )
     decision.entries = [entry]
     name = redemption_name(fact.source, fact.id)
-    decision.states = [StateChange(member.key, REDEMPTION, name, GRANTED, fact.source, fact.id, fact.time)]
-    if reward is not None and reward.valid_us is not None:
-        until = to_text(fact.time_us + reward.valid_us)
-        decision.states = [
-            *decision.states,
-            StateChange(member.key, UNTIL, name, until, fact.source, fact.id, fact.time),
-        ]
+    if reward is not None and reward.stock is not None:
+        store = (data["store"] or "") if reward.stock.per_place else ""
+        decision.states = [_state(member, fact, name, RESERVED), _state(member, fact, name, store, REDEMPTION_STORE)]
+        return [ask_for_piece(member, fact, reward.id, store, name, decision)]
+    decision.states = _granted(member, fact, name, reward)
     return []
 
 
-#: Name of the state that says until when a granted reward can be collected.
-UNTIL = "redemption_until"
+def _state(member: Member, fact: Fact, name: str, state: str, what: str = REDEMPTION) -> StateChange:
+    return StateChange(member.key, what, name, state, fact.source, fact.id, fact.time)
+
+
+def _granted(member: Member, fact: Fact, name: str, reward: RewardPlan | None) -> list[StateChange]:
+    states = [_state(member, fact, name, GRANTED)]
+    if reward is not None and reward.valid_us is not None:
+        states.append(_state(member, fact, name, to_text(fact.time_us + reward.valid_us), REDEMPTION_UNTIL))
+    return states
+
+
+def decide_stock_answered(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Grant what was reserved, or give its points back: the last piece went to somebody else."""
+    data: facts.StockAnsweredForm = fact.data
+    name = data["redemption"]
+    spent = member.spent.get(name)
+    if spent is None or spent.state != RESERVED:
+        decision.reason = "unknown_redemption"
+        return []
+    decision.reason = data["refused"]
+    if data["refused"] is not None:
+        decision.states = [_state(member, fact, name, REFUSED)]
+        decision.entries = _restore(member, fact, programme, spent)
+        return []
+    reward = None if programme is None else programme.rewards.get(spent.rule_id.removeprefix("reward:"))
+    decision.states = _granted(member, fact, name, reward)
+    return []
 
 
 def redemption_name(source: str, fact_id: str) -> str:
@@ -84,6 +115,8 @@ def _refusal(member: Member, fact: Fact, programme: Programme, reward: RewardPla
     begun = reward.from_us is None or fact.time_us >= reward.from_us
     if not begun or (reward.until_us is not None and fact.time_us >= reward.until_us):
         return Note("not_offered_now", None, f"{wanted} is not offered at {fact.time}")
+    if reward.stock is not None and reward.stock.per_place and fact.data["store"] is None:
+        return Note("no_store", None, f"{wanted} is in the stock of stores: say which one")
     tier = member.tier or programme.base_tier
     if reward.tiers is not None and tier not in reward.tiers:
         return Note("tier_too_low", None, f"{wanted} is for {', '.join(sorted(reward.tiers))}, the member is {tier}")
@@ -100,13 +133,14 @@ def decide_redemption_end(member: Member, fact: Fact, programme: Programme | Non
         decision.notes = [Note("unknown_redemption", None, f"no redemption {data['redemption']} was granted here")]
         return []
     if spent.state != GRANTED:
-        decision.reason = f"already_{spent.state}"
+        decision.reason = "not_granted_yet" if spent.state == RESERVED else f"already_{spent.state}"
         return []
     state = CANCELLED if fact.type == facts.REDEMPTION_CANCELLED else FULFILLED
-    decision.states = [StateChange(member.key, REDEMPTION, name, state, fact.source, fact.id, fact.time)]
-    if state == CANCELLED:
-        decision.entries = _restore(member, fact, programme, spent)
-    return []
+    decision.states = [_state(member, fact, name, state)]
+    if state != CANCELLED:
+        return []
+    decision.entries = _restore(member, fact, programme, spent)
+    return [] if spent.store is None else [return_piece(fact, spent, name, decision)]
 
 
 def _restore(member: Member, fact: Fact, programme: Programme | None, spent: Spent) -> list[Entry]:

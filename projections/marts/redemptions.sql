@@ -21,7 +21,8 @@ paid as (
 )
 
 select r.source, r.fact_id, r.source || '|' || r.fact_id as redemption_id, r.member_id, r.reward,
-    cast(coalesce(p.points, r.points) as bigint) as points, coalesce(c.state, 'refused') as state, d.reason,
+    cast(coalesce(p.points, r.points) as bigint) as points, coalesce(c.state, 'refused') as state,
+    coalesce(d.reason, case when c.state = 'refused' then 'out_of_stock' end) as reason,
     coalesce(c.state_since, r.occurred_at) as state_since, e.valid_until, r.store, r.order_source, r.order_id, r.occurred_at, r.recorded_at
 from staging.redemptions as r
 inner join staging.decided as d using (partition, position)

@@ -151,6 +151,7 @@ class Prize:
     cost: int
     tiers: tuple[str, ...] = ()
     valid_days: int | None = None
+    stock: str | None = None
 
 
 @dataclass(frozen=True)

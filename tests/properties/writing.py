@@ -155,7 +155,13 @@ def document(plan: Plan) -> dict[str, Any]:
         tiers=tiers(plan.ladder, plan),
         points=points(plan.lots),
         rewards=[
-            said(id=p.id, cost=p.cost, tiers=list(p.tiers), valid_for=p.valid_days and f"{p.valid_days} days")
+            said(
+                id=p.id,
+                cost=p.cost,
+                tiers=list(p.tiers),
+                valid_for=p.valid_days and f"{p.valid_days} days",
+                stock=p.stock,
+            )
             for p in plan.prizes
         ],
     )

@@ -1,0 +1,74 @@
+"""What there is only so many of has one owner: the key of a reward's stock, in all stores or in one.
+
+A redemption takes the points and asks the stock for a piece (``stock_asked``); the stock answers in the order in which it is
+asked (``stock_answered``), so the last piece goes once, however many ask for it at one moment in other partitions. A redemption
+that is cancelled returns its piece (``stock_returned``) to the window that it was counted in.
+"""
+
+from __future__ import annotations
+
+from engine.ledger.member import HELD, STOCK, Member, Spent
+from rules.book import Programme
+from schemas import facts
+from schemas.decisions import Decision, Derived, Note, StateChange
+from schemas.envelope import STOCK_SOURCE, Fact, make_fact, stock_key
+from schemas.ids import hash_id
+
+
+def ask_for_piece(member: Member, fact: Fact, reward: str, store: str, name: str, decision: Decision) -> Fact:
+    """Return the fact that asks the stock for a piece, and announce it in the decision."""
+    data: facts.StockAskedForm = {"reward": reward, "store": store, "member": member.key, "redemption": name}
+    return _derive(fact, facts.STOCK_ASKED, None, data, stock_key(reward, store), decision)
+
+
+def return_piece(fact: Fact, spent: Spent, name: str, decision: Decision) -> Fact:
+    """Return the fact that brings a piece back to the stock, and announce it in the decision."""
+    reward, store = spent.rule_id.removeprefix("reward:"), spent.store or ""
+    data: facts.StockReturnedForm = {"reward": reward, "store": store, "redemption": name}
+    return _derive(fact, facts.STOCK_RETURNED, None, data, stock_key(reward, store), decision)
+
+
+def _derive(fact: Fact, kind: str, subject: str | None, data: object, to: str, decision: Decision) -> Fact:
+    derived = make_fact(
+        id=hash_id(fact.source, fact.id, to, kind),
+        source=STOCK_SOURCE,
+        type=kind,
+        subject=subject,
+        time_us=fact.time_us,
+        recorded_at=fact.recorded_at,
+        data=data,
+    )
+    decision.derived = [*decision.derived, Derived(derived.source, derived.id, derived.type, to)]
+    return derived
+
+
+def decide_stock_asked(stock: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Give a piece to whoever asks first in this window, and answer."""
+    data: facts.StockAskedForm = fact.data
+    reward = None if programme is None else programme.rewards.get(data["reward"])
+    cap = None if reward is None else reward.stock
+    if programme is None or cap is None or cap.times is None:
+        decision.reason = "unknown_reward"
+    else:
+        key = f"stock|{cap.window(fact.time_us, programme.time_zone)}"
+        if stock.caps.get(key, (0, 0))[1] >= cap.times:
+            decision.reason = "out_of_stock"
+            decision.notes = [Note("stock", None, f"all {cap.text} are gone")]
+        else:
+            decision.counts = [(key, 0, 1)]
+            state = StateChange(stock.key, STOCK, data["redemption"], key, fact.source, fact.id, fact.time)
+            decision.states = [state]
+    answer: facts.StockAnsweredForm = {"redemption": data["redemption"], "refused": decision.reason}
+    return [_derive(fact, facts.STOCK_ANSWERED, data["member"], answer, data["member"], decision)]
+
+
+def decide_stock_returned(stock: Member, fact: Fact, decision: Decision) -> list[Fact]:
+    """Take a piece back, once."""
+    name = fact.data["redemption"]
+    piece = stock.spent.get(name)
+    if piece is None or piece.state != HELD:
+        decision.reason = "not_held"
+        return []
+    decision.counts = [(piece.rule_id, 0, -1)]
+    decision.states = [StateChange(stock.key, STOCK, name, "returned", fact.source, fact.id, fact.time)]
+    return []
