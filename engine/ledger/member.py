@@ -556,9 +556,9 @@ def _take_given(member: Member, fact: Fact) -> None:
     for key, entry_id, *bonus in data.get("bonuses", ()):
         own = None if entry_id is None else lot_here(fact, member.key, entry_id)
         member.bonuses.setdefault(key, Bonus(own, *bonus))
-    for name, state, entry_id, rule_id, version, burns, until_us in data.get("redemptions", ()):
+    for name, state, entry_id, rule_id, version, burns, until_us, store in data.get("redemptions", ()):
         took = tuple((lot_here(fact, member.key, lot_id), points) for lot_id, points in burns)
-        member.spent.setdefault(name, Spent(state, entry_id, rule_id, version, took, until_us))
+        member.spent.setdefault(name, Spent(state, entry_id, rule_id, version, took, until_us, store))
         member.find_lapse()
 
 
