@@ -11,10 +11,10 @@ OPEN = {
 
 
     "refunds-part-payment",
-     "spending-stock", "transfers-all-or-nothing",
+      "transfers-all-or-nothing",
       "profiles-forget",
 
-      "complaint-last-bag-twice",
+      
 }  # fmt: skip
 HOLDER = re.compile(r"\[([^]]+)\]\(")
 
