@@ -14,7 +14,7 @@ OPEN = {
       "transfers-all-or-nothing",
       "profiles-forget",
 
-      
+
 }  # fmt: skip
 HOLDER = re.compile(r"\[([^]]+)\]\(")
 
