@@ -27,6 +27,7 @@ BUILD_ORDER = (
     "marts/staff_actions",
     "marts/aliases",
     "marts/claims",
+    "marts/transfers",
     "marts/rejects",
     "marts/programmes",
     "marts/meta",

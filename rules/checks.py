@@ -25,7 +25,7 @@ LATER_KEYS = frozenset(
         "reward", "nth_purchase",
         "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
         "tier_changed", "segment_entered", "challenge", "notice", "voucher", "quiet",
-        "incentive", "paid_with_points", "override", "transfer"
+        "incentive", "paid_with_points", "override"
     }
 )  # fmt: skip
 LATER_EFFECTS = frozenset({"reward", "voucher", "notice", "challenge"})

@@ -33,6 +33,7 @@ from rules.plan import (
     Rule,
     Terms,
     TierPlan,
+    TransferPlan,
     Wait,
 )
 from rules.values import Money, Stock, share_text
@@ -65,6 +66,9 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         rules_on=_rules_on(document.earn, rules),
         tiers=None if document.tiers is None else _tiers(document.tiers),
         refer=None if document.refer is None else _refer(document.refer),
+        transfer=None
+        if document.transfer is None
+        else TransferPlan(document.transfer.at_least, document.transfer.at_most),
         claim_us=None if document.claim is None else document.claim.within.length_us,
         join_explicit=document.join == "explicit",
         counters=counters_on(document.earn),

@@ -675,6 +675,21 @@ class Claim(Part):
     within: FixedText = Field(Duration(30, "day"), description="Counted from the sale. Default: 30 days.")
 
 
+class Transfer(Part):
+    """Members may give points to each other; the points keep their dates."""
+
+    at_least: Points = Field(1, description="Fewest points of one transfer. Default: 1.")
+    at_most: Points | None = Field(None, description="Most points of one transfer. Default: whatever the member has.")
+
+    @model_validator(mode="after")
+    def _some_fit(self) -> Self:
+        if self.at_most is not None and self.at_most < self.at_least:
+            raise mistake(
+                f"no transfer has at least {self.at_least} and at most {self.at_most} points", "raise at_most"
+            )
+        return self
+
+
 class ProgrammeFile(Part):
     """One version of a reward programme."""
 
@@ -699,6 +714,7 @@ class ProgrammeFile(Part):
     refund_waits: FixedText | None = Field(
         None, description="So long a refund waits for a purchase that is not known yet. Default: 30 days."
     )
+    transfer: Transfer | None = Field(None, description="Members may give points to each other. Default: they may not.")
     claim: Claim | None = Field(
         None, description="Members may claim anonymous sales; the first one has it. Default: nobody may."
     )

@@ -328,6 +328,13 @@ class RewardPlan(NamedTuple):
     stock: Cap | None  # so many pieces per window; None: enough for everybody
 
 
+class TransferPlan(NamedTuple):
+    """How many points one transfer between members may move."""
+
+    at_least: int
+    at_most: int | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Programme:
     """One version of a programme, compiled. Two are equal when their hashes are."""
@@ -347,6 +354,7 @@ class Programme:
     rules_on: dict[str, tuple[Rule, ...]]  # short type name -> rules in total order; a type without rules is missing
     tiers: TierPlan | None
     refer: ReferPlan | None
+    transfer: TransferPlan | None  # None: members cannot give points to each other
     claim_us: int | None  # how long an anonymous sale can be claimed; None: never
     join_explicit: bool  # nothing is earned before `joined`
     counters: dict[

@@ -30,6 +30,7 @@ REFERRAL = "stammgast.referral.v1"
 ACTIVITY = "stammgast.activity.v1"
 JOINED = "stammgast.joined.v1"
 LEFT = "stammgast.left.v1"
+TRANSFER = "stammgast.transfer.v1"
 CLAIM = "stammgast.claim.v1"
 SEGMENT = "stammgast.segment.v1"
 LINK = "stammgast.link.v1"
@@ -44,6 +45,8 @@ REFERRAL_AWARD = "stammgast.referral_award.v1"
 REFERRAL_REVERSAL = "stammgast.referral_reversal.v1"
 TAKEOVER = "stammgast.takeover.v1"
 WAITED_REFUND = "stammgast.waited_refund.v1"
+TRANSFER_OFFER = "stammgast.transfer_offer.v1"
+TRANSFER_ANSWER = "stammgast.transfer_answer.v1"
 CLAIM_ASKED = "stammgast.claim_asked.v1"
 CLAIM_ANSWERED = "stammgast.claim_answered.v1"
 STOCK_ASKED = "stammgast.stock_asked.v1"
@@ -70,6 +73,7 @@ INBOUND_TYPES: tuple[str, ...] = (
     REDEMPTION_CANCELLED,
     REDEMPTION_FULFILLED,
     CLAIM,
+    TRANSFER,
     *_STAFF_TYPES,
 )
 ENGINE_TYPES: tuple[str, ...] = (
@@ -84,13 +88,16 @@ ENGINE_TYPES: tuple[str, ...] = (
     STOCK_ASKED,
     STOCK_ANSWERED,
     STOCK_RETURNED,
+    TRANSFER_OFFER,
+    TRANSFER_ANSWER,
 )
 # By these a key becomes an alias of a member.
 ALIASING = frozenset({LINK, MERGE})
 # The second half of something that was decided already: it is taken however late it comes.
 NEVER_LATE = frozenset(
     {
-        TAKEOVER, REFERRAL_REVERSAL, WAITED_REFUND, CLAIM_ASKED, CLAIM_ANSWERED, STOCK_ASKED, STOCK_ANSWERED, STOCK_RETURNED
+        TAKEOVER, REFERRAL_REVERSAL, WAITED_REFUND, CLAIM_ASKED, CLAIM_ANSWERED, STOCK_ASKED, STOCK_ANSWERED, STOCK_RETURNED,
+        TRANSFER_OFFER, TRANSFER_ANSWER
     }
 )  # fmt: skip
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
@@ -274,6 +281,13 @@ class Claim(FactData):
     order_source: Token | None = Field(None, description="who numbered the order; default: the event's source")
 
 
+class Transfer(FactData):
+    """A member, the subject, gives points to another."""
+
+    to: Token = Field(description="key of the member who gets them")
+    points: Annotated[StrictInt, Field(ge=1, le=10**12)]
+
+
 class Link(StaffData):
     """The subject, a card or another key, belongs to a member from now on: whatever comes for it is his."""
 
@@ -339,6 +353,7 @@ DATA_MODELS: dict[str, type[FactData]] = {
     LEFT: Left,
     CLAIM: Claim,
     SEGMENT: Segment,
+    TRANSFER: Transfer,
     LINK: Link,
     MERGE: Merge,
     TIER_OVERRIDE: TierOverride,
@@ -463,6 +478,13 @@ class ClaimForm(TypedDict):
 
     order_source: str
     order_id: str
+
+
+class TransferForm(TypedDict):
+    """A gift of points as the facts log holds it."""
+
+    to: str
+    points: int
 
 
 class LinkForm(StaffForm):
@@ -643,6 +665,24 @@ class ClaimAnsweredForm(TypedDict):
     refused: str | None
 
 
+class TransferOfferForm(TypedDict):
+    """Points that were reserved for another member: [lot, points, earned, expires], moments in microseconds."""
+
+    sender: str
+    transfer_source: str
+    transfer_id: str
+    cause_entry: str
+    lots: list[list[Any]]
+
+
+class TransferAnswerForm(TypedDict):
+    """Whether the other side took the points: None, or why not."""
+
+    transfer_source: str
+    transfer_id: str
+    refused: str | None
+
+
 FORMS: dict[str, Any] = {
     PURCHASE: PurchaseForm,
     REFUND: RefundForm,
@@ -654,6 +694,7 @@ FORMS: dict[str, Any] = {
     LEFT: LeftForm,
     CLAIM: ClaimForm,
     SEGMENT: SegmentForm,
+    TRANSFER: TransferForm,
     LINK: LinkForm,
     MERGE: MergeForm,
     TIER_OVERRIDE: TierOverrideForm,
@@ -672,6 +713,8 @@ FORMS: dict[str, Any] = {
     STOCK_ASKED: StockAskedForm,
     STOCK_ANSWERED: StockAnsweredForm,
     STOCK_RETURNED: StockReturnedForm,
+    TRANSFER_OFFER: TransferOfferForm,
+    TRANSFER_ANSWER: TransferAnswerForm,
 }
 
 

@@ -93,6 +93,11 @@ class _ClaimEvent(Envelope):
     data: facts.Claim
 
 
+class _TransferEvent(Envelope):
+    type: Literal["stammgast.transfer.v1"]
+    data: facts.Transfer
+
+
 class _LinkEvent(Envelope):
     type: Literal["stammgast.link.v1"]
     data: facts.Link
@@ -133,6 +138,7 @@ _Event = (
     | _JoinedEvent
     | _LeftEvent
     | _ClaimEvent
+    | _TransferEvent
     | _LinkEvent
     | _MergeEvent
     | _SegmentEvent
@@ -153,6 +159,7 @@ EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.LEFT: _LeftEvent,
     facts.CLAIM: _ClaimEvent,
     facts.SEGMENT: _SegmentEvent,
+    facts.TRANSFER: _TransferEvent,
     facts.LINK: _LinkEvent,
     facts.MERGE: _MergeEvent,
     facts.TIER_OVERRIDE: _TierOverrideEvent,

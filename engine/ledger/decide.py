@@ -15,6 +15,7 @@ from engine.ledger.referrals import decide_joining, decide_referral, decide_refe
 from engine.ledger.refunds import decide_refund
 from engine.ledger.reversals import decide_referral_reversal
 from engine.ledger.stock import decide_stock_asked, decide_stock_returned
+from engine.ledger.transfers import decide_transfer, decide_transfer_answer, decide_transfer_offer
 from engine.ledger.waiting import act_on
 from rules.book import Book, Programme
 from schemas import facts
@@ -92,12 +93,25 @@ def _decide_membership(member: Member, fact: Fact, programme: Programme | None, 
             return decide_override(member, fact, programme, decision)
         case facts.ADJUSTMENT:
             return decide_adjustment(member, fact, programme, decision)
+        case _:
+            return _decide_between(member, fact, programme, decision)
+
+
+def _decide_between(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
+    """Answer what is decided in two partitions: claims, transfers, what an alias had."""
+    match fact.type:
         case facts.CLAIM:
             return decide_claim(member, fact, programme, decision)
         case facts.CLAIM_ASKED:
             return decide_claim_asked(member, fact, decision)
         case facts.CLAIM_ANSWERED:
             return decide_claim_answered(fact, decision)
+        case facts.TRANSFER:
+            return decide_transfer(member, fact, programme, decision)
+        case facts.TRANSFER_OFFER:
+            return decide_transfer_offer(member, fact, programme, decision)
+        case facts.TRANSFER_ANSWER:
+            return decide_transfer_answer(member, fact, programme, decision)
         case facts.TAKEOVER:
             return decide_takeover(member, fact, programme, decision)
         case _:

@@ -144,6 +144,8 @@ PROGRESS = "progress"
 #: the pieces of a stock.
 REDEMPTION, REDEMPTION_UNTIL, REDEMPTION_STORE, STOCK = "redemption", "redemption_until", "redemption_store", "stock"
 GRANTED, RESERVED, HELD = "granted", "reserved", "held"
+#: Name of the states of a transfer, and the rule that its entries carry.
+TRANSFER = "transfer"
 #: Name of the state that says when lots without a date go, and its word for never.
 SLIDING, NEVER = "expiry", "none"
 #: Name of the state of a refund that came before its purchase: until when it waits, or one of two words.
@@ -352,6 +354,8 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
     if counts:
         order = keep_order(fact.data, decision, None if own else member.entry_ids(fact.source, fact.id))
     _remember(member, fact, order)
+    if fact.type == facts.TRANSFER_OFFER and decision.reason == "unknown_member":
+        member.joined_us = None  # points that nobody took open no account
     _evolve_fact(member, fact, decision)
     take_in(member, decision, order_ref(fact.data) if counts else "", own)
     for day, amount in decision.progress:
@@ -556,9 +560,10 @@ def _take_given(member: Member, fact: Fact) -> None:
     for key, entry_id, *bonus in data.get("bonuses", ()):
         own = None if entry_id is None else lot_here(fact, member.key, entry_id)
         member.bonuses.setdefault(key, Bonus(own, *bonus))
-    for name, state, entry_id, rule_id, version, burns, until_us, store in data.get("redemptions", ()):
-        took = tuple((lot_here(fact, member.key, lot_id), points) for lot_id, points in burns)
-        member.spent.setdefault(name, Spent(state, entry_id, rule_id, version, took, until_us, store))
+    for name, *said in data.get("redemptions", ()):
+        spent = Spent(*said)
+        took = tuple([(lot_here(fact, member.key, lot_id), points) for lot_id, points in spent.burns])
+        member.spent.setdefault(name, spent._replace(burns=took))
         member.find_lapse()
 
 
@@ -645,6 +650,15 @@ def take_in(member: Member, moves: Moves, order: str = "", own: bool = False) ->
                     member.settled_us = max(member.settled_us or 0, _to_us(thing.occurred_at))
 
 
+def _take_transfer(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:
+    """What the sender reserved is kept until the other side has answered."""
+    if change.state == "reserved":
+        out = next(entry for entry in entries if entry.rule_id == TRANSFER and entry.points < 0)
+        member.spent[change.id] = Spent(change.state, out.entry_id, TRANSFER, out.rule_version, tuple(out.burns))
+    elif change.state != "credited":
+        del member.spent[change.id]
+
+
 def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:
     if change.what == SLIDING:
         member.slides_us = None if change.state == NEVER else _to_us(change.state)
@@ -653,6 +667,8 @@ def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -
     elif change.what == REFUND_WAITS:
         if change.state in (FOUND, LAPSED):
             member.waiting = tuple([waiting for waiting in member.waiting if waiting.id != change.id])
+    elif change.what == TRANSFER:
+        _take_transfer(member, change, entries)
     elif change.what == STOCK:
         held = change.state != "returned"
         member.spent[change.id] = Spent(HELD if held else change.state, "", change.state if held else "", 0)

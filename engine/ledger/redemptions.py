@@ -93,7 +93,7 @@ def decide_stock_answered(member: Member, fact: Fact, programme: Programme | Non
     decision.reason = data["refused"]
     if data["refused"] is not None:
         decision.states = [_state(member, fact, name, REFUSED)]
-        decision.entries = _restore(member, fact, programme, spent)
+        decision.entries = give_back(member, fact, programme, spent)
         return []
     reward = None if programme is None else programme.rewards.get(spent.rule_id.removeprefix("reward:"))
     decision.states = _granted(member, fact, name, reward)
@@ -139,11 +139,11 @@ def decide_redemption_end(member: Member, fact: Fact, programme: Programme | Non
     decision.states = [_state(member, fact, name, state)]
     if state != CANCELLED:
         return []
-    decision.entries = _restore(member, fact, programme, spent)
+    decision.entries = give_back(member, fact, programme, spent)
     return [] if spent.store is None else [return_piece(fact, spent, name, decision)]
 
 
-def _restore(member: Member, fact: Fact, programme: Programme | None, spent: Spent) -> list[Entry]:
+def give_back(member: Member, fact: Fact, programme: Programme | None, spent: Spent) -> list[Entry]:
     """Return the entry that gives points back to their lots, less what the member owes, and what of them is over already."""
     total = sum([points for _, points in spent.burns])
     keep = total - min(member.debt, total)

@@ -167,6 +167,18 @@ select partition, position, member_id, data ->> '$.claim_source', data ->> '$.cl
 from parsed_facts
 where type = 'stammgast.claim_answered.v1';
 
+-- statement: transfers if stammgast.transfer.v1
+insert into staging.transfers
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at, data ->> '$.to', cast(data ->> '$.points' as bigint)
+from parsed_facts
+where type = 'stammgast.transfer.v1';
+
+-- statement: transfer_answers if stammgast.transfer_answer.v1
+insert into staging.transfer_answers
+select partition, position, member_id, occurred_at, data ->> '$.transfer_source', data ->> '$.transfer_id', data ->> '$.refused'
+from parsed_facts
+where type = 'stammgast.transfer_answer.v1';
+
 -- statement: leaves if stammgast.left.v1
 insert into staging.leaves
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at

@@ -37,6 +37,12 @@ select bit_xor(hash(t)) from staging.claims as t;
 -- statement: claim_answers
 select bit_xor(hash(t)) from staging.claim_answers as t;
 
+-- statement: transfers
+select bit_xor(hash(t)) from staging.transfers as t;
+
+-- statement: transfer_answers
+select bit_xor(hash(t)) from staging.transfer_answers as t;
+
 -- statement: leaves
 select bit_xor(hash(t)) from staging.leaves as t;
 

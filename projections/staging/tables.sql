@@ -104,6 +104,21 @@ create table staging.claim_answers (
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: transfers
+create table staging.transfers (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    to_member varchar, points bigint,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
+-- statement: transfer_answers
+create table staging.transfer_answers (
+    partition integer not null, position bigint not null, member_id varchar, occurred_at timestamptz not null,
+    transfer_source varchar, transfer_id varchar, refused varchar,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: leaves
 create table staging.leaves (
     partition integer not null, position bigint not null,

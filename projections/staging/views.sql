@@ -115,7 +115,7 @@ with first_facts as (
     from (
         select member_id, arg_min(occurred_at, position) as first_fact_at
         from staging.decisions
-        where outcome = 'decided' and member_id is not null
+        where outcome = 'decided' and member_id is not null and reason is distinct from 'unknown_member'
         group by member_id
     ) as d
     left join staging.owners as w on w.alias = d.member_id

@@ -168,6 +168,7 @@ class Plan:
     refund_waits_days: int | None = None  # None: the default of 30 days
     visit_gap_minutes: int | None = None  # None: the default of half an hour
     join_explicit: bool = False
+    gifts: bool = False
     rules: tuple[Earn, ...] = ()
     ladder: Ladder | None = None
     bring: Bring | None = None

@@ -1,4 +1,4 @@
-"""What holds of aliases for every history: a card is its member, and a merge loses and invents nothing."""
+"""What holds of aliases and transfers for every history: a card is its member, nothing is lost and nothing invented."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from schemas.envelope import Fact, encode_fact, make_fact, parse_fact
 from schemas.times import from_datetime
 from tests.properties.harness import decisions, flow, partition
 from tests.properties.profiles import examples
-from tests.properties.strategies import RECORDED_AT, SHOP, Story, stories, tick
+from tests.properties.strategies import RECORDED_AT, SHOP, Story, programme_fact, stories, tick
 
 pytestmark = pytest.mark.timeout(1800)
 TWO = ("ann", "bob")
@@ -112,3 +112,44 @@ def test_after_a_merge_everything_is_found_again(story: Story, directly: bool) -
     late = [d for d in decisions(flow(engine, [])) if d.entries]
     assert not late
     assert engine.members["ann"].balance == balance
+
+
+def gift(number: int, sender: str, to: str, points: int, at: datetime) -> Fact:
+    """A transfer."""
+    return make_fact(
+        id=f"gift{number}",
+        source=SHOP,
+        type=facts.TRANSFER,
+        subject=sender,
+        time_us=from_datetime(at),
+        recorded_at=RECORDED_AT,
+        data={"to": to, "points": points},
+    )
+
+
+GIFTS = st.lists(
+    st.tuples(st.integers(0, 14), st.permutations((*TWO, "nobody")), st.sampled_from((1, 10, 60))), max_size=6
+)
+
+
+@examples(2)
+@given(stories(members=TWO), GIFTS)
+def test_transfers_move_points_and_make_none(story: Story, gifts: list[tuple[int, list[str], int]]) -> None:
+    """Whatever is given among facts, in the end nothing is reserved, and what one lost another has."""
+    plans = [replace(plan, gifts=True) for plan in story.plans]
+    told = [fact for fact in story.facts if fact.type != facts.PROGRAMME]
+    at = datetime(2016, 1, 1, tzinfo=UTC)
+    for number, (place, (first, second, _), points) in enumerate(gifts):
+        sender, to = (second, first) if first == "nobody" else (first, second)  # who gives has an account
+        at = max([at, *(datetime.fromisoformat(fact.time) for fact in told[:place])])
+        told.insert(place, gift(number, sender, to, points, at))
+    engine = partition(plans)
+    made = decisions(flow(engine, [*map(programme_fact, plans), *told]))
+    between = [e for d in made for e in d.entries if e.kind in ("transfer", "restore")]
+    assert sum(entry.points for entry in between) == 0
+    for key in engine.members:
+        member = engine.members[key]
+        assert not member.spent
+        assert sum(member.lots.values()) - member.debt == member.balance
+        assert min(member.lots.values(), default=0) >= 0
+    assert "nobody" not in engine.members or engine.members["nobody"].balance == 0

@@ -149,6 +149,7 @@ def document(plan: Plan) -> dict[str, Any]:
         visit_gap=None if plan.visit_gap_minutes is None else f"{plan.visit_gap_minutes} minutes",
         refund_waits=None if plan.refund_waits_days is None else f"{plan.refund_waits_days} days",
         accept_late=None if plan.accept_late_days is None else f"{plan.accept_late_days} days",
+        transfer={"at_least": 1} if plan.gifts else None,
         join="explicit" if plan.join_explicit else None,
         earn=[rule(earn, plan) for earn in plan.rules],
         refer=refer(plan.bring, plan),
