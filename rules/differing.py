@@ -190,6 +190,7 @@ _WHOM = {
     "refer": "members who bring members, and those they bring",
     "visit_gap": "visits",
     "accept_late": "facts that come late",
+    "refund_waits": "refunds that come before their purchase",
 }
 
 
