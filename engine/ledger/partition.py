@@ -273,7 +273,7 @@ class Partition:
             return Answer([decision], reject=reject)
         settled, moved = settle(member, self.book, fact.time_us)
         derived = decide(settled, fact, programme, decision, self.book)
-        if not member.anonymous and not (fact.type in facts.ALIASING and decision.reason is None):
+        if not member.anonymous and not _ends_here(fact, decision):
             change = self._review(settled, fact, programme, decision)
             if change is not None:
                 decision.tiers = [change]
@@ -343,3 +343,8 @@ def _repeated_or_late(member: Member, fact: Fact, programme: Programme | None, d
 def _second_half(fact: Fact) -> bool:
     """Tell whether a fact follows from one that was decided already: then it is taken, however late it comes."""
     return fact.type in facts.NEVER_LATE or fact.source == CLAIM_SOURCE
+
+
+def _ends_here(fact: Fact, decision: Decision) -> bool:
+    """Tell whether nobody is left at this key: it became an alias, or points came for a key that nobody has."""
+    return (fact.type in facts.ALIASING and decision.reason is None) or decision.reason == "unknown_member"

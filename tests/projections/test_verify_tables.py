@@ -13,7 +13,7 @@ from engine.verify.report import Report
 from engine.verify.scope import Scope
 from engine.verify.tables import FileTables
 from projections.warehouse import Record, Warehouse, reject_of
-from tests.unit.verify_history import buy, history
+from tests.unit.verify_history import between, buy, history
 from tests.unit.written_logs import FACTS, POINTS_LOG, REJECTS, WrittenLogs
 
 
@@ -56,6 +56,35 @@ def test_a_file_that_is_the_fold_of_the_logs_is_proven(tmp_path: Path, hole: int
         "members": report.members,
     }
     assert report.entries > 40
+
+
+def test_the_tables_know_whose_everything_is(tmp_path: Path) -> None:
+    """Given aliases, claims and transfers, then every member is as the logs say, and each order stands once, with its member."""
+    logs, db = between(), tmp_path / "t.duckdb"
+    load(logs, db)
+
+    assert compared(logs, db).findings.first == []
+
+    with duckdb.connect(str(db), read_only=True) as file:
+
+        def ask(query: str) -> list[tuple[object, ...]]:
+            return file.execute(query).fetchall()
+
+        assert ask("select alias, member_id from aliases order by alias") == [("ben", "cora"), ("card", "cora")]
+        assert ask("select order_id, member_id from purchases order by order_id") == [
+            ("a1", "anna"), ("b1", "cora"), ("b2", "cora"), ("till", "anna"),
+        ]  # fmt: skip
+        assert ask("select member_id, state, reason from claims order by member_id") == [
+            ("anna", "granted", None), ("ben", "refused", "claimed_by_another"),
+        ]  # fmt: skip
+        assert ask("select to_member, state, reason from transfers order by to_member") == [
+            ("card", "confirmed", None), ("nobody", "returned", "unknown_member"),
+        ]  # fmt: skip
+        assert ask("select member_id, orders from members order by member_id") == [("anna", 2), ("cora", 2)]
+        assert ask("select member_id, available from balances where available <> 0 order by member_id") == [
+            ("anna", 19), ("cora", 24),
+        ]  # fmt: skip
+        assert ask("select member_id from tiers order by member_id") == [("anna",), ("cora",)]
 
 
 def test_a_file_that_lags_is_compared_up_to_where_it_is(tmp_path: Path) -> None:

@@ -17,8 +17,19 @@ from engine.verify.findings import KINDS
 from engine.verify.scope import Scope
 from schemas.envelope import encode_fact
 from schemas.times import to_us
-from tests.unit.ledger import programme
-from tests.unit.verify_history import MEMBERS, RECORDED, buy, event, found, history, index_of, refer, refund, versions
+from tests.unit.verify_history import (
+    MEMBERS,
+    RECORDED,
+    between,
+    buy,
+    event,
+    found,
+    history,
+    index_of,
+    refer,
+    refund,
+    versions,
+)
 from tests.unit.written_logs import FACTS, POINTS_LOG, REJECTS, WrittenLogs
 
 Damage = Callable[[WrittenLogs], None]
@@ -345,16 +356,7 @@ def test_an_alias_is_no_second_member() -> None:
 
 def test_claims_and_transfers_are_proven() -> None:
     """Given business in two partitions, a sale that a member claimed and points that went and came back, then all is proven."""
-    one = programme(
-        "claim: {within: 30 days}\ntransfer: {at_least: 1}\n"
-        "earn: [{id: spend, on: purchase, award: {points: 1, per: 1.00 EUR}}]\n"
-    )
-    logs = WrittenLogs({one.hash: one}, 5)
-    logs.tell([programme_fact(one, RECORDED), buy("a1", "anna"), buy("b1", "ben"), buy("till", None)])
-    logs.tell([event("c1", "claim", "anna", {"order_id": "till"}, "2026-02-03T10:00:00Z")])
-    logs.tell([event("c2", "claim", "ben", {"order_id": "till"}, "2026-02-03T10:00:00Z")])
-    for number, to in enumerate(("ben", "nobody")):
-        logs.tell([event(f"t{number}", "transfer", "anna", {"to": to, "points": 5}, "2026-02-04T10:00:00Z")])
+    logs = between()
 
     report = found(logs)
 

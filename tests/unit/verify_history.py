@@ -13,6 +13,7 @@ from rules.book import Programme, load_directory
 from schemas.envelope import Fact
 from schemas.normalise import normalise
 from schemas.times import to_us
+from tests.unit.ledger import programme
 from tests.unit.written_logs import FACTS, POINTS_LOG, WrittenLogs
 
 COFFEE_BAR = Path(__file__).parents[2] / "rules" / "programmes" / "coffee-bar"
@@ -66,6 +67,26 @@ def history(*, partitions: int = 2, prefix: str = "", hole: int = 0) -> WrittenL
     logs.write_fact(1, b"k", b"\xff no fact")
     # A tick names its partition; one that only one of them has is enough here.
     logs.tell([tick_fact(0, to_us("2028-01-02T00:00:00Z"), RECORDED), buy("last", "finn", when="2028-01-03T10:00:00Z")])
+    return logs
+
+
+def between() -> WrittenLogs:
+    """Business in two partitions: a card, a merge, a sale that a member claimed, points that were given and that came back."""
+    one = programme(
+        "claim: {within: 30 days}\ntransfer: {at_least: 1}\n"
+        "earn: [{id: spend, on: purchase, award: {points: 1, per: 1.00 EUR}}]\n"
+        "tiers: {levels: [{id: guest}, {id: gold, from: 20.00 EUR}]}\n"
+    )
+    staff = {"operator": "op-3", "reason": "lost_card"}
+    logs = WrittenLogs({one.hash: one}, 5)
+    logs.tell([programme_fact(one, RECORDED), buy("a1", "anna"), buy("b1", "ben"), buy("till", None)])
+    logs.tell([event("l0", "link", "card", {"member": "ben", **staff}, "2026-02-02T18:00:00Z")])
+    for number, member in enumerate(("anna", "card")):
+        logs.tell([event(f"c{number}", "claim", member, {"order_id": "till"}, "2026-02-03T10:00:00Z")])
+    for number, to in enumerate(("card", "nobody")):
+        logs.tell([event(f"t{number}", "transfer", "anna", {"to": to, "points": 5}, "2026-02-04T10:00:00Z")])
+    logs.tell([event("l1", "merge", "ben", {"into": "cora", **staff}, "2026-02-05T10:00:00Z")])
+    logs.tell([buy("b2", "card", when="2026-02-06T10:00:00Z"), refund("b3", "ben", "b1", "2026-02-07T10:00:00Z")])
     return logs
 
 
