@@ -71,13 +71,14 @@ def overridden(
     given = plan.height_of(level_id)
     if given is None or last < today:
         return held
-    if given > held.height:
-        return Held(given, last + 1, held_on(plan, windows, first_day, last + 1).height)
-    if held.until_day is None or held.then is None or held.until_day > last + 1:
-        return held
-    if given < held.height:
-        return held if held.until_day > last else Held(held.height, held.until_day, max(held.then, given))
-    return Held(given, last + 1, held_on(plan, windows, first_day, last + 1).height)
+    height = max(given, held.height)
+    for day in sorted([last + 1, last + 1 if held.until_day is None else held.until_day]):
+        then = held_on(plan, windows, first_day, day).height
+        if day <= last:
+            then = max(then, given)
+        if then < height:
+            return Held(height, day, then)
+    return Held(height, None, None)
 
 
 def _last(plan: TierPlan, windows: Sequence[Window], height: int, best: int, first_day: int) -> int:

@@ -125,10 +125,12 @@ def progress_cancelled(member: Member, book: Book, entries: Sequence[Entry], due
     moved = Moved(states=[
         StateChange(member.key, PROGRESS, day, str(amount), TIMER_SOURCE, fact_id, at) for day, amount in progress.items()
     ])  # fmt: skip
-    programme = book.at(due)
+    # A late purchase can wait for what should have come long ago: the tier is looked at where the member stands.
+    now_us = member.now_us(due)
+    programme = book.at(now_us)
     if programme is not None:
         pairs = list(progress.items())
-        change = _review(member, programme, due, pairs, member.joined_us, member.override, TIMER_SOURCE, fact_id)
+        change = _review(member, programme, now_us, pairs, member.joined_us, member.override, TIMER_SOURCE, fact_id)
         if change is not None:
             moved.tiers = [change]
     return moved

@@ -58,15 +58,16 @@ def after_cancelling(member: Member, book: Book, entries: Sequence[Entry], due: 
         entries: of kind ``cancel``, all of one timer.
         due: when it fires.
     """
-    moved, programme = progress_cancelled(member, book, entries, due), book.at(due)
+    now_us = member.now_us(due)
+    moved, programme = progress_cancelled(member, book, entries, due), book.at(now_us)
     plan = None if programme is None else programme.tiers
     if programme is None or plan is None or not moved.states or not member.welcomed:
         return moved
-    joined_us = due if member.joined_us is None else member.joined_us
+    joined_us = now_us if member.joined_us is None else member.joined_us
     progress = [(change.id, int(change.state)) for change in moved.states]
     before = windows_at(plan, member, (), joined_us, programme.time_zone)[0]
     after = windows_at(plan, member, progress, joined_us, programme.time_zone)[0]
-    cause = _Cause(TIMER_SOURCE, entries[0].fact_id, entries[0].occurred_at, due)
+    cause = _Cause(TIMER_SOURCE, entries[0].fact_id, entries[0].occurred_at, now_us)
     moved.entries += _take_back(member, programme, plan, before, after, entries, cause)[0]
     return moved
 

@@ -122,6 +122,7 @@ class Person:
         self.lapsed: list[datetime] = []
         self.turns: list[Turn] = []
         self.purse = Purse(key)
+        self.never_came: list[tuple[date, int]] = []  # progress of points that were cancelled
 
     def now(self, moment: datetime) -> datetime:
         """Return where the member's time stands: a timer that fired has happened, nothing turns the clock back."""
@@ -207,6 +208,8 @@ class Person:
         for verdict in [verdict for _, verdict in self.past] + [also]:
             for day, amount in verdict.progress:
                 days[day] = days.get(day, 0) + amount
+        for day, amount in self.never_came:
+            days[day] = days.get(day, 0) - amount
         return days
 
 
@@ -316,6 +319,8 @@ class Model:
             moves, states = fire(person.purse, what, due, in_force(self.known, due))
             verdict.before += moves
             verdict.states += states
+            if what == "cancel":
+                self.cancelled(person, moves, due, verdict)
 
     def review(
         self,
@@ -357,13 +362,63 @@ class Model:
         after = Climber(plan.ladder, person.days(verdict), began)
         for height, step in enumerate(plan.ladder.steps):
             rule = f"welcome:{step.id}"
-            mine = [move for move in person.moves() if move.rule == rule]
+            mine = [move for move in person.purse.moves if move.rule == rule]
             standing = mine[-1] if mine and mine[-1].points > 0 else None
-            if before.earned(today) < height <= after.earned(today):
-                if step.welcome and (step.again or standing is None):
-                    verdict.moves.append(Move(person.key, step.welcome, rule, plan.version, fact))
-            elif after.best() < height <= before.best() and standing is not None:
-                verdict.moves.append(Move(person.key, -standing.points, rule, standing.version, fact, cause=standing))
+            reached = before.earned(today) < height <= after.earned(today)
+            if reached and step.welcome and (step.again or standing is None):
+                verdict.moves.append(Move(person.key, step.welcome, rule, plan.version, fact))
+        moves, short = self.unwelcome(person, plan, (before, after), fact, verdict.moves)
+        verdict.moves += moves
+        verdict.notes |= {("not_taken", None)} if short else set()
+
+    def unwelcome(
+        self, person: Person, plan: Plan, climbers: tuple[Climber, Climber], fact: FactDict, sofar: list[Move]
+    ) -> tuple[list[Move], int]:
+        """Take back the welcomes of steps that were reached before and now never were; say how much is not taken."""
+        before, after = climbers
+        claims = []
+        for step in before.ladder.steps[after.best() + 1 : before.best() + 1]:
+            mine = [move for move in person.purse.moves if move.rule == f"welcome:{step.id}"]
+            if mine and mine[-1].points > 0 and mine[-1].points > person.purse.gone(mine[-1]):
+                claims.append((mine[-1], mine[-1].points - person.purse.gone(mine[-1])))
+        known = list(person.purse.moves)
+        person.purse.moves += sofar
+        burnt = take(
+            person.purse, claims, [m for m, _ in claims], plan.lots.negative, person.now(moment_of(fact["time"]))
+        )
+        person.purse.moves[:] = known
+        moves, short = [], 0
+        for (standing, most), (burns, owed) in zip(claims, burnt, strict=True):
+            points = owed + sum(part for _, part in burns)
+            short += most - points
+            if points:
+                back = Move(person.key, -points, standing.rule, standing.version, fact, cause=standing)
+                back.burns = burns
+                moves.append(back)
+        return moves, short
+
+    def cancelled(self, person: Person, moves: list[Move], due: datetime, verdict: Verdict) -> None:
+        """Points that never came are no progress, where points are what counts; the tier and its welcome follow."""
+        before = person.days(Verdict())
+        for move in moves:
+            lot = move.cause
+            past = [v for _, v in person.past if lot is not None and lot.lines and any(lot is m for m in v.moves)]
+            earned = past[0] if past else None
+            plan = None if earned is None else next(p for p in self.known if p.version == earned.version)
+            if earned is not None and plan is not None and plan.ladder is not None and plan.ladder.by == "points":
+                person.never_came.append((earned.progress[0][0], -move.points))
+        # A late purchase can wait for what should have come long ago: the tier is looked at where the member stands.
+        at = person.now(due)
+        now, plan = person.days(Verdict()), in_force(self.known, at)
+        if now == before or plan is None or plan.ladder is None:
+            return
+        began = plan.local(person.joined() or at).date()
+        climbers = Climber(plan.ladder, before, began), Climber(plan.ladder, now, began)
+        fact = moves[0].fact
+        back, _ = self.unwelcome(person, plan, climbers, fact, [])
+        verdict.before += back
+        person.purse.moves += back
+        verdict.turns += self.review(person, at, Verdict(), (TIMER, fact["id"], at, at))
 
     @staticmethod
     def given(person: Person, plan: Plan, now: Verdict) -> tuple[int, date] | None:
@@ -430,10 +485,23 @@ class Model:
         verdict.counts += caps_given_back(self.library.values(), earned, before, after)
         verdict.counters += counters_given_back(earned, before, after)
         self.reverse(person, fact, (bought, earned), after, verdict)
+        already = -sum(n for f, v in person.past if f in refunds and order_of(f) == order for _, n in v.progress)
         for day, amount in earned.progress:
-            taken = after.progress_taken(amount) - before.progress_taken(amount)
-            if taken:
+            taken = after.progress_taken(amount - self.gone(person, earned)) - already
+            if taken > 0:
                 verdict.progress.append((day, -taken))
+
+    def gone(self, person: Person, earned: Verdict) -> int:
+        """Return how much progress of an order went back when points of it were cancelled."""
+        plan = next((plan for plan in self.known if plan.version == earned.version), None)
+        if plan is None or plan.ladder is None or plan.ladder.by != "points":
+            return 0
+        mine = [move for move in earned.moves if move.lines]
+        gone = 0
+        for move in person.purse.moves:
+            if move.kind == "cancel" and any(move.cause is lot for lot in mine):
+                gone -= move.points
+        return gone
 
     on_waited_refund = on_refund
 
@@ -665,7 +733,8 @@ class Model:
         if plan.ladder is None:
             return
         # A bonus for a referral, on either side, is no step towards a tier (docs/points.md).
-        amounts = {"points": sum(move.points for move in verdict.moves if not move.rule.startswith("refer:"))}
+        earned = [move for move in verdict.moves if move.kind == "earn" and not move.rule.startswith("refer:")]
+        amounts = {"points": sum(move.points for move in earned)}
         if kind_of(fact) == "purchase":
             amounts |= {"orders": 1, "spend": fact["data"]["total_minor"]}
         if kind_of(fact) == "visit":

@@ -198,6 +198,8 @@ def finish(
         if plan is not None and move.kind in LASTING:
             wait = said_about(plan, move.rule, tier, "pending") if move.kind == "earn" else None
             wait = wait if must_wait(wait, fact, kind) else None
+            # No fact about an order ever speaks of a welcome or a referral's award: they do not wait for one.
+            wait = None if wait is not None and "until" in wait and move.order is None else wait
             if wait is not None and "until" in wait:
                 move.waits, move.cancel = wait["until"], moment + fixed(wait["cancel_after"])
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -55,6 +56,15 @@ def plan(draw: Draw, version: int, starts: date, zone: ZoneInfo) -> Plan:
         Step("guest", 0),
         Step("gold", 2000, expire=draw(st.sampled_from(ends)), pending=draw(st.sampled_from(WAITS))),
     )
+    # By points earned: what is cancelled is no progress, and may undo a welcome.
+    welcome, again = draw(st.sampled_from(((0, False), (7, False), (30, True))))
+    earned = (Step("guest", 0), replace(steps[1], start=draw(st.sampled_from((8, 30))), welcome=welcome, again=again))
+    ladders = (
+        None,
+        Ladder("spend", "lifetime", "none", steps),
+        Ladder("points", "calendar_year", "earned_level", earned),
+        Ladder("points", 1, "one_level", earned),
+    )
     whole = {"inactivity": draw(st.sampled_from(("1 month", "6 months")))} if slides else draw(st.sampled_from(ENDS))
     return Plan(
         version,
@@ -65,7 +75,7 @@ def plan(draw: Draw, version: int, starts: date, zone: ZoneInfo) -> Plan:
             Earn("extra", "purchase", Points(5), bonus=True, expire=draw(st.sampled_from(ends))),
             Earn("visit", "visit", Points(3), expire=draw(st.sampled_from(ends))),
         ),
-        ladder=draw(st.sampled_from((None, Ladder("spend", "lifetime", "none", steps)))),
+        ladder=draw(st.sampled_from(ladders)),
         lots=Lots(
             whole,
             draw(st.sampled_from(WAITS)),
