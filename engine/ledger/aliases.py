@@ -19,6 +19,7 @@ import orjson
 from engine.ledger.lots import burn_from, open_lots
 from engine.ledger.member import SLIDING, Lot, Member, lot_here
 from engine.ledger.orders import Returned, day_text, keep_again
+from engine.ledger.waiting import act_on_takeover
 from rules.book import Programme
 from schemas import facts
 from schemas.decisions import Decision, Derived, Entry, StateChange
@@ -243,7 +244,7 @@ def decide_takeover(member: Member, fact: Fact, programme: Programme | None, dec
     if slides_us is not None and slides_us > max(member.slides_us or 0, member.now_us(fact.time_us)):
         until = to_text(slides_us)
         decision.states = [StateChange(member.key, SLIDING, SLIDING, until, fact.source, fact.id, fact.time)]
-    return []
+    return act_on_takeover(member, fact, decision)
 
 
 def _lot_entry(member: Member, fact: Fact, lot: Lot, version: int) -> Entry:

@@ -6,7 +6,7 @@ refund says. So the purchase is decided as any other, and so is what comes back 
 
 from __future__ import annotations
 
-from engine.ledger.member import FOUND, LAPSED, REFUND_WAITS, Member, order_ref
+from engine.ledger.member import FOUND, LAPSED, REFUND_WAITS, Member, Waiting, order_ref
 from engine.ledger.moved import Moved
 from engine.ledger.returns import note
 from rules.book import REFUND_WAITS_US, Book, Programme
@@ -35,28 +35,35 @@ def wait_for_purchase(member: Member, fact: Fact, programme: Programme | None, d
 def act_on(member: Member, fact: Fact, decision: Decision) -> list[Fact]:
     """Return the facts by which refunds that waited for this purchase act."""
     order = order_ref(fact.data)
-    derived: list[Fact] = []
     if decision.reason == "order_already_counted":
-        return derived
-    for waiting in member.waiting:
-        if waiting.order != order:
-            continue
-        change = StateChange(member.key, REFUND_WAITS, waiting.id, FOUND, fact.source, fact.id, fact.time)
-        decision.states = [*decision.states, change]
-        source, _, refund_id = waiting.id.partition("|")
-        data: facts.WaitedRefundForm = {**waiting.data, "refund_source": source, "refund_id": refund_id}
-        act = make_fact(
-            id=hash_id(source, refund_id, member.key, "waited"),
-            source=REFUND_SOURCE,
-            type=facts.WAITED_REFUND,
-            subject=member.key,
-            time_us=max(fact.time_us, waiting.at_us),
-            recorded_at=fact.recorded_at,
-            data=data,
-        )
-        decision.derived = [*decision.derived, Derived(act.source, act.id, act.type, member.key)]
-        derived.append(act)
-    return derived
+        return []
+    return [_act(member, waiting, fact, decision) for waiting in member.waiting if waiting.order == order]
+
+
+def act_on_takeover(member: Member, fact: Fact, decision: Decision) -> list[Fact]:
+    """Return the facts by which refunds act whose purchase the member knows once he takes an alias over."""
+    data: facts.TakeoverForm = fact.data
+    come = {f"{order_source}|{order_id}" for order_source, order_id, *_ in data["orders"]}
+    waiting = [*member.waiting, *[Waiting(*said) for said in data.get("waiting", ())]]
+    return [_act(member, one, fact, decision) for one in waiting if one.order in come or member.has_order(one.order)]
+
+
+def _act(member: Member, waiting: Waiting, fact: Fact, decision: Decision) -> Fact:
+    change = StateChange(member.key, REFUND_WAITS, waiting.id, FOUND, fact.source, fact.id, fact.time)
+    decision.states = [*decision.states, change]
+    source, _, refund_id = waiting.id.partition("|")
+    data: facts.WaitedRefundForm = {**waiting.data, "refund_source": source, "refund_id": refund_id}
+    act = make_fact(
+        id=hash_id(source, refund_id, member.key, "waited"),
+        source=REFUND_SOURCE,
+        type=facts.WAITED_REFUND,
+        subject=member.key,
+        time_us=max(fact.time_us, waiting.at_us),
+        recorded_at=fact.recorded_at,
+        data=data,
+    )
+    decision.derived = [*decision.derived, Derived(act.source, act.id, act.type, member.key)]
+    return act
 
 
 def due_us(member: Member) -> int | None:

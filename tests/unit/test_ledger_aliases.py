@@ -163,6 +163,18 @@ def test_a_redemption_of_the_alias_can_be_cancelled_by_the_member() -> None:
     assert stage.balance("anna") == 30
 
 
+def test_a_refund_that_waited_under_the_other_key_acts_when_they_become_one() -> None:
+    """It was told for the card, the purchase for the member."""
+    stage = Stage(programme(SPEND))
+    stage.buy("2026-03-01T10:00:00Z", ("mug", "30.00"), member="anna", order="o1")
+    stage.buy("2026-03-01T10:00:00Z", ("mug", "20.00"), member="card", order="o2")
+    assert stage.refund("2026-03-02T10:00:00Z", "o1", member="card", amount="10.00").reason == "unknown_order"
+    assert stage.refund("2026-03-02T10:00:00Z", "o2", member="anna", amount="5.00").reason == "unknown_order"
+    link(stage, "card", "anna", "2026-03-05T10:00:00Z")
+    assert stage.balance("anna") == 35
+    assert not stage.partition.members["anna"].waiting
+
+
 def test_nobody_brings_himself_by_another_card() -> None:
     """The referrer is a key of the member's own."""
     stage = Stage(programme(SPEND + REFER))
