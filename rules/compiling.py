@@ -75,6 +75,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         lots=_lots(document),
         negative_balance=document.points.negative_balance,
         rewards={reward.id: _reward(reward, zone) for reward in document.rewards or ()},
+        pays_back=document.points.pay_back == "pro_rata",
         document=document,
         canonical=canonical,
     )

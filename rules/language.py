@@ -624,6 +624,11 @@ class PointsAre(Part):
         description="When goods come back and their points are gone: take what is there (within_balance), let the member owe "
         "the rest (allow), or take only points that could not be spent yet (only_pending). Default: within_balance.",
     )
+    pay_back: Literal["pro_rata"] | None = Field(
+        None,
+        description="pro_rata: when goods come back, points that paid a part of their order (a redemption with its order_id) "
+        "come back in the same part. Default: they stay spent.",
+    )
     worth: MoneyText | None = Field(
         None, description="Value of one point, for people to read; nothing is computed from it yet. Default: not said."
     )

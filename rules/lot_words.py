@@ -9,7 +9,8 @@ from rules.language import Expires, ExpiresOrSlides, PointsAre, ProgrammeFile, R
 def point_words(points: PointsAre) -> list[str]:
     """Return what happens to points by time, and when goods come back; empty where nothing is said."""
     said = lot_words(points.expire, points.pending)
-    return said + ([_OWED[points.negative_balance]] if points.negative_balance != "within_balance" else [])
+    said += [_OWED[points.negative_balance]] if points.negative_balance != "within_balance" else []
+    return said + (["points that paid for goods that come back come back too"] if points.pay_back else [])
 
 
 _OWED = {

@@ -363,6 +363,7 @@ class Programme:
     lots: LotPlan | None  # None: every point can be spent at once and for ever
     negative_balance: str  # within_balance | allow | only_pending
     rewards: dict[str, RewardPlan]
+    pays_back: bool  # points that paid a part of an order come back with its goods
     document: ProgrammeFile = field(repr=False)
     canonical: bytes = field(repr=False)
 

@@ -125,8 +125,9 @@ class Lot(NamedTuple):
 class Spent(NamedTuple):
     """A redemption: its entry, what it took from which lots while that can be given back, and its state.
 
-    ``until_us`` is when it lapses if nobody collects it, ``store`` where its piece of a stock is, empty for any store. The key
-    of a stock holds its pieces in the same form: ``rule_id`` is then the window that they count in.
+    ``until_us`` is when it lapses if nobody collects it, ``store`` where its piece of a stock is, empty for any store,
+    ``order`` the name of the order that it paid a part of, ``back`` the points that came back so far. The key of a stock holds
+    its pieces in the same form: ``rule_id`` is then the window that they count in.
     """
 
     state: str
@@ -136,13 +137,22 @@ class Spent(NamedTuple):
     burns: tuple[tuple[str, int], ...] = ()
     until_us: int | None = None
     store: str | None = None
+    order: str | None = None
+    back: int = 0
+
+    @staticmethod
+    def of(fields: Sequence[Any]) -> Spent:
+        """Return one from its fields as JSON holds them."""
+        state, entry_id, rule_id, version, burns, *rest = fields
+        return Spent(state, entry_id, rule_id, version, tuple((lot_id, points) for lot_id, points in burns), *rest)
 
 
 #: Name of the states by which time takes progress towards tiers back: the id is the local day, the state the amount.
 PROGRESS = "progress"
-#: Names of the states of a redemption: what it came to, until when it can be collected, where its piece of a stock is; and of
-#: the pieces of a stock.
+#: Names of the states of a redemption: what it came to, until when it can be collected, where its piece of a stock is; of the
+#: pieces of a stock; and which order it paid a part of.
 REDEMPTION, REDEMPTION_UNTIL, REDEMPTION_STORE, STOCK = "redemption", "redemption_until", "redemption_store", "stock"
+REDEMPTION_ORDER = "redemption_order"
 GRANTED, RESERVED, HELD = "granted", "reserved", "held"
 #: Name of the states of a transfer, and the rule that its entries carry.
 TRANSFER = "transfer"
@@ -560,8 +570,8 @@ def _take_given(member: Member, fact: Fact) -> None:
     for key, entry_id, *bonus in data.get("bonuses", ()):
         own = None if entry_id is None else lot_here(fact, member.key, entry_id)
         member.bonuses.setdefault(key, Bonus(own, *bonus))
-    for name, *said in data.get("redemptions", ()):
-        spent = Spent(*said)
+    for name, *fields in data.get("redemptions", ()):
+        spent = Spent.of(fields)
         took = tuple([(lot_here(fact, member.key, lot_id), points) for lot_id, points in spent.burns])
         member.spent.setdefault(name, spent._replace(burns=took))
         member.find_lapse()
@@ -687,8 +697,11 @@ def _take_redemption(member: Member, change: StateChange, entries: Sequence[Entr
         member.find_lapse()
     elif change.what == REDEMPTION_STORE:
         member.spent[change.id] = before._replace(store=change.state)
-    elif change.state == GRANTED:
-        member.spent[change.id] = before._replace(state=change.state)
+    elif change.what == REDEMPTION_ORDER:
+        member.spent[change.id] = before._replace(order=change.state)
+    elif change.state == GRANTED or (change.state == "fulfilled" and before.order is not None):
+        member.spent[change.id] = before._replace(state=change.state, until_us=None)
+        member.find_lapse()
     else:
         member.spent[change.id] = before._replace(state=change.state, burns=(), until_us=None)
         member.find_lapse()
@@ -711,6 +724,8 @@ def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool
             or (not own and entry.points != _on_lines(entry))
         ):
             _set_apart(member, _new_lot(entry))
+        if entry.kind == "restore":
+            _given_back(member, entry)
         if entry.burns:
             _burn(member, entry)
         elif entry.points < 0:
@@ -726,6 +741,19 @@ def _welcome(member: Member, entry: Entry) -> None:
         member.welcomed[level] = Welcomed(entry.entry_id, entry.rule_version, entry.points)
     elif entry.kind == "clawback":
         member.welcomed.pop(level, None)
+
+
+def _given_back(member: Member, entry: Entry) -> None:
+    """Take down that points of a redemption came back: those that were taken first come back first."""
+    for name, spent in member.spent.items():
+        if spent.entry_id == entry.caused_by:
+            left, burns = entry.points, []
+            for lot_id, points in spent.burns:
+                part = min(points, left)
+                left -= part
+                if points > part:
+                    burns.append((lot_id, points - part))
+            member.spent[name] = spent._replace(burns=tuple(burns), back=spent.back + entry.points)
 
 
 def _new_lot(entry: Entry) -> Lot:

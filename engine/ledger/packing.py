@@ -296,9 +296,8 @@ def _read_rest(member: Member, packed: bytes) -> None:
     member.debt, member.slides_us = rest.get("debt", 0), rest.get("slides")
     member.alias_of, aliases, member.left_us = rest.get("who", (None, (), None))
     member.aliases = set(aliases)
-    for name, state, entry_id, rule_id, version, burns, until_us, store in rest.get("spent", ()):
-        took = tuple((lot_id, points) for lot_id, points in burns)
-        member.spent[name] = Spent(state, entry_id, rule_id, version, took, until_us, store)
+    for name, *fields in rest.get("spent", ()):
+        member.spent[name] = Spent.of(fields)
         member.find_lapse()
     member.kept = [(kind, source, fact_id, time, data) for kind, source, fact_id, time, data in rest.get("kept", ())]
     member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}

@@ -12,6 +12,7 @@ from engine.ledger.lots import available, burn
 from engine.ledger.member import (
     GRANTED,
     REDEMPTION,
+    REDEMPTION_ORDER,
     REDEMPTION_STORE,
     REDEMPTION_UNTIL,
     RESERVED,
@@ -25,6 +26,7 @@ from schemas import facts
 from schemas.decisions import Decision, Entry, Note, StateChange
 from schemas.envelope import TIMER_SOURCE, Fact
 from schemas.ids import hash_id
+from schemas.money import half_up
 from schemas.times import to_text
 
 FULFILLED, CANCELLED, LAPSED, REFUSED = "fulfilled", "cancelled", "lapsed", "refused"
@@ -66,9 +68,17 @@ def decide_redemption(member: Member, fact: Fact, programme: Programme | None, d
     if reward is not None and reward.stock is not None:
         store = (data["store"] or "") if reward.stock.per_place else ""
         decision.states = [_state(member, fact, name, RESERVED), _state(member, fact, name, store, REDEMPTION_STORE)]
+        decision.states += _for_order(member, fact, name)
         return [ask_for_piece(member, fact, reward.id, store, name, decision)]
-    decision.states = _granted(member, fact, name, reward)
+    decision.states = [*_granted(member, fact, name, reward), *_for_order(member, fact, name)]
     return []
+
+
+def _for_order(member: Member, fact: Fact, name: str) -> list[StateChange]:
+    data: facts.RedemptionForm = fact.data
+    if data["order_id"] is None:
+        return []
+    return [_state(member, fact, name, f"{data['order_source']}|{data['order_id']}", REDEMPTION_ORDER)]
 
 
 def _state(member: Member, fact: Fact, name: str, state: str, what: str = REDEMPTION) -> StateChange:
@@ -143,17 +153,53 @@ def decide_redemption_end(member: Member, fact: Fact, programme: Programme | Non
     return [] if spent.store is None else [return_piece(fact, spent, name, decision)]
 
 
+def _left(spent: Spent) -> int:
+    return sum([points for _, points in spent.burns])
+
+
 def give_back(member: Member, fact: Fact, programme: Programme | None, spent: Spent) -> list[Entry]:
-    """Return the entry that gives points back to their lots, less what the member owes, and what of them is over already."""
-    total = sum([points for _, points in spent.burns])
-    keep = total - min(member.debt, total)
-    burns = []
+    """Return the entries that give back everything that has not come back yet."""
+    return _restore(member, fact, programme, spent, _left(spent), member.debt)
+
+
+def pay_back(
+    member: Member, fact: Fact, programme: Programme, order: str, share: tuple[int, int], debt: int
+) -> list[Entry]:
+    """Return the entries that give back the points which paid a part of an order: of each redemption as much as came back of it.
+
+    Args:
+        member: whose order it is.
+        fact: the refund.
+        programme: the version in force.
+        order: its name.
+        share: which part of it came back by now, as a fraction.
+        debt: what the member owes by then.
+    """
+    entries: list[Entry] = []
+    for spent in member.spent.values():
+        if spent.order != order or spent.state not in (GRANTED, FULFILLED):
+            continue
+        due = half_up((spent.back + _left(spent)) * share[0], share[1]) - spent.back
+        if due > 0:
+            entries += _restore(member, fact, programme, spent, due, debt)
+            debt -= min(debt, due)
+    return entries
+
+
+def _restore(
+    member: Member, fact: Fact, programme: Programme | None, spent: Spent, total: int, debt: int
+) -> list[Entry]:
+    """Return the entry that gives points back to their lots, less what is owed, and what of them is over already."""
+    left, keep, burns = total, total - min(debt, total), []
     for lot_id, points in spent.burns:
-        back = min(points, keep)
+        part = min(points, left)
+        back = min(part, keep)
+        left -= part
         keep -= back
-        burns.append((lot_id, -back))
+        if part:
+            burns.append((lot_id, -back))
     entry = Entry(
-        entry_id=hash_id(fact.source, fact.id, member.key, "restore"),
+        entry_id=hash_id(fact.source, fact.id, member.key, "restore", spent.entry_id),
         member_id=member.key,
         kind="restore",
         points=total,

@@ -12,6 +12,7 @@ from engine.ledger.debt import Purse, taken_back
 from engine.ledger.lots import lots_of
 from engine.ledger.member import Bonus, Member, order_ref
 from engine.ledger.orders import Grant, Order
+from engine.ledger.redemptions import pay_back
 from engine.ledger.referrals import REFERRED
 from engine.ledger.returns import OrderLines, lay, note
 from engine.ledger.reversals import bonus_left, lost_bonus, reverse_referral
@@ -48,10 +49,15 @@ def take_back(member: Member, fact: Fact, ref: str, order: Order, decision: Deci
     if not returned:
         return []
     decision.returned = [*decision.returned, *returned]
+    programme = book.at(fact.time_us)
     bonus = lost_bonus(member, ref, order, lines, book) if member.bonuses else None
-    entries = _claw_back(member, fact, ref, order, lines, bonus, decision, book.at(fact.time_us))
+    entries = _claw_back(member, fact, ref, order, lines, bonus, decision, programme)
     if entries:
         decision.entries = [*decision.entries, *entries]
+    if programme is not None and programme.pays_back and member.spent:
+        owed = -sum([entry.points + sum([points for _, points in entry.burns]) for entry in entries])
+        paid = pay_back(member, fact, programme, ref, lines.whole_share(), member.debt + owed)
+        decision.entries = [*decision.entries, *paid]
     if order.counts:
         decision.counts = [*decision.counts, *caps_given_back(order, entries, book)]
     if order.counters:

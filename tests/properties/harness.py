@@ -42,7 +42,7 @@ def log(answers: Iterable[tuple[Fact, int, Answer]]) -> bytes:
 
 
 #: States that the model tells; it tells others by what follows from them.
-STATES = ("expiry", "redemption", "redemption_until")
+STATES = ("expiry", "redemption", "redemption_until", "redemption_order")
 
 
 class Pair:

@@ -17,7 +17,7 @@ from tests.properties.naive_earn import awarded, caps_given_back, counters_given
 from tests.properties.naive_earning import Earning, share
 from tests.properties.naive_lots import Purse, claims_of, finish, fire, next_due, slide, take
 from tests.properties.naive_refunds import Returned
-from tests.properties.naive_spending import adjust, end, released, spend
+from tests.properties.naive_spending import adjust, end, paid_back, released, spend
 from tests.properties.naive_tiers import Climber
 from tests.properties.naive_who import gone, left_at, outside, why_outside
 from tests.properties.plans import DAY, Bring, Limit, Plan, in_force, midnight, window
@@ -482,6 +482,9 @@ class Model:
                 back = Move(person.key, -points, move.rule, move.version, fact, order, lines, move)
                 back.burns = burns
                 verdict.moves.append(back)
+        owed = sum(-move.points - sum(part for _, part in move.burns) for move in verdict.moves)
+        now = person.now(moment_of(fact["time"]))
+        verdict.moves += paid_back(person.purse, order, after.part_of(()), owed, fact, plan, now)
         verdict.counts += caps_given_back(self.library.values(), earned, before, after)
         verdict.counters += counters_given_back(earned, before, after)
         self.reverse(person, fact, (bought, earned), after, verdict)
@@ -510,8 +513,7 @@ class Model:
         """A refund without its purchase waits for it, if that is not in vain already."""
         moment = moment_of(fact["time"])
         days = plan.refund_waits_days if plan is not None and plan.refund_waits_days is not None else 30
-        fired = [*person.lapsed, *(turn.time for turn in person.turns if turn.source == TIMER)]
-        if not person.anonymous and moment + days * DAY > max([moment, person.newest() or moment, *fired]):
+        if not person.anonymous and moment + days * DAY > person.now(moment):
             person.waiting.append((moment + days * DAY, fact))
 
     @staticmethod

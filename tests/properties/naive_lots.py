@@ -43,6 +43,7 @@ class Asked:
     move: Any
     state: str = "granted"
     until: datetime | None = None
+    order: str | None = None
 
 
 @dataclass
@@ -73,6 +74,17 @@ class Purse:
                 elif burnt is lot and move is not lot and move.kind == "reinstate":
                     total = 0
         return total
+
+    def unreturned(self, asked: Asked) -> list[tuple[Any, int]]:
+        """Return what a redemption took and nobody gave back, by lot: what was taken first came back first."""
+        back = sum(move.points for move in self.moves if move.kind == "restore" and move.cause is asked.move)
+        left = []
+        for lot, points in asked.move.burns:
+            part = min(points, back)
+            back -= part
+            if points > part:
+                left.append((lot, points - part))
+        return left
 
     def release(self, lot: Any) -> Any:
         """Return the move that made a waiting lot spendable."""

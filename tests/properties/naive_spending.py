@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 from tests.properties.naive_lots import Asked, Purse, ends_at, expiry, said_about, take, text_of
+from tests.properties.naive_refunds import half_up
 from tests.properties.plans import DAY, Plan
 
 FactDict = dict[str, Any]
@@ -85,12 +87,14 @@ def spend(purse: Purse, fact: FactDict, plan: Plan | None, who: tuple[str | None
         if prize is not None and prize.valid_days is not None:
             asked.until = datetime.fromisoformat(fact["time"]) + prize.valid_days * DAY
             verdict.states.append(("redemption_until", asked.name, text_of(asked.until)))
+        if fact["data"]["order_id"] is not None:
+            asked.order = f"{fact['data']['order_source']}|{fact['data']['order_id']}"
+            verdict.states.append(("redemption_order", asked.name, asked.order))
         purse.asked[asked.name] = asked
 
 
 def end(purse: Purse, fact: FactDict, plan: Plan | None, now: datetime, verdict: Any) -> None:
     """End a redemption; where it is cancelled, its lots get back what they gave, less what is owed."""
-    from tests.properties.naive import Move
 
     asked = purse.asked.get(f"{fact['data']['redemption_source']}|{fact['data']['redemption']}")
     if asked is None:
@@ -103,17 +107,50 @@ def end(purse: Purse, fact: FactDict, plan: Plan | None, now: datetime, verdict:
     verdict.states.append(("redemption", asked.name, asked.state))
     if asked.state != "cancelled":
         return
+    verdict.moves += restored(
+        purse, asked, sum(points for _, points in purse.unreturned(asked)), purse.debt(), fact, plan, now
+    )
+
+
+def restored(
+    purse: Purse, asked: Asked, total: int, debt: int, fact: FactDict, plan: Plan | None, now: datetime
+) -> list[Any]:
+    """Return the moves that give so many points of a redemption back, less what is owed, and take what of them is over."""
+    from tests.properties.naive import Move
+
+    keep, left, moves = total - min(debt, total), total, []
     spent = asked.move
-    keep = -spent.points - min(purse.debt(), -spent.points)
-    back = Move(purse.key, -spent.points, spent.rule, spent.version, fact, cause=spent, kind="restore")
-    for lot, points in spent.burns:
-        part = min(points, keep)
-        keep -= part
-        back.burns.append((lot, -part))
-    verdict.moves.append(back)
+    back = Move(purse.key, total, spent.rule, spent.version, fact, cause=spent, kind="restore")
+    for lot, points in purse.unreturned(asked):
+        part = min(points, left)
+        left -= part
+        if part:
+            back.burns.append((lot, -min(part, keep)))
+            keep -= min(part, keep)
+    moves.append(back)
     for lot, points in back.burns:
         ends = purse.ends(lot)
         if points and ends is not None and ends <= now:
-            at = datetime.fromisoformat(fact["time"])
             named = (lot.name, fact["source"], fact["id"])
-            verdict.moves.append(expiry(purse.key, [(lot, -points)], plan, at, named))
+            moves.append(expiry(purse.key, [(lot, -points)], plan, datetime.fromisoformat(fact["time"]), named))
+    return moves
+
+
+def paid_back(
+    purse: Purse, order: str, part: Fraction, owed: int, fact: FactDict, plan: Plan | None, now: datetime
+) -> list[Any]:
+    """Return the moves by which points that paid a part of an order come back as far as the order did."""
+    moves: list[Any] = []
+    if plan is None or not plan.lots.pays_back:
+        return moves
+    debt = purse.debt() + owed
+    for asked in purse.asked.values():
+        if asked.order != order or asked.state not in ("granted", "fulfilled"):
+            continue
+        whole = -asked.move.points
+        left = sum(points for _, points in purse.unreturned(asked))
+        due = half_up(whole * part) - (whole - left)
+        if due > 0:
+            moves += restored(purse, asked, due, debt, fact, plan, now)
+            debt -= min(debt, due)
+    return moves

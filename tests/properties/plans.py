@@ -141,6 +141,7 @@ class Lots:
     expire: Said | str | None = None
     pending: Said | str | None = None
     negative: str = "within_balance"
+    pays_back: bool = False
 
 
 @dataclass(frozen=True)

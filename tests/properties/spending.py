@@ -33,6 +33,7 @@ WAITS: tuple[Any, ...] = (
     {"until": "delivered", "cancel_after": "20 days"},
     {"until": "delivered", "cancel_after": "2 days", "channels": ["web", "app"]},
 )
+WISHES = (("coffee", None), ("cake", None), ("tea", None), (None, 4), (None, 3), (None, 1))
 KINDS = (
     "purchase", "purchase", "purchase", "refund", "refund", "visit", "delivered", "redemption", "redemption",
     "redemption_cancelled", "redemption_fulfilled", "adjustment", "again",
@@ -80,6 +81,7 @@ def plan(draw: Draw, version: int, starts: date, zone: ZoneInfo) -> Plan:
             whole,
             draw(st.sampled_from(WAITS)),
             draw(st.sampled_from(("within_balance", "allow", "allow", "only_pending"))),
+            draw(st.booleans()),
         ),
         prizes=(Prize("coffee", 6), Prize("cake", 15, valid_days=draw(st.sampled_from((None, 10))))),
     )  # fmt: skip
@@ -117,9 +119,12 @@ class Spender(Teller):
                 {"operator": "op-1", "reason": "goodwill", "points": points, "reinstate": None},
             )  # fmt: skip
         if kind == "redemption":
-            reward, wanted = self.draw(st.sampled_from((("coffee", None), ("cake", None), ("tea", None), (None, 4))))
+            reward, wanted = self.draw(st.sampled_from(WISHES))
             data = {"reward": reward, "points": wanted, "store": self.draw(st.sampled_from(STORES))}
-            return shop_fact(fact_id, kind, subject, at, data | {"order_id": None, "order_source": None})
+            mine = [bought["order_id"] for who, bought in self.orders if who == subject]
+            order = self.draw(st.sampled_from([None, *mine[-1:] * 3]))
+            pays = {"order_id": order, "order_source": None if order is None else SHOP}
+            return shop_fact(fact_id, kind, subject, at, data | pays)
         asked = [fact.id for fact in self.facts if fact.type == facts.REDEMPTION and fact.subject == subject] or ["f0"]
         data = {"redemption": self.draw(st.sampled_from(asked)), "redemption_source": SHOP}
         return shop_fact(fact_id, kind, subject, at, data)

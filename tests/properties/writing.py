@@ -134,7 +134,15 @@ def tiers(ladder: Ladder | None, plan: Plan) -> dict[str, Any] | None:
 def points(lots: Lots) -> dict[str, Any] | None:
     """Write what holds for all points."""
     negative = None if lots.negative == "within_balance" else lots.negative
-    return said(expire=lots.expire, pending=lots.pending, negative_balance=negative) or None
+    return (
+        said(
+            expire=lots.expire,
+            pending=lots.pending,
+            negative_balance=negative,
+            pay_back="pro_rata" if lots.pays_back else None,
+        )
+        or None
+    )
 
 
 def document(plan: Plan) -> dict[str, Any]:
