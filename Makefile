@@ -5,6 +5,7 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.stammgast-installed
 LOCKING := $(VENV)-lock
 PEERS   := $(VENV)-peers
+MUTANTS := $(VENV)-mutants
 PIP     := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
 
 # The first Python that is new enough; `make PYTHON=/path/to/python3.12 ...` overrides.
@@ -17,11 +18,12 @@ BENCH_ARGS    ?=
 SIMULATION_ARGS ?= --schedules 2000
 CHAOS_ARGS    ?=
 PROPERTIES_ARGS ?=
+MUTANTS_ARGS  ?=
 TEST_ARGS     ?=
 ONLINE_RETAIL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install compile demo test test-full chaos lint format types simulation properties bench bench-peers docs lock
+.PHONY: help install compile demo test test-full chaos lint format types simulation properties mutants bench bench-peers docs lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +65,9 @@ simulation: $(STAMP) ## crash schedules on a simulated broker and clock; SIMULAT
 properties: $(STAMP) ## engine and naive model over random histories; PROPERTIES_ARGS="--steps 1000000 --seed 1"
 	@$(BIN)/python -m tests.properties $(PROPERTIES_ARGS)
 
+mutants: $(MUTANTS)/.installed ## change the core one thing at a time: does a test mind? hours; MUTANTS_ARGS="engine.ledger.refunds*"
+	@$(MUTANTS)/bin/mutmut run $(MUTANTS_ARGS) && $(MUTANTS)/bin/mutmut results
+
 bench: $(STAMP) ## measure this machine, core compiled where possible, with bare Kafka and idiomatic Faust beside it
 	@$(BIN)/stammgast compile >&2 || true
 	@$(BIN)/stammgast bench $(BENCH_ARGS)
@@ -79,6 +84,8 @@ lock: pyproject.toml ## renew requirements.lock: hashes, no index addresses
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file requirements.lock
 	@for peer in quix bytewax; do $(LOCKING)/bin/uv pip compile peers/$$peer.in --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file peers/$$peer.lock || exit 1; done
+	@$(LOCKING)/bin/uv pip compile tests/mutants.in --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file tests/mutants.lock
 	@rm -rf $(LOCKING)
 
 $(PEERS)/%/.installed: peers/%.lock
@@ -87,6 +94,14 @@ $(PEERS)/%/.installed: peers/%.lock
 	@test -x $(PEERS)/$*/bin/python || $(PYTHON) -m venv $(PEERS)/$* || { rm -rf $(PEERS)/$*; exit 2; }
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(PEERS)/$*/bin/python -m pip install --quiet \
 		--require-hashes --requirement $<
+	@touch $@
+
+$(MUTANTS)/.installed: tests/mutants.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: say make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "Setting up $(MUTANTS) with $(PYTHON), once ..."
+	@test -x $(MUTANTS)/bin/python || $(PYTHON) -m venv $(MUTANTS) || { rm -rf $(MUTANTS); exit 2; }
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(MUTANTS)/bin/python -m pip install --quiet \
+		--require-hashes --requirement tests/mutants.lock
 	@touch $@
 
 $(STAMP): requirements.lock pyproject.toml
