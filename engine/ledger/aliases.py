@@ -17,7 +17,7 @@ from typing import Any, cast
 import orjson
 
 from engine.ledger.lots import burn_from, open_lots
-from engine.ledger.member import SLIDING, Lot, Member, lot_here
+from engine.ledger.member import SLIDING, Lot, Member, Spent, lot_here
 from engine.ledger.orders import Returned, day_text, keep_again
 from engine.ledger.waiting import act_on_takeover
 from rules.book import Programme
@@ -190,7 +190,7 @@ def _rest(member: Member) -> facts.TakeoverForm:
         "waiting": [list(waiting) for waiting in member.waiting],
         "segments": member.segments,
         "welcomed": [[level, *given] for level, given in member.welcomed.items()],
-        "redemptions": [[name, *spent] for name, spent in member.spent.items()],
+        "redemptions": [[name, *_with_moved(member, spent)] for name, spent in member.spent.items()],
         "visits": member.visits,
         "brought": sorted(member.brought),
         "aliases": sorted(member.aliases),
@@ -198,6 +198,16 @@ def _rest(member: Member) -> facts.TakeoverForm:
         "joined_us": member.joined_us,
         "joined_said": member.joined_said,
     }  # type: ignore[typeddict-item]
+
+
+def _with_moved(member: Member, spent: Spent) -> Spent:
+    """Return a redemption with the lots that it emptied: they do not move over, and what comes back makes them anew."""
+    moved = {lot_id: (lot_id, earned, ends) for lot_id, earned, ends in spent.moved}
+    for lot_id, _ in spent.burns:
+        lot = member.lots_apart.get(lot_id)
+        if lot is not None and not lot.left:
+            moved.setdefault(lot_id, (lot_id, lot.earned_us, lot.expires_us))
+    return spent._replace(moved=tuple(moved.values()))
 
 
 def _items(member: Member, lots: list[Lot]) -> Iterator[tuple[str, Any]]:

@@ -127,7 +127,8 @@ class Spent(NamedTuple):
 
     ``until_us`` is when it lapses if nobody collects it, ``store`` where its piece of a stock is, empty for any store,
     ``order`` the name of the order that it paid a part of, ``back`` the points that came back so far. The key of a stock holds
-    its pieces in the same form: ``rule_id`` is then the window that they count in.
+    its pieces in the same form: ``rule_id`` is then the window that they count in. ``moved`` are the lots among its own that an
+    alias had emptied before it became one (id, when earned, when gone): no entry of this member made them.
     """
 
     state: str
@@ -139,12 +140,15 @@ class Spent(NamedTuple):
     store: str | None = None
     order: str | None = None
     back: int = 0
+    moved: tuple[tuple[str, int, int | None], ...] = ()
 
     @staticmethod
     def of(fields: Sequence[Any]) -> Spent:
         """Return one from its fields as JSON holds them."""
-        state, entry_id, rule_id, version, burns, *rest = fields
-        return Spent(state, entry_id, rule_id, version, tuple((lot_id, points) for lot_id, points in burns), *rest)
+        state, entry_id, rule_id, version, burns, until_us, store, order, back, moved = fields
+        took = tuple([(lot_id, points) for lot_id, points in burns])
+        emptied = tuple([(lot_id, earned, ends) for lot_id, earned, ends in moved])
+        return Spent(state, entry_id, rule_id, version, took, until_us, store, order, back, emptied)
 
 
 #: Name of the states by which time takes progress towards tiers back: the id is the local day, the state the amount.
@@ -573,7 +577,8 @@ def _take_given(member: Member, fact: Fact) -> None:
     for name, *fields in data.get("redemptions", ()):
         spent = Spent.of(fields)
         took = tuple([(lot_here(fact, member.key, lot_id), points) for lot_id, points in spent.burns])
-        member.spent.setdefault(name, spent._replace(burns=took))
+        moved = tuple([(lot_here(fact, member.key, lot_id), earned, ends) for lot_id, earned, ends in spent.moved])
+        member.spent.setdefault(name, spent._replace(burns=took, moved=moved))
         member.find_lapse()
 
 
@@ -724,7 +729,7 @@ def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool
             or (not own and entry.points != _on_lines(entry))
         ):
             _set_apart(member, _new_lot(entry))
-        if entry.kind == "restore":
+        if entry.kind == "restore" or (entry.kind == "transfer" and entry.rule_id != TRANSFER):
             _given_back(member, entry)
         if entry.burns:
             _burn(member, entry)

@@ -16,6 +16,7 @@ from engine.ledger.member import (
     REDEMPTION_STORE,
     REDEMPTION_UNTIL,
     RESERVED,
+    Lot,
     Member,
     Spent,
 )
@@ -23,6 +24,7 @@ from engine.ledger.moved import Moved
 from engine.ledger.stock import ask_for_piece, return_piece
 from rules.book import Book, Programme, RewardPlan
 from schemas import facts
+from schemas.decision_forms import EntryKind
 from schemas.decisions import Decision, Entry, Note, StateChange
 from schemas.envelope import TIMER_SOURCE, Fact
 from schemas.ids import hash_id
@@ -189,39 +191,70 @@ def pay_back(
 def _restore(
     member: Member, fact: Fact, programme: Programme | None, spent: Spent, total: int, debt: int
 ) -> list[Entry]:
-    """Return the entry that gives points back to their lots, less what is owed, and what of them is over already."""
-    left, keep, burns = total, total - min(debt, total), []
+    """Return the entries that give points back to their lots, less what is owed, and what of them is over already.
+
+    A lot that a merged account had emptied never moved over: what comes back of it is a lot of its own, with the old dates.
+    """
+    left, keep = total, total - min(debt, total)
+    moved = {lot_id: (earned_us, ends_us) for lot_id, earned_us, ends_us in spent.moved}
+    entry = _credit(
+        member, fact, spent, "restore", hash_id(fact.source, fact.id, member.key, "restore", spent.entry_id)
+    )
+    burns, anew, lots = [], [], []
     for lot_id, points in spent.burns:
         part = min(points, left)
         back = min(part, keep)
         left -= part
         keep -= back
-        if part:
+        if part and lot_id in moved:
+            made, lot = _made_anew(member, fact, spent, (lot_id, part, back), moved[lot_id])
+            anew.append(made)
+            lots.append(lot)
+        elif part:
+            entry.points += part
             burns.append((lot_id, -back))
-    entry = Entry(
-        entry_id=hash_id(fact.source, fact.id, member.key, "restore", spent.entry_id),
+            lots.append(member.lots_apart[lot_id]._replace(left=back))
+    entry.burns = burns
+    return [*([entry] if burns else []), *anew, *_over_already(member, fact, programme, lots)]
+
+
+def _credit(member: Member, fact: Fact, spent: Spent, kind: EntryKind, entry_id: str) -> Entry:
+    return Entry(
+        entry_id=entry_id,
         member_id=member.key,
-        kind="restore",
-        points=total,
+        kind=kind,
+        points=0,
         rule_id=spent.rule_id,
         rule_version=spent.rule_version,
         source=fact.source,
         fact_id=fact.id,
         occurred_at=fact.time,
         caused_by=spent.entry_id,
-        burns=burns,
     )
-    return [entry, *_over_already(member, fact, programme, burns)]
 
 
-def _over_already(member: Member, fact: Fact, programme: Programme | None, burns: list[tuple[str, int]]) -> list[Entry]:
+def _made_anew(
+    member: Member, fact: Fact, spent: Spent, took: tuple[str, int, int], dates: tuple[int, int | None]
+) -> tuple[Entry, Lot]:
+    """Return the credit that makes an emptied lot anew, and the lot with what of it is no payment of a debt."""
+    lot_id, points, back = took
+    earned_us, ends_us = dates
+    entry = _credit(
+        member, fact, spent, "transfer", hash_id(fact.source, fact.id, member.key, "restore", spent.entry_id, lot_id)
+    )
+    entry.points, entry.active_from, entry.earned_at = points, fact.time, to_text(earned_us)
+    entry.expires_at = None if ends_us is None else to_text(ends_us)
+    if back < points:
+        entry.burns = [(entry.entry_id, points - back)]
+    return entry, Lot(entry.entry_id, back, earned_us, None, ends_us)
+
+
+def _over_already(member: Member, fact: Fact, programme: Programme | None, lots: list[Lot]) -> list[Entry]:
     now_us = member.now_us(fact.time_us)
     entries = []
-    for lot_id, points in burns:
-        lot = member.lots_apart[lot_id]
-        if points and lot.expires_us is not None and lot.expires_us <= now_us:
-            lot = lot._replace(left=-points)
-            fact_id = hash_id("expiry", member.key, lot_id, fact.source, fact.id)
+    for lot in lots:
+        if lot.left and lot.expires_us is not None and lot.expires_us <= now_us:
+            fact_id = hash_id("expiry", member.key, lot.id, fact.source, fact.id)
             entries.append(expire_entry(member, programme, [lot], fact_id, fact.time))
     return entries
 
