@@ -220,7 +220,10 @@ def _units(rule: Rule, award: Award, lines: tuple[int, ...], amounts: Amounts | 
 def _unit(rule: Rule, award: Award, lines: tuple[int, ...], weights: Sequence[int]) -> Unit:
     per = award.per_minor
     num, den = (award.points, 1) if per is None else (award.points * sum(weights), per)
-    return _rounded_unit(rule, award, lines, weights, num, den)
+    rounded = round_ratio(num, den, award.rounding)  # as below: a call for every award costs more than two lines
+    if award.round_before:
+        num, den = rounded, 1
+    return Unit(rule, lines, weights, num, den, award.rounding, rounded)
 
 
 def _rounded_unit(rule: Rule, award: Award, lines: Sequence[int], weights: Sequence[int], num: int, den: int) -> Unit:

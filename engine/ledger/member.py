@@ -363,14 +363,18 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
     """
     if decision.outcome != "decided":
         return
-    counts = fact.type == facts.PURCHASE and decision.reason != "order_already_counted"
+    bought = fact.type == facts.PURCHASE
+    counts = bought and decision.reason != "order_already_counted"
     order = None
     if counts:
         order = keep_order(fact.data, decision, None if own else member.entry_ids(fact.source, fact.id))
     _remember(member, fact, order)
-    if fact.type == facts.TRANSFER_OFFER and decision.reason == "unknown_member":
-        member.joined_us = None  # points that nobody took open no account
-    _evolve_fact(member, fact, decision)
+    if not bought:  # nearly every fact is a purchase, which changes nothing by its type alone
+        _evolve_fact(member, fact, decision)
+    if member.anonymous:
+        _keep_told(member, fact, decision)
+    if decision.derived and member.referral is not None:
+        _follow_referral(member, member.referral, fact, decision)
     take_in(member, decision, order_ref(fact.data) if counts else "", own)
     for day, amount in decision.progress:
         _add_progress(member, day, amount)
@@ -378,7 +382,7 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
         _move(member.caps, key, points, times)
     for key, number, moments, _ in decision.counters:
         _move(member.counters, key, number, moments)
-    if fact.type in facts.ALIASING and decision.reason is None:
+    if not bought and fact.type in facts.ALIASING and decision.reason is None:
         _become_alias(member, fact.data["member" if fact.type == facts.LINK else "into"])
 
 
@@ -426,12 +430,10 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
             member.override = override_of(fact)
         case facts.REFERRAL_AWARD | facts.REFERRAL_REVERSAL:
             _take_referrers_side(member, fact, decision)
+        case facts.TRANSFER_OFFER if decision.reason == "unknown_member":
+            member.joined_us = None  # points that nobody took open no account
         case _:
             _evolve_membership(member, fact, decision)
-    if member.anonymous:
-        _keep_told(member, fact, decision)
-    if decision.derived and member.referral is not None:
-        _follow_referral(member, member.referral, fact, decision)
 
 
 def _evolve_membership(member: Member, fact: Fact, decision: Decision) -> None:
