@@ -207,9 +207,7 @@ def _restore(
         left -= part
         keep -= back
         if part and lot_id in moved:
-            made, lot = _made_anew(member, fact, spent, (lot_id, part, back), moved[lot_id])
-            anew.append(made)
-            lots.append(lot)
+            anew.append(_made_anew(member, fact, spent, (lot_id, part, back), moved[lot_id]))
         elif part:
             entry.points += part
             burns.append((lot_id, -back))
@@ -235,8 +233,8 @@ def _credit(member: Member, fact: Fact, spent: Spent, kind: EntryKind, entry_id:
 
 def _made_anew(
     member: Member, fact: Fact, spent: Spent, took: tuple[str, int, int], dates: tuple[int, int | None]
-) -> tuple[Entry, Lot]:
-    """Return the credit that makes an emptied lot anew, and the lot with what of it is no payment of a debt."""
+) -> Entry:
+    """Return the credit that makes an emptied lot anew; if it is over already, it expires as any lot that comes late."""
     lot_id, points, back = took
     earned_us, ends_us = dates
     entry = _credit(
@@ -246,7 +244,7 @@ def _made_anew(
     entry.expires_at = None if ends_us is None else to_text(ends_us)
     if back < points:
         entry.burns = [(entry.entry_id, points - back)]
-    return entry, Lot(entry.entry_id, back, earned_us, None, ends_us)
+    return entry
 
 
 def _over_already(member: Member, fact: Fact, programme: Programme | None, lots: list[Lot]) -> list[Entry]:
