@@ -181,20 +181,20 @@ def _rest(member: Member) -> facts.TakeoverForm:
     """What stands in the first part alone."""
     referral = member.referral
     return {
-        "progress": [(day_text(day), member.days[day]) for day in sorted(member.days) if member.days[day]],
-        "counts": [(key, points, times) for key, (points, times) in member.caps.items()],
-        "counters": [(key, number, moments, []) for key, (number, moments) in member.counters.items()],
-        "override": None if member.override is None else (member.override.tier, member.override.until_day),
+        "progress": [[day_text(day), member.days[day]] for day in sorted(member.days) if member.days[day]],
+        "counts": [[key, points, times] for key, (points, times) in member.caps.items()],
+        "counters": [[key, number, moments, []] for key, (number, moments) in member.counters.items()],
+        "override": None if member.override is None else [member.override.tier, member.override.until_day],
         "slides_us": member.slides_us,
         "bonuses": [[key, *bonus] for key, bonus in member.bonuses.items()],
         "waiting": [list(waiting) for waiting in member.waiting],
-        "segments": member.segments,
+        "segments": {segment: list(said) for segment, said in member.segments.items()},
         "welcomed": [[level, *given] for level, given in member.welcomed.items()],
         "redemptions": [[name, *_with_moved(member, spent)] for name, spent in member.spent.items()],
         "visits": member.visits,
         "brought": sorted(member.brought),
         "aliases": sorted(member.aliases),
-        "referral": None if referral is None else (referral.referrer, referral.at_us, referral.open),
+        "referral": None if referral is None else [referral.referrer, referral.at_us, referral.open],
         "joined_us": member.joined_us,
         "joined_said": member.joined_said,
     }  # type: ignore[typeddict-item]

@@ -10,8 +10,8 @@ from tests.stories.semantics import NOBODY, PAGE, TESTS, held_by_stories, held_b
 OPEN = {
 
 
-    
-      
+
+
       "profiles-forget",
 
 
