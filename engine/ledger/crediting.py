@@ -45,11 +45,15 @@ def finish(
             continue
         if plan is not None and programme is not None and entry.kind in DATED_KINDS:
             _date(entry, plan, programme, member.tier, fact)
+        # What comes back after a merge says itself what of it pays a debt.
+        own = sum([points for _, points in entry.burns]) if entry.burns else 0
+        debt -= own
         expires_us = None if entry.expires_at is None else to_us(entry.expires_at)
         if expires_us is not None and expires_us <= now_us:
-            over.append(_expired(member, entry, programme, expires_us))
+            if own < entry.points:
+                over.append(_expired(member, entry, programme, expires_us, entry.points - own))
         elif debt and _active_us(entry) <= now_us:
-            paid = min(debt, entry.points)
+            paid = min(debt, entry.points - own)
             entry.burns = [*entry.burns, (entry.entry_id, paid)]
             debt -= paid
     return over
@@ -86,7 +90,7 @@ def waits(wait: Wait, fact: Fact) -> bool:
     return (wait.channels is None or fact.data["channel"] in wait.channels) and wait != Wait()
 
 
-def _expired(member: Member, entry: Entry, programme: Programme | None, expires_us: int) -> Entry:
+def _expired(member: Member, entry: Entry, programme: Programme | None, expires_us: int, points: int) -> Entry:
     at_us = max(expires_us, to_us(entry.occurred_at))
     fact_id = hash_id("expiry", member.key, entry.entry_id)
-    return expire_entry(member, programme, [Lot(entry.entry_id, entry.points, at_us)], fact_id, to_text(at_us))
+    return expire_entry(member, programme, [Lot(entry.entry_id, points, at_us)], fact_id, to_text(at_us))

@@ -195,20 +195,28 @@ def _restore(
 
     A lot that a merged account had emptied never moved over: what comes back of it is a lot of its own, with the old dates.
     """
-    left, keep = total, total - min(debt, total)
+    left, owed = total, min(debt, total)
     moved = {lot_id: (earned_us, ends_us) for lot_id, earned_us, ends_us in spent.moved}
     entry = _credit(
         member, fact, spent, "restore", hash_id(fact.source, fact.id, member.key, "restore", spent.entry_id)
     )
-    burns, anew, lots = [], [], []
+    parts = []
     for lot_id, points in spent.burns:
         part = min(points, left)
-        back = min(part, keep)
         left -= part
-        keep -= back
-        if part and lot_id in moved:
-            anew.append(_made_anew(member, fact, spent, (lot_id, part, back), moved[lot_id]))
-        elif part:
+        if part:
+            parts.append((lot_id, part))
+    burns, anew, lots = [], [], []
+    for lot_id, part in parts:
+        if lot_id in moved:  # what is made anew pays first
+            paid = min(part, owed)
+            owed -= paid
+            anew.append(_made_anew(member, fact, spent, (lot_id, part, part - paid), moved[lot_id]))
+    keep = sum([part for lot_id, part in parts if lot_id not in moved]) - owed
+    for lot_id, part in parts:
+        if lot_id not in moved:
+            back = min(part, keep)
+            keep -= back
             entry.points += part
             burns.append((lot_id, -back))
             lots.append(member.lots_apart[lot_id]._replace(left=back))
