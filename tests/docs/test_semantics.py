@@ -7,19 +7,7 @@ import re
 from tests.stories.semantics import NOBODY, PAGE, TESTS, held_by_stories, held_by_tests, lines, refreshed
 
 #: Lines that are promised and not held by a test. It may only get shorter.
-<<<<<<< HEAD
-OPEN = {
-
-
-
-
-      "profiles-forget",
-
-
-}  # fmt: skip
-=======
 OPEN = {"profiles-forget"}
->>>>>>> 4880a36 (What comes back after a merge pays what is owed before the rest of it can expire)
 HOLDER = re.compile(r"\[([^]]+)\]\(")
 
 
