@@ -17,7 +17,7 @@ from schemas.decision_forms import DecisionForm, EntryForm, EntryKind, Outcome, 
 FORMAT = 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Entry:
     """One movement of points.
 
@@ -53,6 +53,47 @@ class Entry:
     earned_at: str | None = None
     waits_for: str | None = None
     cancel_at: str | None = None
+
+    # Written out, because mypyc compiles this and leaves the one that dataclass makes to the interpreter.
+    def __init__(
+        self,
+        entry_id: str,
+        member_id: str,
+        kind: EntryKind,
+        points: int,
+        rule_id: str,
+        rule_version: int,
+        source: str,
+        fact_id: str,
+        occurred_at: str,
+        caused_by: str | None = None,
+        active_from: str | None = None,
+        expires_at: str | None = None,
+        order: str | None = None,
+        lines: Sequence[tuple[int, int]] = (),
+        burns: Sequence[tuple[str, int]] = (),
+        earned_at: str | None = None,
+        waits_for: str | None = None,
+        cancel_at: str | None = None,
+    ) -> None:
+        self.entry_id = entry_id
+        self.member_id = member_id
+        self.kind = kind
+        self.points = points
+        self.rule_id = rule_id
+        self.rule_version = rule_version
+        self.source = source
+        self.fact_id = fact_id
+        self.occurred_at = occurred_at
+        self.caused_by = caused_by
+        self.active_from = active_from
+        self.expires_at = expires_at
+        self.order = order
+        self.lines = lines
+        self.burns = burns
+        self.earned_at = earned_at
+        self.waits_for = waits_for
+        self.cancel_at = cancel_at
 
     @property
     def makes_lot(self) -> bool:
@@ -113,7 +154,7 @@ class Derived:
     subject: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Decision:
     """The answer to one fact; a long answer to a tick comes in parts.
 
@@ -147,6 +188,53 @@ class Decision:
     returned: Sequence[tuple[int, int, int]] = ()
     notes: Sequence[Note] = ()
     derived: Sequence[Derived] = ()
+
+    # Written out, because mypyc compiles this and leaves the one that dataclass makes to the interpreter.
+    def __init__(
+        self,
+        source: str,
+        fact_id: str,
+        type: str,  # noqa: A002 - the field's name
+        member_id: str | None,
+        outcome: Outcome,
+        reason: str | None,
+        programme: str | None,
+        occurred_at: str,
+        offset: int,
+        format: int = FORMAT,  # noqa: A002 - the field's name
+        part: int = 0,
+        last: bool = True,
+        entries: Sequence[Entry] = (),
+        tiers: Sequence[TierChange] = (),
+        states: Sequence[StateChange] = (),
+        progress: Sequence[tuple[str, int]] = (),
+        counts: Sequence[tuple[str, int, int]] = (),
+        counters: Sequence[tuple[str, int, int, Sequence[int]]] = (),
+        returned: Sequence[tuple[int, int, int]] = (),
+        notes: Sequence[Note] = (),
+        derived: Sequence[Derived] = (),
+    ) -> None:
+        self.source = source
+        self.fact_id = fact_id
+        self.type = type
+        self.member_id = member_id
+        self.outcome = outcome
+        self.reason = reason
+        self.programme = programme
+        self.occurred_at = occurred_at
+        self.offset = offset
+        self.format = format
+        self.part = part
+        self.last = last
+        self.entries = entries
+        self.tiers = tiers
+        self.states = states
+        self.progress = progress
+        self.counts = counts
+        self.counters = counters
+        self.returned = returned
+        self.notes = notes
+        self.derived = derived
 
 
 _FORM = TypeAdapter(DecisionForm)

@@ -25,7 +25,7 @@ ORDER_KEY = "order:"
 STOCK_KEY = "stock:"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Fact:
     """One record of the ``facts`` log: a valid event in normal form.
 
@@ -45,6 +45,29 @@ class Fact:
     body_hash: str
     data: Any
     time_us: int
+
+    # Written out, because mypyc compiles this and leaves the one that dataclass makes to the interpreter.
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - CloudEvents' own word
+        source: str,
+        type: str,  # noqa: A002 - CloudEvents' own word
+        subject: str | None,
+        time: str,
+        recorded_at: str,
+        body_hash: str,
+        data: Any,
+        time_us: int,
+    ) -> None:
+        self.id = id
+        self.source = source
+        self.type = type
+        self.subject = subject
+        self.time = time
+        self.recorded_at = recorded_at
+        self.body_hash = body_hash
+        self.data = data
+        self.time_us = time_us
 
     @property
     def key(self) -> str | None:

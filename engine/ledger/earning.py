@@ -23,7 +23,7 @@ from schemas.rounding import Rounding
 Applicable = tuple[Rule, tuple[int, ...]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Unit:
     """An exact amount of points ``num/den`` over some lines (indexes from 0), and its rounded running total.
 
@@ -37,6 +37,25 @@ class Unit:
     den: int
     rounding: Rounding
     running: int
+
+    # Written out, because mypyc compiles this and leaves the one that dataclass makes to the interpreter.
+    def __init__(
+        self,
+        rule: Rule,
+        lines: Sequence[int],
+        weights: Sequence[int],
+        num: int,
+        den: int,
+        rounding: Rounding,
+        running: int,
+    ) -> None:
+        self.rule = rule
+        self.lines = lines
+        self.weights = weights
+        self.num = num
+        self.den = den
+        self.rounding = rounding
+        self.running = running
 
 
 @dataclass(slots=True)
