@@ -45,6 +45,9 @@ BATCH_FACTS = 10_000
 # Facts that take each step together: parsed, then decided, then encoded. Going through all steps line by line costs
 # 40 % more, because each step's code and data push those of the others out of the processor's caches.
 CHUNK_FACTS = 64
+# Members kept unpacked while a file of events, which is one partition, is decided. Too few: packing and unpacking them takes
+# as long as deciding (a worker has many partitions and 5,000 in each). Too many: some 20 KB of memory each.
+LIVE_MEMBERS = 20_000
 # Batches that may wait for the loader: enough to smooth its pauses, few enough to bound memory (some 20 MB each).
 QUEUE_BATCHES = 4
 _ALIVE_CHECK_SECONDS = 1.0
@@ -124,7 +127,8 @@ class Replay:
             name: of the file, for rejects.
             until_us: settle to this moment; default: the programme's midnight at or before the newest fact.
         """
-        partition = self._partition(0)
+        partition = self._partitions[0] = Partition(0, self._programmes, LIVE_MEMBERS)
+        self._decided[0] = 0
         batch = Batch()
         known = sorted(self._programmes.values(), key=lambda version: version.valid_from_us)
         self._write(partition, _encoded(programme_fact(version, self._recorded_at) for version in known), batch)
