@@ -301,7 +301,12 @@ class Partition:
         if programme is None:
             return None
         plan = programme.tiers
-        if plan is not None and plan.welcomes and decision.progress and fact.type != facts.TAKEOVER:
+        if (
+            plan is not None
+            and (plan.welcomes or member.welcomed)
+            and decision.progress
+            and fact.type != facts.TAKEOVER
+        ):
             welcome(member, fact, programme, plan, now_us, decision)
         return review_after(member, fact, programme, now_us, decision)
 
