@@ -16,14 +16,15 @@ from typing import Any, cast
 
 import orjson
 
+from engine.ledger.following import follow
 from engine.ledger.lots import burn_from, open_lots
 from engine.ledger.member import SLIDING, Lot, Member, Spent, lot_here
 from engine.ledger.orders import Returned, day_text, keep_again
 from engine.ledger.waiting import act_on_takeover
 from rules.book import Programme
 from schemas import facts
-from schemas.decisions import Decision, Derived, Entry, StateChange
-from schemas.envelope import ALIAS_SOURCE, Fact, make_fact
+from schemas.decisions import Decision, Entry, StateChange
+from schemas.envelope import ALIAS_SOURCE, Fact
 from schemas.ids import hash_id
 from schemas.rejects import Rejected
 from schemas.times import to_text
@@ -54,18 +55,8 @@ def forward(member: Member, fact: Fact, decision: Decision) -> tuple[list[Fact],
     data = fact.data
     if fact.type == facts.TAKEOVER:
         data = {**data, "through": [*data["through"], member.key]}
-    derived = make_fact(
-        id=fact.id,
-        source=fact.source,
-        type=fact.type,
-        subject=to,
-        time_us=fact.time_us,
-        recorded_at=fact.recorded_at,
-        data=data,
-    )
     decision.outcome = "forwarded"
-    decision.derived = [Derived(derived.source, derived.id, derived.type, to)]
-    return [derived], None
+    return [follow(decision, fact, to, source=fact.source, fact_id=fact.id, kind=fact.type, data=data)], None
 
 
 def _ends_circle(member: Member, through: list[str]) -> bool:
@@ -145,20 +136,11 @@ def _takeovers(
         cast("dict[str, list[Any]]", parts[-1])[name].append(item)
         room -= size
     parts[-1]["debt"] = member.debt
-    derived = [
-        make_fact(
-            id=hash_id(fact.source, fact.id, member.key, "takeover", str(number)),
-            source=ALIAS_SOURCE,
-            type=facts.TAKEOVER,
-            subject=to,
-            time_us=fact.time_us,
-            recorded_at=fact.recorded_at,
-            data=part,
-        )
-        for number, part in enumerate(parts)
+    ids = [hash_id(fact.source, fact.id, member.key, "takeover", str(number)) for number in range(len(parts))]
+    return [
+        follow(decision, fact, to, source=ALIAS_SOURCE, fact_id=fact_id, kind=facts.TAKEOVER, data=part)
+        for fact_id, part in zip(ids, parts, strict=True)
     ]
-    decision.derived = [Derived(one.source, one.id, one.type, to) for one in derived]
-    return derived
 
 
 def _empty(member: Member, fact: Fact, cause: str | None) -> facts.TakeoverForm:

@@ -8,12 +8,13 @@ of the member: a refund without a subject reaches him.
 
 from __future__ import annotations
 
+from engine.ledger.following import follow
 from engine.ledger.joining import bar
 from engine.ledger.member import Member, order_ref
 from rules.book import Programme
 from schemas import facts
-from schemas.decisions import Decision, Derived, Note
-from schemas.envelope import CLAIM_SOURCE, Fact, make_fact, order_key
+from schemas.decisions import Decision, Note
+from schemas.envelope import CLAIM_SOURCE, Fact
 from schemas.ids import hash_id
 from schemas.times import DAY_US, to_us
 
@@ -41,18 +42,8 @@ def decide_claim(member: Member, fact: Fact, programme: Programme | None, decisi
         "claim_id": fact.id,
         "within_us": programme.claim_us,
     }
-    asked = make_fact(
-        id=hash_id(fact.source, fact.id, member.key, "claim"),
-        source=CLAIM_SOURCE,
-        type=facts.CLAIM_ASKED,
-        subject=None,
-        time_us=fact.time_us,
-        recorded_at=fact.recorded_at,
-        data=data,
-    )
-    to = order_key(data["order_source"], data["order_id"])
-    decision.derived = [Derived(asked.source, asked.id, asked.type, to)]
-    return [asked]
+    fact_id = hash_id(fact.source, fact.id, member.key, "claim")
+    return [follow(decision, fact, None, source=CLAIM_SOURCE, fact_id=fact_id, kind=facts.CLAIM_ASKED, data=data)]
 
 
 def _refusal(member: Member, fact: Fact, programme: Programme | None) -> str | None:
@@ -82,20 +73,11 @@ def decide_claim_asked(member: Member, fact: Fact, decision: Decision) -> list[F
             (kind, hash_id(source, fact_id, data["member"], "claimed"), to_us(time), said)
             for kind, source, fact_id, time, said in member.kept
         ]
-    derived = [
-        make_fact(
-            id=fact_id,
-            source=CLAIM_SOURCE,
-            type=kind,
-            subject=data["member"],
-            time_us=time_us,
-            recorded_at=fact.recorded_at,
-            data=said,
-        )
+    to = data["member"]
+    return [
+        follow(decision, fact, to, source=CLAIM_SOURCE, fact_id=fact_id, kind=kind, data=said, time_us=time_us)
         for kind, fact_id, time_us, said in told
     ]
-    decision.derived = [Derived(one.source, one.id, one.type, data["member"]) for one in derived]
-    return derived
 
 
 def _not_given(member: Member, fact: Fact) -> str | None:

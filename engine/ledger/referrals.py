@@ -9,12 +9,13 @@ from __future__ import annotations
 from engine.ledger.activities import decide_earning
 from engine.ledger.caps import Share, cap_left, capped
 from engine.ledger.earning import entry_ids, make_entry
+from engine.ledger.following import follow
 from engine.ledger.joining import bar, decide_joined
 from engine.ledger.member import Member
 from rules.book import Programme, ReferAward
 from schemas import facts
-from schemas.decisions import Decision, Derived, Note
-from schemas.envelope import REFERRAL_SOURCE, Fact, make_fact
+from schemas.decisions import Decision, Note
+from schemas.envelope import REFERRAL_SOURCE, Fact
 from schemas.ids import hash_id
 
 REFERRED = "refer:referred"
@@ -78,17 +79,9 @@ def _award(member: Member, fact: Fact, programme: Programme, referrer: str, deci
         "cause_id": fact.id,
         "cause_entry": cause_entry,
     }
-    derived = make_fact(
-        id=hash_id(fact.source, fact.id, member.key, REFERRER),
-        source=REFERRAL_SOURCE,
-        type=facts.REFERRAL_AWARD,
-        subject=referrer,
-        time_us=fact.time_us,
-        recorded_at=fact.recorded_at,
-        data=data,
-    )
-    decision.derived = [*decision.derived, Derived(derived.source, derived.id, derived.type, referrer)]
-    return [derived]
+    fact_id = hash_id(fact.source, fact.id, member.key, REFERRER)
+    kind = facts.REFERRAL_AWARD
+    return [follow(decision, fact, referrer, source=REFERRAL_SOURCE, fact_id=fact_id, kind=kind, data=data)]
 
 
 def decide_joining(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:

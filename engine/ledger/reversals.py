@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.ledger.debt import Purse, taken_back
+from engine.ledger.following import follow
 from engine.ledger.lots import Lot
 from engine.ledger.member import Bonus, Member
 from engine.ledger.orders import Order
@@ -12,8 +13,8 @@ from engine.ledger.referrals import REFERRED, REFERRER
 from engine.ledger.returns import OrderLines, note
 from rules.book import Book, Programme
 from schemas import facts
-from schemas.decisions import Decision, Derived, Entry
-from schemas.envelope import REFERRAL_SOURCE, Fact, make_fact
+from schemas.decisions import Decision, Entry
+from schemas.envelope import REFERRAL_SOURCE, Fact
 from schemas.ids import hash_id
 
 
@@ -62,17 +63,9 @@ def reverse_referral(
         "cause_entry": None if back is None else back.entry_id,
         "award_id": bonus.award_id,
     }
-    derived = make_fact(
-        id=hash_id(fact.source, fact.id, member.key, "refer:reversal"),
-        source=REFERRAL_SOURCE,
-        type=facts.REFERRAL_REVERSAL,
-        subject=referrer,
-        time_us=fact.time_us,
-        recorded_at=fact.recorded_at,
-        data=data,
-    )
-    decision.derived = [*decision.derived, Derived(derived.source, derived.id, derived.type, referrer)]
-    return [derived]
+    fact_id = hash_id(fact.source, fact.id, member.key, "refer:reversal")
+    kind = facts.REFERRAL_REVERSAL
+    return [follow(decision, fact, referrer, source=REFERRAL_SOURCE, fact_id=fact_id, kind=kind, data=data)]
 
 
 def decide_referral_reversal(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:

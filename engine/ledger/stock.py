@@ -7,39 +7,31 @@ that is cancelled returns its piece (``stock_returned``) to the window that it w
 
 from __future__ import annotations
 
+from engine.ledger.following import follow
 from engine.ledger.member import HELD, STOCK, Member, Spent
 from rules.book import Programme
 from schemas import facts
-from schemas.decisions import Decision, Derived, Note, StateChange
-from schemas.envelope import STOCK_SOURCE, Fact, make_fact, stock_key
+from schemas.decisions import Decision, Note, StateChange
+from schemas.envelope import STOCK_SOURCE, Fact, stock_key
 from schemas.ids import hash_id
 
 
 def ask_for_piece(member: Member, fact: Fact, reward: str, store: str, name: str, decision: Decision) -> Fact:
     """Return the fact that asks the stock for a piece, and announce it in the decision."""
     data: facts.StockAskedForm = {"reward": reward, "store": store, "member": member.key, "redemption": name}
-    return _derive(fact, facts.STOCK_ASKED, None, data, stock_key(reward, store), decision)
+    return _follow(fact, facts.STOCK_ASKED, None, data, stock_key(reward, store), decision)
 
 
 def return_piece(fact: Fact, spent: Spent, name: str, decision: Decision) -> Fact:
     """Return the fact that brings a piece back to the stock, and announce it in the decision."""
     reward, store = spent.rule_id.removeprefix("reward:"), spent.store or ""
     data: facts.StockReturnedForm = {"reward": reward, "store": store, "redemption": name}
-    return _derive(fact, facts.STOCK_RETURNED, None, data, stock_key(reward, store), decision)
+    return _follow(fact, facts.STOCK_RETURNED, None, data, stock_key(reward, store), decision)
 
 
-def _derive(fact: Fact, kind: str, subject: str | None, data: object, to: str, decision: Decision) -> Fact:
-    derived = make_fact(
-        id=hash_id(fact.source, fact.id, to, kind),
-        source=STOCK_SOURCE,
-        type=kind,
-        subject=subject,
-        time_us=fact.time_us,
-        recorded_at=fact.recorded_at,
-        data=data,
-    )
-    decision.derived = [*decision.derived, Derived(derived.source, derived.id, derived.type, to)]
-    return derived
+def _follow(fact: Fact, kind: str, subject: str | None, data: object, to: str, decision: Decision) -> Fact:
+    fact_id = hash_id(fact.source, fact.id, to, kind)
+    return follow(decision, fact, subject, source=STOCK_SOURCE, fact_id=fact_id, kind=kind, data=data)
 
 
 def decide_stock_asked(stock: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
@@ -59,7 +51,7 @@ def decide_stock_asked(stock: Member, fact: Fact, programme: Programme | None, d
             state = StateChange(stock.key, STOCK, data["redemption"], key, fact.source, fact.id, fact.time)
             decision.states = [state]
     answer: facts.StockAnsweredForm = {"redemption": data["redemption"], "refused": decision.reason}
-    return [_derive(fact, facts.STOCK_ANSWERED, data["member"], answer, data["member"], decision)]
+    return [_follow(fact, facts.STOCK_ANSWERED, data["member"], answer, data["member"], decision)]
 
 
 def decide_stock_returned(stock: Member, fact: Fact, decision: Decision) -> list[Fact]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.ledger.following import follow
 from engine.ledger.joining import bar
 from engine.ledger.lots import available, burn, open_lots
 from engine.ledger.member import TRANSFER, Member
 from engine.ledger.redemptions import give_back
 from rules.book import Programme
 from schemas import facts
-from schemas.decisions import Decision, Derived, Entry, Note, StateChange
-from schemas.envelope import TRANSFER_SOURCE, Fact, make_fact
+from schemas.decisions import Decision, Entry, Note, StateChange
+from schemas.envelope import TRANSFER_SOURCE, Fact
 from schemas.ids import hash_id
 from schemas.times import to_text
 
@@ -129,14 +130,5 @@ def _state(member: Member, fact: Fact, source: str, transfer_id: str, state: str
 
 
 def _follow(fact: Fact, kind: str, to: str, data: Any, decision: Decision) -> Fact:
-    derived = make_fact(
-        id=hash_id(fact.source, fact.id, to, kind),
-        source=TRANSFER_SOURCE,
-        type=kind,
-        subject=to,
-        time_us=fact.time_us,
-        recorded_at=fact.recorded_at,
-        data=data,
-    )
-    decision.derived = [*decision.derived, Derived(derived.source, derived.id, derived.type, to)]
-    return derived
+    fact_id = hash_id(fact.source, fact.id, to, kind)
+    return follow(decision, fact, to, source=TRANSFER_SOURCE, fact_id=fact_id, kind=kind, data=data)

@@ -6,13 +6,14 @@ refund says. So the purchase is decided as any other, and so is what comes back 
 
 from __future__ import annotations
 
+from engine.ledger.following import follow
 from engine.ledger.member import FOUND, LAPSED, REFUND_WAITS, Member, Waiting, order_ref
 from engine.ledger.moved import Moved
 from engine.ledger.returns import note
 from rules.book import REFUND_WAITS_US, Book, Programme
 from schemas import facts
-from schemas.decisions import Decision, Derived, StateChange
-from schemas.envelope import REFUND_SOURCE, TIMER_SOURCE, Fact, make_fact
+from schemas.decisions import Decision, StateChange
+from schemas.envelope import REFUND_SOURCE, TIMER_SOURCE, Fact
 from schemas.ids import hash_id
 from schemas.times import to_text
 
@@ -53,17 +54,11 @@ def _act(member: Member, waiting: Waiting, fact: Fact, decision: Decision) -> Fa
     decision.states = [*decision.states, change]
     source, _, refund_id = waiting.id.partition("|")
     data: facts.WaitedRefundForm = {**waiting.data, "refund_source": source, "refund_id": refund_id}
-    act = make_fact(
-        id=hash_id(source, refund_id, member.key, "waited"),
-        source=REFUND_SOURCE,
-        type=facts.WAITED_REFUND,
-        subject=member.key,
-        time_us=max(fact.time_us, waiting.at_us),
-        recorded_at=fact.recorded_at,
-        data=data,
+    fact_id, time_us = hash_id(source, refund_id, member.key, "waited"), max(fact.time_us, waiting.at_us)
+    kind = facts.WAITED_REFUND
+    return follow(
+        decision, fact, member.key, source=REFUND_SOURCE, fact_id=fact_id, kind=kind, data=data, time_us=time_us
     )
-    decision.derived = [*decision.derived, Derived(act.source, act.id, act.type, member.key)]
-    return act
 
 
 def due_us(member: Member) -> int | None:
