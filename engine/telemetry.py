@@ -6,6 +6,7 @@ Logs and metrics carry fact ids, topics, reasons and rule ids, never who a membe
 import contextlib
 import functools
 import http.server
+import importlib.metadata
 import json
 import logging
 import re
@@ -21,6 +22,7 @@ import prometheus_client
 import structlog
 from prometheus_client import CollectorRegistry
 
+from engine.compiled import core
 from engine.settings import UsageError
 from schemas.decisions import Decision
 
@@ -40,6 +42,10 @@ _PHONE = re.compile(r"(?<![\w.:+-])(?:\+|00)[1-9]\d{6,14}(?![\w:]|\.\d)")
 READY_SECONDS = 15.0
 _RECOVERY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _BATCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+#: What is asked of a member's state, again and again while a worker runs (`engine.stream.spot_check`).
+LEDGER_CHECKS = ("balance", "lot_below_zero", "debt_below_zero", "unreadable")
 
 
 def withhold_personal(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -203,6 +209,15 @@ class Metrics:
             buckets=_BATCH_SECONDS,
             registry=self.registry,
         )
+        self.audited_members = counter("audited_members_total", "Members whose state was held against its invariants.")
+        self.ledger_violations = counter(
+            "ledger_violations_total", "Members whose state broke an invariant when it was looked at.", "check"
+        )
+        self.ledger_gap = counter(
+            "ledger_gap_points_total", "Points by which lots minus debt missed the balance, as a magnitude."
+        )
+        for check in LEDGER_CHECKS:
+            self.ledger_violations.labels(check)
 
     def _gauges(self) -> None:
         def gauge(name: str, help_text: str, *labels: str) -> prometheus_client.Gauge:
@@ -225,6 +240,32 @@ class Metrics:
             "oldest_undecided_fact_age_seconds", "Age of the oldest fact without a decision; 0 when none waits."
         )
         oldest.set_function(self._oldest_age)
+        self.build = gauge("build_info", "1, and what runs here.", "version", "core")
+        self.keepers = gauge("keepers", "Partitions of facts this worker owns, by what their keeper does.", "state")
+        self.members = gauge("members", "Members, orders without a member and stocks that this worker holds.")
+        self.overdue_members = gauge(
+            "overdue_members",
+            "Members to whom time should have done something by the newest tick; who came late waits for the next one.",
+        )
+        self.newest_tick = gauge(
+            "newest_tick_timestamp_seconds",
+            "Moment of the newest tick, of the partition that ticked longest ago; 0 unless the clock is `wall`.",
+        )
+        self._table_gauges(gauge)
+
+    def _table_gauges(self, gauge: Callable[..., prometheus_client.Gauge]) -> None:
+        self.table_points = gauge("table_points", "Points in the tables: sum of entries, left in lots, owed.", "part")
+        self.table_gap = gauge("table_gap_points", "Points by which lots and entries disagree in the tables; always 0.")
+        self.table_violations = gauge(
+            "table_violations", "Rows of the tables that break an invariant; always 0.", "check"
+        )
+        self.tables_checked = gauge("tables_checked_timestamp_seconds", "When the tables were last held against them.")
+        self.tables_check_seconds = gauge("tables_check_seconds", "How long that took.")
+        self.tables_settled = gauge(
+            "tables_settled_timestamp_seconds", "Event time up to which the tables know what happened."
+        )
+        self.file_bytes = gauge("projector_file_bytes", "Size of the DuckDB file, its write-ahead log included.")
+        self.disk_free_bytes = gauge("projector_disk_free_bytes", "Free room where the DuckDB file is.")
 
     def count_facts(self, by_type: Mapping[str, int]) -> None:
         """Count facts that intake wrote: {type: number}."""
@@ -411,6 +452,7 @@ class TelemetryServer:
         """Listen at once; port 0 takes a free one. Errors: UsageError when the address cannot be had."""
         self._health = health
         self._metrics = metrics
+        metrics.build.labels(importlib.metadata.version("stammgast"), core()).set(1)
         try:
             self._server = http.server.ThreadingHTTPServer((host, port), self._handler())
         except (OSError, OverflowError) as error:

@@ -20,6 +20,7 @@ from engine.settings import No, sentence
 from engine.stream.clients import Cluster, Unreachable
 from engine.telemetry import METRICS, Hearing, Metrics, Progress
 from projections.files import draft_of, open_here, outgoing_of, put_in_place, remove, second_name
+from projections.ledger_check import LedgerCheck
 from projections.look_through import LookThrough
 from projections.projector import Interrupted, Projector, logs_id
 from projections.server import Server, announce, token_path, withdraw
@@ -66,15 +67,17 @@ class RebuildNeeded(Exception):
 
 
 class _Live(NamedTuple):
-    """The file that is written, its server, and who looks for damage in it."""
+    """The file that is written, its server, who looks for damage in it, and who for points that do not add up."""
 
     warehouse: Warehouse
     server: Server
     look: LookThrough
+    check: LedgerCheck
 
     def close(self, *, moving: bool) -> None:
         """Stop reading and serving; `moving`: another server follows."""
         self.look.close()
+        self.check.close()
         self.server.close(moving=moving)
 
 
@@ -184,7 +187,7 @@ class Upkeep:
             warehouse.abandon()
             raise
         remove(draft)  # of a rebuild that is no longer needed
-        return _Live(warehouse, server, LookThrough(warehouse))
+        return _Live(warehouse, server, LookThrough(warehouse), LedgerCheck(warehouse, self._metrics))
 
     def _serves(self) -> None:
         """The file is open and served: say so, and let the old one go when the questions it still answers are over."""

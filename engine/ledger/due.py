@@ -32,6 +32,10 @@ class DueIndex:
         if after_us is not None:
             self._keys.setdefault(after_us, set()).add(key)
 
+    def count_until(self, time_us: int) -> int:
+        """Return how many keys are due at or before ``time_us``."""
+        return sum([len(keys) for moment_us, keys in self._keys.items() if moment_us <= time_us])
+
     def until(self, time_us: int) -> list[str]:
         """Return the keys that are due at or before ``time_us``, in their order."""
         return sorted(key for moment_us, keys in self._keys.items() if moment_us <= time_us for key in keys)

@@ -70,6 +70,16 @@ class Members:
         self._admit(member)
         return member
 
+    def peek(self, key: str) -> Member | None:
+        """Return a member to look at, None if there is none of that key; who is kept as an object does not change.
+
+        Raises:
+            UnknownStateFormat: his packed state is damaged.
+        """
+        member = self._young.get(key) or self._old.get(key)
+        packed = self._packed.get(key)
+        return unpack(key, packed) if member is None and packed is not None else member
+
     def put(self, member: Member) -> None:
         """Take in a member who is new, or who was changed."""
         self._packed[member.key] = None

@@ -89,6 +89,10 @@ class Partition:
         """When the next timer of any member is due, None without one."""
         return self._due.first_us
 
+    def overdue(self, time_us: int) -> int:
+        """Return to how many members time should have done something by ``time_us``; 0 at the newest tick."""
+        return self._due.count_until(time_us)
+
     def changed(self) -> list[str]:
         """Return the keys of members that changed since the last call, in the order of their first change, and forget them."""
         keys = list(self._changed)

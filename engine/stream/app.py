@@ -34,6 +34,7 @@ from engine.stream.programmes import load_published, publish_new
 from engine.stream.recovery import KafkaLogs
 from engine.stream.rewards import Keepers, rewards_agent
 from engine.stream.snapshots import CHECKPOINT_DECISIONS
+from engine.stream.spot_check import SpotCheck
 from engine.stream.tools import Logs, Tools
 from engine.stream.topics import FACTS, Inbound, Layout, default_inbound, ensure
 from engine.stream.watch import Gauge, Watch
@@ -329,10 +330,12 @@ class Worker:
         return True, f"{len(self.keepers.assigned)} partitions open"
 
     async def _measure(self) -> None:
-        """Lag, and whether it shrinks, for ever."""
+        """Lag, whether it shrinks, and what the state of some members looks like, for ever."""
+        spot_check = SpotCheck(self._metrics, lambda: self.keepers, wall=self._settings.clock == "wall")
         while True:
             consumer = self._app.consumer if self.keepers.joined else None
             self._gauge.read({} if consumer is None else consumer.standings(), self._facts)
+            spot_check.look()
             await asyncio.sleep(MEASURE_SECONDS)
 
     # ------------------------------------------------------------------------------------------------------------- stop

@@ -25,7 +25,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "engine.ledger": ("schemas", "rules"),
     "engine.explain": ("schemas", "rules", "engine.ledger"),
     "engine.settings": (),
-    "engine.telemetry": ("schemas", "engine.settings"),
+    "engine.telemetry": ("schemas", "engine.settings", "engine.compiled"),
     "engine.broker": ("engine.settings", "engine.telemetry", "engine.processes"),
     "engine.processes": (),
     "engine.tuning": (),
