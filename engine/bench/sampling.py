@@ -18,7 +18,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("schemas/normalise.py", "normalise"): "normalise",
     ("schemas/envelope.py", "encode_fact"): "encode",
     ("schemas/decisions.py", "encode_decision"): "encode",
-    ("ledger/member.py", "evolve"): "evolve",
+    ("ledger/fold.py", "evolve"): "evolve",
     ("ledger/partition.py", "recall"): "evolve",
     ("ledger/partition.py", "answer"): "decide",
     ("stream/outbox.py", "add"): "append to batches",

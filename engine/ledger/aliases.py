@@ -18,8 +18,10 @@ import orjson
 
 from engine.ledger.following import follow
 from engine.ledger.lots import burn_from, open_lots
-from engine.ledger.member import SLIDING, Lot, Member, Spent, lot_here
+from engine.ledger.member import SLIDING, Lot, Member, Spent
 from engine.ledger.orders import Returned, day_text, keep_again
+from engine.ledger.repeats import answer_again
+from engine.ledger.takeover import lot_here
 from engine.ledger.waiting import act_on_takeover
 from rules.book import Programme
 from schemas import facts
@@ -46,12 +48,7 @@ def forward(member: Member, fact: Fact, decision: Decision) -> tuple[list[Fact],
         return None
     seen = member.history.seen(fact.source, fact.id)
     if seen is not None:
-        if fact.body_hash.startswith(seen[0]):
-            decision.outcome = "duplicate"
-            return [], None
-        reject = Rejected("id_reused", "this source used this id for another event: give every event its own id", "id")
-        decision.outcome, decision.reason = "rejected", reject.reason
-        return [], reject
+        return [], answer_again(fact, seen[0], decision)
     data = fact.data
     if fact.type == facts.TAKEOVER:
         data = {**data, "through": [*data["through"], member.key]}

@@ -15,20 +15,20 @@ from engine.ledger.crediting import PLAIN_TYPES, finish
 from engine.ledger.decide import decide
 from engine.ledger.due import DueIndex
 from engine.ledger.expiry import put_off
-from engine.ledger.history import ANY_BODY
-from engine.ledger.member import DEDUPE_HORIZON_US, Member, evolve, take_in
+from engine.ledger.fold import evolve, take_in
+from engine.ledger.member import Member
 from engine.ledger.members import LIVE_MEMBERS, Members
 from engine.ledger.moved import Moved, by_member
 from engine.ledger.packing import UnknownStateFormat, peek
+from engine.ledger.repeats import repeated_or_late
 from engine.ledger.tiers import review_after
 from engine.ledger.timers import due_us, settle
 from engine.ledger.welcomes import welcome
 from rules.book import Book, Programme
 from schemas import facts
 from schemas.decisions import Decision, Note, TierChange
-from schemas.envelope import CLAIM_SOURCE, Fact
+from schemas.envelope import Fact
 from schemas.rejects import Rejected
-from schemas.times import DAY_US
 
 TICK_PART_MEMBERS = 500
 
@@ -272,7 +272,7 @@ class Partition:
         decision = _new_decision(fact, offset, fact.subject, None if programme is None else programme.hash)
         if member.alias_of is not None and (passed := forward(member, fact, decision)) is not None:
             return Answer([decision], *passed)
-        reject = _repeated_or_late(member, fact, programme, decision)
+        reject = repeated_or_late(member, fact, programme, decision)
         if decision.outcome != "decided":
             return Answer([decision], reject=reject)
         settled, moved = settle(member, self.book, fact.time_us)
@@ -317,41 +317,6 @@ class Partition:
 
 def _new_decision(fact: Fact, offset: int, member_id: str | None, programme: str | None) -> Decision:
     return Decision(fact.source, fact.id, fact.type, member_id, "decided", None, programme, fact.time, offset)
-
-
-def _repeated_or_late(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> Rejected | None:
-    """Set the outcome of a fact that is no news or comes too late; the horizon counts back from the member's newest fact."""
-    newest_us = member.newest_us
-    if newest_us is None:
-        return None
-    horizon_us = newest_us - DEDUPE_HORIZON_US
-    seen = member.history.seen(fact.source, fact.id)
-    if seen is not None and seen[1] >= horizon_us:
-        if fact.body_hash.startswith(seen[0]) or seen[0] == ANY_BODY:
-            decision.outcome = "duplicate"
-            return None
-        reject = Rejected("id_reused", "this source used this id for another event: give every event its own id", "id")
-    elif fact.time_us < horizon_us and not _second_half(fact):
-        days = DEDUPE_HORIZON_US // DAY_US
-        text = f"{fact.time} is more than {days} days before this member's newest fact"
-        reject = Rejected("too_late_to_deduplicate", text, "time")
-    elif (
-        programme is not None
-        and programme.late_limit_us is not None
-        and fact.time_us < newest_us - programme.late_limit_us
-        and not _second_half(fact)
-    ):
-        reject = Rejected("too_late", f"{fact.time} is later than this programme accepts", "time")
-    else:
-        return None
-    decision.outcome, decision.reason = "rejected", reject.reason
-    decision.notes = [Note(reject.reason, None, reject.message)]
-    return reject
-
-
-def _second_half(fact: Fact) -> bool:
-    """Tell whether a fact follows from one that was decided already: then it is taken, however late it comes."""
-    return fact.type in facts.NEVER_LATE or fact.source == CLAIM_SOURCE
 
 
 def _ends_here(fact: Fact, decision: Decision) -> bool:

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from engine.ledger.fold import override_of
 from engine.ledger.levels import Window, held_on, overridden, windows_of_days, windows_of_years, years_of_days
-from engine.ledger.member import PROGRESS, Lot, Member, Override, Standing, override_of
+from engine.ledger.member import PROGRESS, Lot, Member, Override, Standing
 from engine.ledger.moved import Moved
 from engine.ledger.orders import Order, day_number, day_text
 from rules.book import Book, Programme, TierPlan

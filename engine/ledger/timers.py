@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from engine.ledger import expiry, pending, redemptions, tiers, waiting
 from engine.ledger.crediting import finish
-from engine.ledger.member import Member, take_in
+from engine.ledger.fold import take_in
+from engine.ledger.member import Member
 from engine.ledger.moved import Moved
 from rules.book import Book
 

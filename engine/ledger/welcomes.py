@@ -12,8 +12,9 @@ from typing import NamedTuple
 from engine.ledger.caps import Share
 from engine.ledger.debt import Burns, Purse
 from engine.ledger.earning import entry_ids, make_entry
+from engine.ledger.fold import take_in
 from engine.ledger.levels import Window, best_ever, held_on
-from engine.ledger.member import WELCOME, Member, Welcomed, take_in
+from engine.ledger.member import WELCOME, Member, Welcomed
 from engine.ledger.moved import Moved
 from engine.ledger.returns import note
 from engine.ledger.tiers import joined_after, progress_cancelled, windows_at

@@ -98,7 +98,17 @@ def test_what_the_alias_had_seen_is_not_counted_again() -> None:
     merge(stage, "ben", "anna")
     for member in ("ben", "anna"):
         assert stage.say(facts.VISIT, member, "2026-03-01T10:00:00Z", {"store": "north"}, "v1").outcome == "duplicate"
-    assert stage.say(facts.VISIT, "ben", "2026-03-01T11:00:00Z", {"store": "east"}, "v1").reason == "id_reused"
+    reused = stage.say(facts.VISIT, "ben", "2026-03-01T11:00:00Z", {"store": "east"}, "v1")
+    assert (reused.reason, [note.code for note in reused.notes]) == ("id_reused", ["id_reused"])
+
+
+def test_what_a_key_took_over_before_it_became_an_alias_is_not_counted_again() -> None:
+    """Ben's visit came to anna by a merge, anna became carol: told again of anna, it is a duplicate there."""
+    stage = Stage(programme(SPEND))
+    stage.say(facts.VISIT, "ben", "2026-03-01T10:00:00Z", {"store": "north"}, "v1")
+    merge(stage, "ben", "anna")
+    link(stage, "anna", "carol")
+    assert stage.say(facts.VISIT, "anna", "2026-03-01T10:00:00Z", {"store": "north"}, "v1").outcome == "duplicate"
 
 
 def test_a_chain_of_aliases_ends_at_the_member() -> None:
