@@ -39,6 +39,7 @@ BUILD_ORDER = (
     "marts/tier_history",
     "marts/tiers",
     "marts/members",
+    "staging/steps",
     "marts/cohorts",
     "macros/balances_as_of",
     "macros/tiers_as_of",
@@ -48,7 +49,17 @@ BUILD_ORDER = (
     "macros/churn_as_of",
     "marts/rfm_segments",
     "marts/churn_flags",
+    "metrics/retention",
+    "metrics/churn_by",
+    "metrics/repeat_purchases",
+    "metrics/rfm_movements",
+    "metrics/purchase_rhythm",
+    "metrics/sales_months",
+    "metrics/preferred_products",
+    "metrics/products",
 )
+# What is computed from the marts: each file makes a macro `<name>_as_of` and the view `<name>`, which asks it for the newest day.
+METRICS = tuple(name.removeprefix("metrics/") for name in BUILD_ORDER if name.startswith("metrics/"))
 
 
 @cache
@@ -78,7 +89,7 @@ def conditions(name: str) -> dict[str, str]:
 
 
 def whole(name: str) -> str:
-    """Return the text of ``<name>.sql``, a file that is one statement."""
+    """Return the text of ``<name>.sql``."""
     return (ROOT / f"{name}.sql").read_text(encoding="utf-8")
 
 
@@ -97,7 +108,7 @@ def hash_of(*files: str) -> str:
 
 
 def views() -> Iterator[str]:
-    """Yield the statements that make every view and macro, each after those it builds on."""
+    """Yield the SQL that makes every view and macro, each after those it builds on."""
     yield from statements("staging/views").values()
     yield from (whole(name) for name in BUILD_ORDER)
     yield from statements("serving/rules").values()
@@ -111,5 +122,15 @@ def views_hash() -> str:
 @cache
 def mart(name: str) -> dict[str, Any]:
     """Return what stands beside a mart: grain, columns, invariants, given and expected rows."""
-    description: dict[str, Any] = yaml.safe_load((ROOT / "marts" / f"{name}.yml").read_text(encoding="utf-8"))
+    return _beside("marts", name)
+
+
+@cache
+def metric(name: str) -> dict[str, Any]:
+    """Return what stands beside a metric: that of a mart, and its definition, formula and source."""
+    return _beside("metrics", name)
+
+
+def _beside(folder: str, name: str) -> dict[str, Any]:
+    description: dict[str, Any] = yaml.safe_load((ROOT / folder / f"{name}.yml").read_text(encoding="utf-8"))
     return description

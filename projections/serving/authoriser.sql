@@ -19,8 +19,11 @@ union
 select unnest(['current_date', 'current_database', 'current_schema'])
 union
 -- Rows without a table; what ATTACH asks for; our own as-of questions.
-select unnest(['unnest', 'range', 'generate_series', 'json_each', 'json_tree', 'duckdb_tables', 'duckdb_views',
-    'balances_as_of', 'tiers_as_of', 'rfm_as_of', 'rfm_segment', 'churn_as_of', 'liability_as_of']);
+select unnest(['unnest', 'range', 'generate_series', 'json_each', 'json_tree', 'duckdb_tables', 'duckdb_views', 'rfm_segment'])
+union
+select function_name
+from duckdb_functions()
+where not internal and function_type = 'table_macro' and schema_name = 'main' and function_name like '%\_as\_of' escape '\';
 
 -- statement: open_tables
 -- Our marts, and what tells a client which tables there are.

@@ -80,8 +80,8 @@ with goods as (
     group by partition, position
 )
 
-select p.order_source, p.order_id, coalesce(w.member_id, p.member_id) as member_id, p.occurred_at, p.currency, p.total_minor, coalesce(g.lines_minor, p.total_minor) as lines_minor,
-    coalesce(g.quantity, 0) as quantity
+select p.order_source, p.order_id, coalesce(w.member_id, p.member_id) as member_id, p.occurred_at, p.recorded_at, p.currency, p.total_minor,
+    coalesce(g.lines_minor, p.total_minor) as lines_minor, coalesce(g.quantity, 0) as quantity, p.channel, p.store, p.partition, p.position
 from staging.purchases as p
 inner join staging.decided as d using (partition, position)
 left join goods as g using (partition, position)

@@ -46,6 +46,7 @@ ALLOWED = (
     "from rfm_as_of(current_date)",
     "from churn_as_of(date '2026-03-01', 30)",
     "from liability_as_of(timestamptz '2026-03-01')",
+    "from retention_as_of(date '2026-03-01', window_days := 30, known_at := now())",
     "from range(3)",
 )
 REFUSED = (

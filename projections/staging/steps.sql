@@ -1,0 +1,66 @@
+-- Named steps that several metrics share. `day` is the programme's day up to whose end things count, by when they happened;
+-- `known_at`, where it is not NULL, leaves out what was recorded after that moment: the answer as it would have been then.
+
+-- statement: sales_as_of
+-- One row per counted order: what is left of its money after the refunds until then. Money in another currency than the
+-- programme's counts as nothing (in_currency tells which).
+create or replace macro staging.sales_as_of(day, known_at := null) as table (
+    with asked as (
+        select cast(day as date) as as_of, time_zone, currency
+        from staging.clock
+    ),
+
+    returned as (
+        select r.order_source, r.order_id, r.member_id, r.currency, sum(r.refunded_minor) as refunded_minor,
+            sum(r.quantity) as quantity, sum(coalesce(r.paid_back_minor, r.refunded_minor)) as paid_back_minor
+        from refunds as r
+        cross join asked as a
+        where r.reason is null and cast(r.occurred_at at time zone a.time_zone as date) <= a.as_of
+            and (known_at is null or r.recorded_at <= cast(known_at as timestamptz))
+        group by all
+    )
+
+    select p.member_id, p.order_source, p.order_id, p.occurred_at, cast(p.occurred_at at time zone a.time_zone as date) as sold_on,
+        p.channel, p.store, p.currency = coalesce(a.currency, p.currency) as in_currency, p.total_minor,
+        if(p.currency = coalesce(a.currency, p.currency), p.total_minor - least(coalesce(r.paid_back_minor, 0), p.total_minor), 0) as net_minor,
+        coalesce(if(p.lines_minor > 0, r.refunded_minor >= p.lines_minor, r.quantity >= p.quantity), false) as fully_refunded,
+        a.as_of, p.partition, p.position
+    from staging.orders as p
+    cross join asked as a
+    left join returned as r
+        on r.order_source = p.order_source and r.order_id = p.order_id and r.member_id is not distinct from p.member_id and r.currency = p.currency
+    where cast(p.occurred_at at time zone a.time_zone as date) <= a.as_of
+        and (known_at is null or p.recorded_at <= cast(known_at as timestamptz))
+);
+
+-- statement: purchase_days_as_of
+-- One row per member and day with a purchase. Days, because two orders of one afternoon say nothing about coming back.
+create or replace macro staging.purchase_days_as_of(day, known_at := null) as table (
+    select distinct o.member_id, cast(o.occurred_at at time zone c.time_zone as date) as sold_on
+    from staging.orders as o
+    cross join staging.clock as c
+    where o.member_id is not null and cast(o.occurred_at at time zone c.time_zone as date) <= cast(day as date)
+        and (known_at is null or o.recorded_at <= cast(known_at as timestamptz))
+);
+
+-- statement: sold_lines_as_of
+-- One row per line of a counted order in the programme's currency, less what came back of it.
+create or replace macro staging.sold_lines_as_of(day, known_at := null) as table (
+    with returned as (
+        select r.order_source, r.order_id, b.line, sum(b.quantity) as quantity, sum(b.amount_minor) as amount_minor
+        from staging.returned_lines as b
+        inner join staging.refunds as r on r.partition = b.partition and r.position = b.fact_position
+        cross join staging.clock as c
+        where cast(r.occurred_at at time zone c.time_zone as date) <= cast(day as date)
+            and (known_at is null or r.recorded_at <= cast(known_at as timestamptz))
+        group by all
+    )
+
+    select o.member_id, o.order_source, o.order_id, o.sold_on, l.line, l.sku, l.category,
+        l.quantity as sold_quantity, coalesce(b.quantity, 0) as returned_quantity, l.quantity - coalesce(b.quantity, 0) as quantity,
+        l.amount_minor - coalesce(b.amount_minor, 0) as amount_minor
+    from staging.sales_as_of(day, known_at := known_at) as o
+    inner join staging.purchase_lines as l on l.partition = o.partition and l.position = o.position
+    left join returned as b on b.order_source = o.order_source and b.order_id = o.order_id and b.line = l.line
+    where o.in_currency
+);
