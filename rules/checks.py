@@ -22,13 +22,13 @@ from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
 # Keys that the language will have one day. They are refused by name, so that nobody takes silence for consent.
 LATER_KEYS = frozenset(
     {
-        "reward", "nth_purchase",
+        "nth_purchase",
         "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
         "tier_changed", "segment_entered", "challenge", "notice", "voucher", "quiet",
         "incentive", "paid_with_points", "override"
     }
 )  # fmt: skip
-LATER_EFFECTS = frozenset({"reward", "voucher", "notice", "challenge"})
+LATER_EFFECTS = frozenset({"voucher", "notice", "challenge"})
 LATER_VALUES = {
     "on": {
         "birthday",
@@ -55,7 +55,7 @@ CONDITIONS_ON: dict[str, tuple[str, ...]] = {
     "referral": (),
 }
 WITH_PLACE = ("purchase", "visit", "review")
-EFFECTS = ("award", "multiply", "limit")
+EFFECTS = ("award", "multiply", "limit", "reward")
 LINE_CONDITIONS = {"sku", "category", "quantity"}
 
 
@@ -314,15 +314,32 @@ def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
     if not effects and not LATER_EFFECTS & set(rule):
         misspelt = any(did_you_mean(key, EFFECTS, few=0) for key in rule if key not in keys_at(("earn", 0)))
         if not misspelt:
-            draft.report(path, "the rule does nothing", "add award, multiply or limit")
+            draft.report(path, "the rule does nothing", "add award, multiply, limit or reward")
     if rule.get("bonus") is True and "award" not in rule and effects:
         draft.report((*path, "bonus"), f"only an award can be a bonus, not {effects[0]}", "take bonus out")
+    if "reward" in rule:
+        _check_given(draft, path, rule)
     if "limit" in rule:
         for key in ("cap", "exclusive", "stop", "hold_out", "expire", "pending"):
             if rule.get(key, False) is not False:  # canonical JSON says every default
                 draft.report((*path, key), f"a limit has no {key}", f"take {key} out")
         if isinstance(rule["limit"], dict) and "times" in rule["limit"]:
             draft.report((*path, "limit", "times"), "a limit is over points", "write points, or put a cap on the rule")
+
+
+def _check_given(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
+    """A reward that a rule gives stands in the catalogue; it is counted in times, and no points come with it."""
+    for key in ("exclusive", "expire", "pending"):
+        if key in rule:
+            draft.report((*path, key), f"a reward has no {key}", f"take {key} out")
+    cap = rule.get("cap")
+    if isinstance(cap, dict) and "points" in cap:
+        draft.report((*path, "cap", "points"), "a reward is counted in times", "write times: 1")
+    known = [reward["id"] for _, reward in _mappings(draft, "rewards") if isinstance(reward.get("id"), str)]
+    name = rule["reward"]
+    if isinstance(name, str) and name not in known:
+        proposal = did_you_mean(name, known) if known else f"add rewards: [{{id: {name}, cost: 100}}]"
+        draft.report((*path, "reward"), f"there is no reward {name}", proposal)
 
 
 def _check_award(draft: Draft, path: Path, rule: dict[str, Any]) -> None:

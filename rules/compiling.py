@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from rules import language
 from rules.checks import CONDITIONS_ON, validate
 from rules.conditions import compile_lines
-from rules.counting import counters_on
+from rules.counting import counters_on, nth_counter
 from rules.draft import read_json
 from rules.errors import Problem, ProgrammeErrors
 from rules.plan import (
@@ -75,6 +75,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         lots=_lots(document),
         negative_balance=document.points.negative_balance,
         rewards={reward.id: _reward(reward, zone) for reward in document.rewards or ()},
+        gives=any(rule.reward is not None for rule in document.earn),
         pays_back=document.points.pay_back == "pro_rata",
         document=document,
         canonical=canonical,
@@ -121,7 +122,9 @@ def _rules_on(rules: tuple[language.EarnRule, ...], compiled: list[Rule]) -> dic
 
 
 def _rule(rule: language.EarnRule, zone: ZoneInfo) -> Rule:
-    phase = "limit" if rule.limit else "multiply" if rule.multiply else "bonus" if rule.bonus else "base"
+    bonus = rule.bonus or rule.reward is not None
+    phase = "limit" if rule.limit else "multiply" if rule.multiply else "bonus" if bonus else "base"
+    nth = None if rule.when is None or rule.reward is None else rule.when.every_nth
     return Rule(
         id=rule.id,
         phase=phase,
@@ -135,6 +138,8 @@ def _rule(rule: language.EarnRule, zone: ZoneInfo) -> Rule:
         cap=None if rule.cap is None else _cap(rule.cap),
         hold_out=None if rule.hold_out is None else int(rule.hold_out * MEMBER_NUMBERS),
         hold_out_text="" if rule.hold_out is None else share_text(rule.hold_out),
+        reward=rule.reward,
+        nth=None if nth is None else nth_counter(nth),
     )
 
 

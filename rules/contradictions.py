@@ -190,7 +190,8 @@ def _stopped(document: ProgrammeFile) -> Iterator[Contradiction]:
 
 
 def _order(rule: EarnRule) -> tuple[int, int, str]:
-    phase = "limit" if rule.limit else "multiply" if rule.multiply else "bonus" if rule.bonus else "base"
+    bonus = rule.bonus or rule.reward is not None
+    phase = "limit" if rule.limit else "multiply" if rule.multiply else "bonus" if bonus else "base"
     return PHASES.index(phase), -rule.priority, rule.id
 
 

@@ -94,7 +94,7 @@ def _rule(name: str, old: EarnRule | None, new: EarnRule | None, raw_old: Any, r
         return change
     told = set()
     for title, words, keys in (
-        ("gives", effect_words, ("award", "bonus", "multiply", "limit", "cap", "expire", "pending")),
+        ("gives", effect_words, ("award", "bonus", "multiply", "limit", "reward", "cap", "expire", "pending")),
         ("when", condition_words, ("when", "unless", "from", "until", "exclusive", "stop", "hold_out")),
     ):
         before, after = words(old), words(new)

@@ -398,7 +398,7 @@ Pending = Annotated[_NONE | Annotated[WaitingTime, _MAPPING], _BY_SHAPE]
 
 
 class EarnRule(Part):
-    """One rule: what it is about, when it applies, and either an award, a multiplier or a limit."""
+    """One rule: what it is about, when it applies, and either an award, a multiplier, a limit or a reward."""
 
     id: Slug = Field(description="Name of the rule; entries carry it, so it stays the same from version to version.")
     on: FactName = Field(description="The fact it answers.")
@@ -410,6 +410,7 @@ class EarnRule(Part):
     )
     multiply: Multiply | None = Field(None, description="A factor on base awards.")
     limit: Limit | None = Field(None, description="A limit over several rules.")
+    reward: Slug | None = Field(None, description="Id of a reward of the catalogue that is given, free of cost.")
     cap: Cap | None = Field(None, description="A cap on this rule alone. Default: none.")
     priority: Annotated[int, Field(strict=True, ge=-1000, le=1000)] = Field(
         0, description="Higher comes first within base, bonus, multiply or limit. Default: 0."

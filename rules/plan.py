@@ -145,7 +145,7 @@ Lines = Callable[[MemberView, Fact, "Programme"], tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One earning rule; exactly one of ``award``, ``multiply`` and ``limit`` is set."""
+    """One earning rule; exactly one of ``award``, ``multiply``, ``limit`` and ``reward`` is set."""
 
     id: str
     phase: str  # one of PHASES
@@ -159,6 +159,8 @@ class Rule:
     cap: Cap | None = None
     hold_out: int | None = None  # members whose number of 32 bits is below it get nothing from the rule
     hold_out_text: str = ""
+    reward: str | None = None  # id of a reward that it gives
+    nth: Counter | None = None  # of a rule that gives a reward: what makes an order the nth
     selective: bool = field(init=False)  # it may keep rules from applying
     clips: bool = field(init=False)  # a cap or a limit is to be looked at
 
@@ -363,6 +365,7 @@ class Programme:
     lots: LotPlan | None  # None: every point can be spent at once and for ever
     negative_balance: str  # within_balance | allow | only_pending
     rewards: dict[str, RewardPlan]
+    gives: bool  # some rule gives a reward
     pays_back: bool  # points that paid a part of an order come back with its goods
     document: ProgrammeFile = field(repr=False)
     canonical: bytes = field(repr=False)

@@ -41,6 +41,8 @@ def effect_words(rule: EarnRule) -> str:
     elif rule.limit is not None:
         of = f" from {_and(rule.limit.only)}" if rule.limit.only else ""
         said = f"{cap_text(rule.limit)}{of}"
+    elif rule.reward is not None:
+        said = f"{rule.reward}, free of cost"
     else:
         said = "nothing"
     said = f"{said}; {cap_text(rule.cap)}" if rule.cap is not None else said

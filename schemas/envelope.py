@@ -21,6 +21,7 @@ TRANSFER_SOURCE = "urn:stammgast:transfer"
 REFERRAL_SOURCE = "urn:stammgast:referral"
 REFUND_SOURCE = "urn:stammgast:refund"
 STOCK_SOURCE = "urn:stammgast:stock"
+REWARD_SOURCE = "urn:stammgast:reward"
 ORDER_KEY = "order:"
 STOCK_KEY = "stock:"
 

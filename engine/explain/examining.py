@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.explain.saw import local_text, saw
-from engine.ledger.member import Member
+from engine.ledger.member import GIVEN, Member
 from rules.book import Programme, Rule
 from rules.conditions import OfLine, check_of
 from rules.language import Condition, EarnRule
@@ -103,7 +103,7 @@ def _why_less(rule: Rule, asked: RuleAsked, others: Sequence[tuple[Rule, RuleAsk
     for note in decision.notes:
         if note.rule_id == rule.id:
             return f"{note.code}: {note.text}"
-    if asked.points or rule.limit is not None:
+    if asked.points or rule.limit is not None or _given(rule, decision):
         return ""
     for other, its in others:
         if other is rule:
@@ -117,6 +117,10 @@ def _why_less(rule: Rule, asked: RuleAsked, others: Sequence[tuple[Rule, RuleAsk
     if clipped:
         return f"clipped by {clipped[-1].rule_id}: {clipped[-1].text}"
     return "it comes to less than one point" if rule.award is not None else "there was nothing to multiply"
+
+
+def _given(rule: Rule, decision: Decision) -> bool:
+    return any(change.what == GIVEN and change.state.split("|")[1] == rule.id for change in decision.states)
 
 
 def _conditions(said: EarnRule, member: Member, fact: Fact, programme: Programme) -> Iterator[Part]:

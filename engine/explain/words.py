@@ -9,6 +9,7 @@ from typing import Any
 from engine.explain.examining import Part, RuleAsked
 from engine.explain.saw import local_text
 from engine.explain.telling import Life, Lot, Told
+from engine.ledger.member import GIVEN
 from engine.ledger.outlook import Outlook
 from rules.book import Programme
 from rules.local_time import day_date, local_day
@@ -278,6 +279,9 @@ def _entry_words(entry: Entry) -> str:
 
 def _change_words(change: TierChange | StateChange) -> str:
     if isinstance(change, StateChange):
+        if change.what == GIVEN:
+            reward, rule, version = change.state.split("|")
+            return f"reward {reward} is given by {rule} (version {version}), redemption {change.id}"
         return f"{change.what} {change.id} is now {change.state}"
     moved = f"{change.previous} -> {change.tier}" if change.previous not in (None, change.tier) else change.tier
     return f"tier: {moved}, since {change.since}{_until(change)}"

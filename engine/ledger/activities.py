@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.ledger.counters import count
 from engine.ledger.earning import earn
+from engine.ledger.giving import give
 from engine.ledger.member import Member
 from engine.ledger.pending import release_awaited
 from engine.ledger.tiers import count_progress
@@ -25,7 +26,7 @@ def decide_earning(member: Member, fact: Fact, programme: Programme | None, deci
         count(member, fact, programme, decision)
     if programme.tiers is not None and programme.tiers.by == "points":
         count_progress(fact, programme, sum(entry.points for entry in earned.entries), decision)
-    return []
+    return give(member, fact, programme, earned.given, decision) if earned.given else []
 
 
 def decide_activity(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
@@ -51,7 +52,7 @@ def decide_visit(member: Member, fact: Fact, programme: Programme | None, decisi
     if last_us is not None and abs(fact.time_us - last_us) <= gap_us:
         decision.reason = "same_visit"
         return []
-    decide_earning(member, fact, programme, decision)
+    derived = decide_earning(member, fact, programme, decision)
     if programme is not None and programme.tiers is not None and programme.tiers.by == "visits":
         count_progress(fact, programme, 1, decision)
-    return []
+    return derived

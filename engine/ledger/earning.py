@@ -60,12 +60,14 @@ class Unit:
 
 @dataclass(slots=True)
 class Earned:
-    """What a fact earned: entries in rule order, caps used up, money counted by brackets, what was clipped, in words."""
+    """What a fact earned: entries in rule order, caps used up, money counted by brackets, what was clipped, in words; and the
+    rules that give a reward."""
 
     entries: Sequence[Entry] = ()
     counts: Sequence[tuple[str, int, int]] = ()
     counters: Sequence[Counted] = ()
     notes: Sequence[Note] = ()
+    given: Sequence[Applicable] = ()
 
     def into(self, decision: Decision) -> None:
         """Put what was earned into a decision that has nothing yet; empty stays as it is."""
@@ -103,6 +105,8 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
             _clip(shares, applicable, clipper)
             earned.counts, earned.notes = clipper.counts(), [*earned.notes, *clipper.notes]
             break
+    if programme.gives:
+        earned.given = [found for found in applicable if found[0].reward is not None]
     ids = entry_ids(member, fact)
     earned.entries = [make_entry(member, fact, programme, share, order, ids) for share in shares if share.points]
     return earned

@@ -10,6 +10,9 @@ from engine.ledger.history import Fresh
 from engine.ledger.member import (
     DEDUPE_HORIZON_US,
     FOUND,
+    GIVEN,
+    GIVEN_COUNTED,
+    GIVEN_FROM,
     GRANTED,
     HELD,
     LAPSED,
@@ -295,7 +298,10 @@ def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -
 
 def _take_redemption(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:
     before = member.spent.get(change.id)
-    if before is None:
+    if change.what == GIVEN:
+        reward, rule, version = change.state.split("|")
+        member.spent[change.id] = Spent(GRANTED, "", f"reward:{reward}", int(version), given=(rule, "", "", ""))
+    elif before is None:
         redeem = next(entry for entry in entries if entry.kind == "redeem")
         burns = tuple((lot_id, points) for lot_id, points in redeem.burns)
         member.spent[change.id] = Spent(change.state, redeem.entry_id, redeem.rule_id, redeem.rule_version, burns)
@@ -306,6 +312,11 @@ def _take_redemption(member: Member, change: StateChange, entries: Sequence[Entr
         member.spent[change.id] = before._replace(store=change.state)
     elif change.what == REDEMPTION_ORDER:
         member.spent[change.id] = before._replace(order=change.state)
+    elif change.what == GIVEN_FROM:
+        order, _, lines = change.state.rpartition("|")
+        member.spent[change.id] = before._replace(given=(before.given[0], order, lines, before.given[3]))
+    elif change.what == GIVEN_COUNTED:
+        member.spent[change.id] = before._replace(given=(*before.given[:3], change.state))
     elif change.state == GRANTED or (change.state == "fulfilled" and before.order is not None):
         member.spent[change.id] = before._replace(state=change.state, until_us=None)
         member.find_lapse()

@@ -116,13 +116,30 @@ class Lot(NamedTuple):
         return self.active_us is None or self.active_us <= now_us
 
 
+class Gift(NamedTuple):
+    """Why a member has a reward that he did not pay for.
+
+    Attributes:
+        rule: that gave it.
+        order: name of the order that it came with, None for another fact.
+        lines: of the order, from 1, that brought it; none: all.
+        counted: the cap key that counted it, None without a cap.
+    """
+
+    rule: str
+    order: str | None
+    lines: tuple[int, ...]
+    counted: str | None
+
+
 class Spent(NamedTuple):
     """A redemption: its entry, what it took from which lots while that can be given back, and its state.
 
     ``until_us`` is when it lapses if nobody collects it, ``store`` where its piece of a stock is, empty for any store,
     ``order`` the name of the order that it paid a part of, ``back`` the points that came back so far. The key of a stock holds
     its pieces in the same form: ``rule_id`` is then the window that they count in. ``moved`` are the lots among its own that an
-    alias had emptied before it became one (id, when earned, when gone): no entry of this member made them.
+    alias had emptied before it became one (id, when earned, when gone): no entry of this member made them. ``given`` says in
+    texts where a reward came from that a rule gave (see `gift`): no points were spent on it, and it has no entry.
     """
 
     state: str
@@ -135,14 +152,24 @@ class Spent(NamedTuple):
     order: str | None = None
     back: int = 0
     moved: tuple[tuple[str, int, int | None], ...] = ()
+    given: tuple[str, ...] = ()
+
+    @property
+    def gift(self) -> Gift | None:
+        """Where it came from, None for one that points were spent on."""
+        if not self.given:
+            return None
+        rule, order, lines, counted = self.given
+        numbers = tuple([int(number) for number in lines.split(",") if number])
+        return Gift(rule, order or None, numbers, counted or None)
 
     @staticmethod
     def of(fields: Sequence[Any]) -> Spent:
         """Return one from its fields as JSON holds them."""
-        state, entry_id, rule_id, version, burns, until_us, store, order, back, moved = fields
+        state, entry_id, rule_id, version, burns, until_us, store, order, back, moved, given = fields
         took = tuple([(lot_id, points) for lot_id, points in burns])
         emptied = tuple([(lot_id, earned, ends) for lot_id, earned, ends in moved])
-        return Spent(state, entry_id, rule_id, version, took, until_us, store, order, back, emptied)
+        return Spent(state, entry_id, rule_id, version, took, until_us, store, order, back, emptied, tuple(given))
 
 
 #: Name of the states by which time takes progress towards tiers back: the id is the local day, the state the amount.
@@ -151,6 +178,9 @@ PROGRESS = "progress"
 #: pieces of a stock; and which order it paid a part of.
 REDEMPTION, REDEMPTION_UNTIL, REDEMPTION_STORE, STOCK = "redemption", "redemption_until", "redemption_store", "stock"
 REDEMPTION_ORDER = "redemption_order"
+#: Names of the first states of a reward that a rule gave: reward, rule and version; the order that it came with, and its lines;
+#: the cap that counted it.
+GIVEN, GIVEN_FROM, GIVEN_COUNTED = "redemption_given", "redemption_from", "redemption_counted"
 GRANTED, RESERVED, HELD = "granted", "reserved", "held"
 #: Name of the states of a transfer, and the rule that its entries carry.
 TRANSFER = "transfer"

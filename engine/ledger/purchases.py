@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.ledger.claims import may_be_claimed
 from engine.ledger.counters import count
 from engine.ledger.earning import earn
+from engine.ledger.giving import give
 from engine.ledger.member import Member, order_ref
 from engine.ledger.referrals import award_purchase
 from engine.ledger.tiers import count_progress
@@ -39,7 +40,8 @@ def decide_purchase(member: Member, fact: Fact, programme: Programme | None, dec
     if programme.tiers is not None:
         amount = _progress(programme.tiers.by, data, sum([entry.points for entry in earned.entries]))
         count_progress(fact, programme, amount, decision)
-    return award_purchase(member, fact, programme, decision)
+    derived = award_purchase(member, fact, programme, decision)
+    return [*derived, *give(member, fact, programme, earned.given, decision, order)] if earned.given else derived
 
 
 def _progress(by: str, data: facts.PurchaseForm, points: int) -> int:

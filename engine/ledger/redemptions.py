@@ -67,30 +67,45 @@ def decide_redemption(member: Member, fact: Fact, programme: Programme | None, d
     )
     decision.entries = [entry]
     name = redemption_name(fact.source, fact.id)
-    if reward is not None and reward.stock is not None:
-        store = (data["store"] or "") if reward.stock.per_place else ""
-        decision.states = [_state(member, fact, name, RESERVED), _state(member, fact, name, store, REDEMPTION_STORE)]
-        decision.states += _for_order(member, fact, name)
-        return [ask_for_piece(member, fact, reward.id, store, name, decision)]
-    decision.states = [*_granted(member, fact, name, reward), *_for_order(member, fact, name)]
-    return []
+    states, asked = grant(member, fact, reward, name, data["store"], decision)
+    decision.states = [*states, *_for_order(member, fact, name)]
+    return asked
+
+
+def grant(
+    member: Member, fact: Fact, reward: RewardPlan | None, name: str, store: str | None, decision: Decision
+) -> tuple[list[StateChange], list[Fact]]:
+    """Return the states of a reward that is the member's now, or reserved for him, and then what its stock is asked.
+
+    Args:
+        reward: None for a number of points.
+        name: of the redemption.
+        store: where he wants it.
+        decision: in which the stock's question is announced.
+    """
+    if reward is None or reward.stock is None:
+        return _granted(member, fact, name, reward), []
+    place = (store or "") if reward.stock.per_place else ""
+    states = [state_of(member, fact, name, RESERVED), state_of(member, fact, name, place, REDEMPTION_STORE)]
+    return states, [ask_for_piece(member, fact, reward.id, place, name, decision)]
 
 
 def _for_order(member: Member, fact: Fact, name: str) -> list[StateChange]:
     data: facts.RedemptionForm = fact.data
     if data["order_id"] is None:
         return []
-    return [_state(member, fact, name, f"{data['order_source']}|{data['order_id']}", REDEMPTION_ORDER)]
+    return [state_of(member, fact, name, f"{data['order_source']}|{data['order_id']}", REDEMPTION_ORDER)]
 
 
-def _state(member: Member, fact: Fact, name: str, state: str, what: str = REDEMPTION) -> StateChange:
+def state_of(member: Member, fact: Fact, name: str, state: str, what: str = REDEMPTION) -> StateChange:
+    """Return that a redemption is now in a state, or another of its states."""
     return StateChange(member.key, what, name, state, fact.source, fact.id, fact.time)
 
 
 def _granted(member: Member, fact: Fact, name: str, reward: RewardPlan | None) -> list[StateChange]:
-    states = [_state(member, fact, name, GRANTED)]
+    states = [state_of(member, fact, name, GRANTED)]
     if reward is not None and reward.valid_us is not None:
-        states.append(_state(member, fact, name, to_text(fact.time_us + reward.valid_us), REDEMPTION_UNTIL))
+        states.append(state_of(member, fact, name, to_text(fact.time_us + reward.valid_us), REDEMPTION_UNTIL))
     return states
 
 
@@ -99,13 +114,19 @@ def decide_stock_answered(member: Member, fact: Fact, programme: Programme | Non
     data: facts.StockAnsweredForm = fact.data
     name = data["redemption"]
     spent = member.spent.get(name)
+    if spent is not None and spent.state == CANCELLED and data["refused"] is None:
+        decision.reason = "already_cancelled"  # the order that brought it came back meanwhile
+        return [return_piece(fact, spent, name, decision)]
     if spent is None or spent.state != RESERVED:
         decision.reason = "unknown_redemption"
         return []
     decision.reason = data["refused"]
     if data["refused"] is not None:
-        decision.states = [_state(member, fact, name, REFUSED)]
+        decision.states = [state_of(member, fact, name, REFUSED)]
         decision.entries = give_back(member, fact, programme, spent)
+        gift = spent.gift
+        if gift is not None and gift.counted is not None:
+            decision.counts = [(gift.counted, 0, -1)]
         return []
     reward = None if programme is None else programme.rewards.get(spent.rule_id.removeprefix("reward:"))
     decision.states = _granted(member, fact, name, reward)
@@ -148,7 +169,7 @@ def decide_redemption_end(member: Member, fact: Fact, programme: Programme | Non
         decision.reason = "not_granted_yet" if spent.state == RESERVED else f"already_{spent.state}"
         return []
     state = CANCELLED if fact.type == facts.REDEMPTION_CANCELLED else FULFILLED
-    decision.states = [_state(member, fact, name, state)]
+    decision.states = [state_of(member, fact, name, state)]
     if state != CANCELLED:
         return []
     decision.entries = give_back(member, fact, programme, spent)

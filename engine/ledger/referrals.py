@@ -34,11 +34,11 @@ def decide_referral(member: Member, fact: Fact, programme: Programme | None, dec
     if why is not None:  # who brought whom is remembered, whichever of joining and referral is told first
         decision.notes = [Note(why, None, "a referral earns nothing before its member has joined, or after he left")]
         return []
-    decide_earning(member, fact, programme, decision)
+    derived = decide_earning(member, fact, programme, decision)
     plan = programme.refer
     if plan is None or not (plan.moment == "referral" or (plan.moment == "joined" and member.joined_said)):
-        return []
-    return _award(member, fact, programme, referrer, decision)
+        return derived
+    return [*derived, *_award(member, fact, programme, referrer, decision)]
 
 
 def _refusal(member: Member, referrer: str) -> str | None:
@@ -86,13 +86,13 @@ def _award(member: Member, fact: Fact, programme: Programme, referrer: str, deci
 
 def decide_joining(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
     """Fill ``decision`` with what joining moves, the awards of a referral that waited for it included."""
-    decide_joined(member, fact, programme, decision)
+    derived = decide_joined(member, fact, programme, decision)
     referral = member.referral
     if decision.reason is not None or programme is None or referral is None or not referral.open:
-        return []
+        return derived
     if programme.refer is None or programme.refer.moment != "joined":
-        return []
-    return _award(member, fact, programme, referral.referrer, decision)
+        return derived
+    return [*derived, *_award(member, fact, programme, referral.referrer, decision)]
 
 
 def decide_referral_award(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:

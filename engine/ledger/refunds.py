@@ -9,6 +9,7 @@ from __future__ import annotations
 from engine.ledger.caps import caps_given_back
 from engine.ledger.counters import counters_given_back
 from engine.ledger.debt import Purse, taken_back
+from engine.ledger.giving import withdraw
 from engine.ledger.lots import lots_of
 from engine.ledger.member import Bonus, Member, order_ref
 from engine.ledger.orders import Grant, Order
@@ -63,7 +64,8 @@ def take_back(member: Member, fact: Fact, ref: str, order: Order, decision: Deci
     if order.counters:
         decision.counters = [*decision.counters, *counters_given_back(order, lines)]
     _take_progress(order, lines, decision, cancelled_points(order, member.lots_apart, book))
-    return [] if bonus is None else reverse_referral(member, fact, bonus, entries, decision)
+    derived = withdraw(member, fact, ref, lines, decision) if member.spent else []
+    return derived if bonus is None else [*derived, *reverse_referral(member, fact, bonus, entries, decision)]
 
 
 def _claw_back(

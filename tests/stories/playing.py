@@ -24,6 +24,7 @@ from tests.stories.telling import TICK, Event
 
 RECORDED = "2060-01-01T00:00:00.000000Z"
 ENTRY_OF = "entry of "
+GIFT_OF = "gift of "
 EVERY_TYPE = Policy("stories", OPEN_POLICY.types | facts.STAFF_TYPES)
 
 
@@ -47,6 +48,7 @@ class Books:
     lots: dict[str, dict[str, Lot]] = field(default_factory=dict)
     tiers: dict[str, TierChange] = field(default_factory=dict)
     entries: dict[tuple[str | None, str], str] = field(default_factory=dict)
+    gifts: dict[str, str] = field(default_factory=dict)
 
     def add(self, decision: Decision) -> None:
         """Add one decision up."""
@@ -56,6 +58,9 @@ class Books:
             self._add(entry)
         for change in decision.tiers:
             self.tiers[change.member_id] = change
+        for given in decision.states:
+            if given.what == "redemption_given":
+                self.gifts[given.id] = GIFT_OF + given.state.split("|")[1]
 
     def _add(self, entry: Entry) -> None:
         mine = self.lots.setdefault(entry.member_id, {})
@@ -91,6 +96,7 @@ class Happened:
     balances: dict[str, int] = field(default_factory=dict)
     lots: dict[str, dict[str, Lot]] = field(default_factory=dict)
     tiers: dict[str, TierChange] = field(default_factory=dict)
+    gifts: dict[str, str] = field(default_factory=dict)
 
     @property
     def decisions(self) -> list[Decision]:
@@ -150,7 +156,12 @@ class Play:
         return self._standing(happened)
 
     def _with_entries(self, event: Event) -> Event:
-        """Put the id of the member's first entry by a rule where a story says `entry of RULE`."""
+        """Put the id of the member's first entry by a rule where a story says `entry of RULE`, and of the newest reward that a
+        rule gave where it says `gift of RULE`."""
+        given = {title: name.partition("|") for name, title in self.books.gifts.items()}
+        if event.data.get("redemption") in given:
+            source, _, name = given[event.data["redemption"]]
+            event = replace(event, data={**event.data, "redemption": name, "redemption_source": source})
         data = {
             key: self.books.entries[event.who, value.removeprefix(ENTRY_OF)]
             if isinstance(value, str) and value.startswith(ENTRY_OF)
@@ -198,6 +209,7 @@ class Play:
     def _standing(self, happened: Happened) -> Happened:
         happened.balances = dict(self.books.balances)
         happened.tiers = dict(self.books.tiers)
+        happened.gifts = dict(self.books.gifts)
         happened.lots = {
             member: {
                 name: Lot(lot.rule, lot.points, lot.left, lot.active_from, lot.expires_at) for name, lot in lots.items()

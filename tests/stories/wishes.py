@@ -187,7 +187,7 @@ def _states(value: Any) -> Callable[[Happened], str]:
 
     def unmet(happened: Happened) -> str:
         found = [
-            f"{change.what} {change.id} {change.state}"
+            f"{change.what} {happened.gifts.get(change.id, change.id)} {change.state}"
             + ("" if change.member_id == happened.who else f" for {change.member_id}")
             for decision in happened.decisions
             for change in decision.states
