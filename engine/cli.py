@@ -36,6 +36,9 @@ VERBS: dict[str, Verb] = {
     "verify": Verb("engine.commands.verify:verify", "Prove that not one point was lost or doubled, or show what was."),
     "rejects": Verb("engine.commands.rejects:rejects", "List and show what was refused, and send it back."),
     "rules": Verb("engine.commands.rules:rules", "Check, show and publish reward programmes."),
+    "gateway": Verb(
+        "engine.commands.gateway:gateway", "Take events by HTTP, and answer tills: points, quotes, rewards."
+    ),
     "tick": Verb("engine.commands.tick:tick", "Settle every member up to a moment."),
     "topics": Verb("engine.commands.topics:topics", "Create a deployment's topics, or check those that are there."),
     "schemas": Verb("engine.commands.schemas:schemas", "Write the JSON Schema of every event."),

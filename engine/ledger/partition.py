@@ -173,6 +173,14 @@ class Partition:
             raise FoldFailed(f"the decision on {fact.source} {fact.id} at offset {offset}: {error}") from error
         return answer
 
+    def preview(self, fact: Fact) -> Answer:
+        """Answer a fact as if it came now, and take nothing in: for quotes.
+
+        Raises:
+            Exception: this fact cannot be decided.
+        """
+        return self._decide_member(self._member_of(fact), fact, self.next_offset)
+
     def quarantine(self, fact: Fact, offset: int, error: str, reason: str = "quarantined") -> Answer:
         """Answer a fact on which ``answer`` raised, or that nobody dares to try: it moves nothing, and its record goes to
         ``rejects``."""

@@ -190,14 +190,15 @@ class Deployment:
 
     def start(self, *more: str) -> Role:
         """Start a worker; returns at once."""
-        return self._begin("worker", self.arguments(*more))
+        return self.begin("worker", self.arguments(*more))
 
     def project(self, db: Path) -> Role:
         """Start a projector; returns at once."""
         where = ("--bootstrap", self.cluster.bootstrap, "--topic-prefix", self.prefix)
-        return self._begin("projector", [*where, "--db", str(db)])
+        return self.begin("projector", [*where, "--db", str(db)])
 
-    def _begin(self, verb: str, arguments: Sequence[str]) -> Role:
+    def begin(self, verb: str, arguments: Sequence[str]) -> Role:
+        """Start a process of ours; returns at once."""
         role = Role(verb, arguments, Path(self._folder.name))
         self.workers.append(role)
         return role

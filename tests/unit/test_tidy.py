@@ -59,6 +59,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "projections",
     ),
     "engine.rejects": ("schemas", "rules", "engine.ledger", "engine.stream", "engine.verify"),
+    "engine.gateway": (
+        "schemas",
+        "rules",
+        "engine.ledger",
+        "engine.explain",
+        "engine.rejects",
+        "engine.stream",
+        "engine.settings",
+        "engine.telemetry",
+        "engine.tuning",
+    ),
     "engine.imports": ("schemas", "engine.settings"),
     "engine.demo": ("schemas", "rules", "engine", "projections"),
     "engine.bench": ("schemas", "rules", "engine", "projections"),
@@ -78,7 +89,15 @@ LAYERS: dict[str, tuple[str, ...]] = {
 
 # Which rooms may import what reaches outside the process.
 DRIVERS: dict[str, tuple[str, ...]] = {
-    "aiokafka": ("engine.stream", "engine.broker", "engine.commands", "engine.demo", "engine.bench", "projections"),
+    "aiokafka": (
+        "engine.gateway",
+        "engine.stream",
+        "engine.broker",
+        "engine.commands",
+        "engine.demo",
+        "engine.bench",
+        "projections",
+    ),
     "faust": ("engine.stream", "engine.commands", "engine.bench"),
     "mode": ("engine.stream", "engine.commands", "engine.bench"),
     "duckdb": ("projections", "engine.replay", "engine.commands", "engine.demo", "engine.bench"),
@@ -419,6 +438,7 @@ DISTRIBUTIONS = {
     "pydantic_core": "pydantic",
     "intervaltree": "faust-streaming",
     "mypyc": "mypy",
+    "starlette": "fastapi",
 }
 
 
