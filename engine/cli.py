@@ -33,6 +33,10 @@ VERBS: dict[str, Verb] = {
         "engine.commands.explain:explain", "Say why a member has these points: conditions, caps, lots, what followed."
     ),
     "query": Verb("engine.commands.query:query", "Ask the tables in SQL, also while a projector holds the file."),
+    "backtest-churn": Verb(
+        "engine.commands.backtest_churn:backtest_churn",
+        "Hold the churn flag to what members did: AUC, Brier, precision.",
+    ),
     "verify": Verb("engine.commands.verify:verify", "Prove that not one point was lost or doubled, or show what was."),
     "rejects": Verb("engine.commands.rejects:rejects", "List and show what was refused, and send it back."),
     "rules": Verb("engine.commands.rules:rules", "Check, show and publish reward programmes."),

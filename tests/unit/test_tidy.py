@@ -78,6 +78,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "engine.compiled": (),
     "engine.compiling": (),
     "engine": ("engine.compiled",),
+    "projections.models": (),
     "projections": (
         "schemas",
         "engine.stream.topics",
@@ -104,7 +105,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "duckdb_extensions": ("projections",),
 }
 
-PURE = ("schemas", "rules", "engine.ledger")
+PURE = ("schemas", "rules", "engine.ledger", "projections.models")
 IMPURE_MODULES = set(
     "asyncio io logging multiprocessing os pathlib random secrets shutil socket structlog subprocess sys tempfile "
     "threading time uuid".split()
