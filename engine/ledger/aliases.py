@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import orjson
 
+from engine.ledger.early import answer_what_was_early
 from engine.ledger.following import follow
 from engine.ledger.lots import burn_from, open_lots
 from engine.ledger.member import SLIDING, Lot, Member, Spent
@@ -233,7 +234,7 @@ def decide_takeover(member: Member, fact: Fact, programme: Programme | None, dec
     if slides_us is not None and slides_us > max(member.slides_us or 0, member.now_us(fact.time_us)):
         until = to_text(slides_us)
         decision.states = [StateChange(member.key, SLIDING, SLIDING, until, fact.source, fact.id, fact.time)]
-    return act_on_takeover(member, fact, decision)
+    return [*act_on_takeover(member, fact, decision), *answer_what_was_early(member, fact, decision)]
 
 
 def _lot_entry(member: Member, fact: Fact, lot: Lot, version: int) -> Entry:

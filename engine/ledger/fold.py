@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
+from engine.ledger.early import keep_early
 from engine.ledger.history import Fresh
 from engine.ledger.member import (
     DEDUPE_HORIZON_US,
@@ -128,6 +129,10 @@ def _evolve_fact(member: Member, fact: Fact, decision: Decision) -> None:
             _take_referrers_side(member, fact, decision)
         case facts.TRANSFER_OFFER if decision.reason == "unknown_member":
             member.joined_us = None  # points that nobody took open no account
+        case facts.TRANSFER_ANSWER if decision.reason == "unknown_transfer":
+            keep_early(member, fact)
+        case facts.STOCK_ANSWERED if decision.reason == "unknown_redemption":
+            keep_early(member, fact)
         case _:
             _evolve_membership(member, fact, decision)
 

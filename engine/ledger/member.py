@@ -182,6 +182,8 @@ REDEMPTION_ORDER = "redemption_order"
 #: the cap that counted it.
 GIVEN, GIVEN_FROM, GIVEN_COUNTED = "redemption_given", "redemption_from", "redemption_counted"
 GRANTED, RESERVED, HELD = "granted", "reserved", "held"
+#: State of an answer that came before the business it answers (`engine.ledger.early`); ``rule_id`` says why it refuses.
+EARLY = "early"
 #: Name of the states of a transfer, and the rule that its entries carry.
 TRANSFER = "transfer"
 #: Name of the state that says when lots without a date go, and its word for never.
@@ -374,6 +376,11 @@ def order_name(ref: str) -> tuple[str, str]:
 def order_ref(data: facts.PurchaseForm | facts.RefundForm) -> str:
     """Return the name of an order, stable for ever. Ids of orders hold no ``|``, so it cannot be read in two ways."""
     return f"{data['order_source']}|{data['order_id']}"
+
+
+def transfer_name(source: str, fact_id: str) -> str:
+    """Return the name of a transfer among what its sender spent; that of a redemption has one ``|``."""
+    return f"{source}|{fact_id}|transfer"
 
 
 def quantity_milli(text: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from engine.ledger.expiry import expire_entry
 from engine.ledger.lots import available, burn
 from engine.ledger.member import (
+    EARLY,
     GRANTED,
     REDEMPTION,
     REDEMPTION_ORDER,
@@ -161,7 +162,7 @@ def decide_redemption_end(member: Member, fact: Fact, programme: Programme | Non
     data: facts.RedemptionEndForm = fact.data
     name = redemption_name(data["redemption_source"], data["redemption"])
     spent = member.spent.get(name)
-    if spent is None:
+    if spent is None or spent.state == EARLY:
         decision.reason = "unknown_redemption"
         decision.notes = [Note("unknown_redemption", None, f"no redemption {data['redemption']} was granted here")]
         return []

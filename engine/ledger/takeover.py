@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from engine.ledger.early import brought
 from engine.ledger.history import ANY_BODY, Fresh
 from engine.ledger.member import DEDUPE_HORIZON_US, Bonus, Lot, Member, Override, Referral, Spent, Waiting, Welcomed
 from engine.ledger.orders import Returned
@@ -73,7 +74,7 @@ def _take_given(member: Member, fact: Fact) -> None:
         spent = Spent.of(fields)
         took = tuple([(lot_here(fact, member.key, lot_id), points) for lot_id, points in spent.burns])
         moved = tuple([(lot_here(fact, member.key, lot_id), earned, ends) for lot_id, earned, ends in spent.moved])
-        member.spent.setdefault(name, spent._replace(burns=took, moved=moved))
+        member.spent[name] = brought(member.spent.get(name), spent._replace(burns=took, moved=moved))
         member.find_lapse()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from engine.ledger.following import follow
 from engine.ledger.joining import bar
 from engine.ledger.lots import available, burn, open_lots
-from engine.ledger.member import TRANSFER, Member
+from engine.ledger.member import EARLY, TRANSFER, Member, transfer_name
 from engine.ledger.redemptions import give_back
 from rules.book import Programme
 from schemas import facts
@@ -22,11 +22,6 @@ from schemas.ids import hash_id
 from schemas.times import to_text
 
 RESERVED, CREDITED, CONFIRMED, RETURNED = "reserved", "credited", "confirmed", "returned"
-
-
-def transfer_name(source: str, fact_id: str) -> str:
-    """Return the name of a transfer among what its sender spent; that of a redemption has one ``|``."""
-    return f"{source}|{fact_id}|transfer"
 
 
 def decide_transfer(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
@@ -110,7 +105,7 @@ def decide_transfer_answer(member: Member, fact: Fact, programme: Programme | No
     source, transfer_id, refused = data["transfer_source"], data["transfer_id"], data["refused"]
     state = CONFIRMED if refused is None else RETURNED
     reserved = member.spent.get(transfer_name(source, transfer_id))
-    if reserved is None:
+    if reserved is None or reserved.state == EARLY:
         decision.reason = "unknown_transfer"
         return []
     if refused is not None:

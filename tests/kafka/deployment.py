@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -254,6 +255,18 @@ class Deployment:
             return len({(d.source, d.fact_id) for d in await self.decisions() if d.type not in NO_MEMBER}) >= facts
 
         await until(f"{facts} facts decided", enough)
+
+    async def everything_decided(self, events: Iterable[Event]) -> None:
+        """Wait until every event is decided, as often as it stands there, and every fact that follows: that one is written with
+        its cause's decision."""
+        wanted = Counter((one["source"], one["id"]) for one in events)
+
+        async def done() -> bool:
+            facts = sum(map(len, await self.records("facts")))
+            decisions = await self.decisions()
+            return len(decisions) == facts and Counter((one.source, one.fact_id) for one in decisions) >= wanted
+
+        await until("all is decided, and what follows", done)
 
     async def audit(self) -> list[Decision]:
         """Compare the log of decisions with one computed anew from the facts: same bytes, order, keys and stamps.

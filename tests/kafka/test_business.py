@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from engine.cli import main
 from engine.stream.clients import Cluster
-from engine.stream.topics import FACTS
 from tests.kafka.deployment import Deployment, Event, event, purchase, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -48,18 +47,6 @@ def said_by_staff() -> list[Event]:
     ]
 
 
-async def everything_decided(shop: Deployment, events: list[Event]) -> None:
-    """Wait until all events are decided, and all that follows: a fact that follows is written with its cause's decision."""
-
-    async def done() -> bool:
-        facts = sum(map(len, await shop.records(FACTS)))
-        decisions = await shop.decisions()
-        known = {(one.source, one.fact_id) for one in decisions}
-        return len(decisions) == facts and all((one["source"], one["id"]) in known for one in events)
-
-    await until("all is decided, and what follows", done)
-
-
 async def test_what_crosses_partitions_is_whole_after_a_kill(cluster: Cluster, prefix: str, tmp_path: Path) -> None:
     """Given transfers, a reward of three, two claims and two aliases, when the worker is killed amid them, then points are
     neither lost nor made, three get the reward, one the receipt; the logs are proven and replay to the same rows."""
@@ -68,7 +55,7 @@ async def test_what_crosses_partitions_is_whole_after_a_kill(cluster: Cluster, p
         first = shop.start()
         await shop.ready(first)
         await shop.publish(bought())
-        await everything_decided(shop, bought())
+        await shop.everything_decided(bought())
         await shop.publish(asked())
         await shop.publish(said_by_staff(), "staff-events")
         known = len(await shop.decisions())
@@ -76,7 +63,7 @@ async def test_what_crosses_partitions_is_whole_after_a_kill(cluster: Cluster, p
         first.kill()
 
         second = shop.start()
-        await everything_decided(shop, bought() + asked() + said_by_staff())
+        await shop.everything_decided(bought() + asked() + said_by_staff())
         decisions = await shop.audit()
         projector = shop.project(db)
         await until("the file is served", lambda: asyncio.to_thread(db.with_name(f"{db.name}.endpoint").exists))

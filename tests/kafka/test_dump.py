@@ -58,10 +58,10 @@ async def test_replay_of_a_dump_decides_as_the_worker_did(any_cluster: Cluster, 
         await shop.ready(worker)
         events = [event(f"r{n}", "referral", f"m{n:03d}", {"referrer": f"m{n + 1:03d}"}) for n in range(0, 20, 2)]
         events += [purchase(f"p{n}", f"m{n % 20:03d}", "30.00") for n in range(120)]
-        back = {"order_id": "p7", "lines": [{"line": 1}], "currency": "EUR"}
+        back = {"order_id": "p7", "lines": [{"line": 1, "quantity": "1"}], "currency": "EUR"}
         events += [event("back", "refund", "m007", back), purchase("anonymous", None)]
         await shop.publish([*events, events[15]])
-        await until("all is decided", lambda: _all_decided(shop, len(events) + 1))
+        await shop.everything_decided([*events, events[15]])
         await append(any_cluster, prefix, to_us("2028-01-01T00:00:00Z"))
         await until("the tick is decided", lambda: _ticks(shop))
         live = await shop.records(POINTS_LOG)
@@ -83,12 +83,6 @@ async def test_replay_of_a_dump_decides_as_the_worker_did(any_cluster: Cluster, 
     summary = json.loads(result.stdout)
     assert summary["facts"] == sum(len(lane) for lane in replayed.values())
     assert (summary["partitions"], summary["unreadable"]) == (PARTITIONS, 0)
-
-
-async def _all_decided(shop: Deployment, events: int) -> bool:
-    """Intake has written all events, and every fact there is has its decision."""
-    facts = sum(len(lane) for lane in await shop.records(FACTS))
-    return facts >= events + PARTITIONS and len(await shop.decisions()) == facts
 
 
 async def _ticks(shop: Deployment) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain, islice
+from typing import Any
 
 from tests.simulation.history import Outcome, run
 
@@ -90,18 +91,22 @@ def main() -> int:
 def _histories(asked: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(asked.seed, asked.seed + asked.schedules)
     if asked.jobs == 1:
-        yield from (run(seed, asked.facts) for seed in seeds)
+        yield from (run(seed, asked.facts, **_fixed(asked)) for seed in seeds)
         return
     chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
     with ProcessPoolExecutor(asked.jobs) as pool:
         # A failure may end it all: not everything is handed out at once.
         waiting = iter(chunks)
         while some := list(islice(waiting, 4 * asked.jobs)):
-            yield from chain.from_iterable(pool.map(partial(_run_some, facts=asked.facts), some))
+            yield from chain.from_iterable(pool.map(partial(_run_some, facts=asked.facts, fixed=_fixed(asked)), some))
 
 
-def _run_some(seeds: Sequence[int], facts: int) -> list[Outcome]:
-    return [run(seed, facts) for seed in seeds]
+def _run_some(seeds: Sequence[int], facts: int, fixed: dict[str, Any]) -> list[Outcome]:
+    return [run(seed, facts, **fixed) for seed in seeds]
+
+
+def _fixed(asked: argparse.Namespace) -> dict[str, Any]:
+    return {} if asked.shop == "both" else {"business": asked.shop == "business"}
 
 
 def tell(outcome: Outcome) -> None:
@@ -117,6 +122,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--schedules", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1, help="of the first one; the others follow")
     parser.add_argument("--facts", type=int, default=100, help="published per schedule, on average")
+    parser.add_argument(
+        "--shop",
+        choices=("both", "bar", "business"),
+        default="both",
+        help="a coffee bar, or members who deal with each other",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the seeds")
     parser.add_argument("--failures", type=int, default=5, help="stop after so many failed schedules")
     return parser.parse_args()

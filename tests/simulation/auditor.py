@@ -15,12 +15,14 @@ from engine.stream.chain import GENESIS, link, link_of
 from engine.stream.parts import records_of
 from engine.stream.turn import KILLER, KILLER_TEXT, unreadable_decision
 from schemas.decisions import Decision, parse_decision
-from schemas.envelope import REFERRAL_SOURCE, Fact, readable
+from schemas.envelope import CLOCK_SOURCE, PROGRAMME_SOURCE, Fact, readable
 from tests.chaos.plans import PLANS
 from tests.properties.naive import Model
 from tests.properties.writing import compiled
 from tests.simulation import stories
+from tests.simulation.conservation import Conservation
 from tests.simulation.logs import Broker, Log, Place, Record
+from tests.simulation.options import Options
 
 
 @dataclass(slots=True)
@@ -46,17 +48,19 @@ class Books:
 class Auditor:
     """Sees every committed record the moment readers may see it."""
 
-    def __init__(self, broker: Broker, partitions: int, transactional: bool, batch_bytes: int) -> None:
-        versions = {version.hash: version for version in stories.programmes()}
+    def __init__(self, broker: Broker, options: Options) -> None:
+        partitions, transactional = options.partitions, options.transactional
+        versions = {version.hash: version for version in stories.programmes(options.business)}
         self._broker = broker
         self._transactional = transactional
-        self._batch_bytes = batch_bytes
+        self._options = options
+        self._batch_bytes: int = options.knobs["engine.stream.turn.BATCH_BYTES"]
         self.books = [Books(Partition(p, versions), broker.logs["facts", p]) for p in range(partitions)]
         self.violations: list[str] = []
         self.outcomes: Counter[str] = Counter()
         #: How many processes were interrupted so far; set by the history.
         self.interrupted: Callable[[], int] = lambda: 0
-        self._derived: Counter[tuple[str, str]] = Counter()
+        self._derived: Counter[tuple[str, str, str]] = Counter()
         self._rejects: Counter[tuple[int, int, str]] = Counter()
         broker.listeners.append(self.committed)
 
@@ -139,7 +143,7 @@ class Auditor:
         self.outcomes[answer.decisions[0].outcome] += 1
         self._count(record, [] if answer.reject is None else [answer.reject.reason])
         for derived in answer.derived:
-            self._derived[derived.source, derived.id] += 1
+            self._derived[derived.source, derived.id, derived.key or ""] += 1
         return answer.decisions
 
     def _given_up(self, fact: Fact) -> None:
@@ -195,15 +199,40 @@ class Auditor:
         """Has every fact its decision?"""
         return all(self.next_fact(books) is None and not books.awaited for books in self.books)
 
-    def close(self) -> None:
-        """When all has converged: derived facts and rejects."""
-        seen: Counter[tuple[str, str]] = Counter()
+    def close(self, published: Counter[tuple[str, str, str]]) -> None:
+        """When all has converged: facts that follow, rejects, and what must be true of all members together.
+
+        Args:
+            published: (source, id, key) of what was told; intake may write that more than once.
+        """
+        seen: Counter[tuple[str, str, str]] = Counter()
         for books in self.books:
             for record in books.facts.committed():
                 fact = readable(record.value)
-                if fact is not None and fact.source == REFERRAL_SOURCE:
-                    seen[fact.source, fact.id] += 1
-        self._compare("derived facts", self._derived, seen)
+                if fact is not None and fact.source not in (CLOCK_SOURCE, PROGRAMME_SOURCE):
+                    seen[fact.source, fact.id, fact.key or ""] += 1
+        wanted = self._derived + published
+        if self._options.intake:
+            for identity in published:
+                seen[identity] = min(seen[identity], wanted[identity])
+        self._compare("facts", wanted, seen)
+        self._compare_rejects()
+        # A second half that was given up leaves its business half done, until it is sent back.
+        if self._options.business and not self.outcomes["given up, innocent"]:
+            self._look_across()
+
+    def _look_across(self) -> None:
+        across = Conservation()
+        for books in self.books:
+            told = {record.offset: readable(record.value) for record in books.facts.committed()}
+            for record in self._broker.logs["points-log", books.facts.partition].committed():
+                decision = parse_decision(record.value or b"")
+                if (fact := told[decision.offset]) is not None:
+                    across.take(fact, decision)
+        for finding in across.findings(books.fold for books in self.books):
+            self.report(finding)
+
+    def _compare_rejects(self) -> None:
         told: Counter[tuple[int, int, str]] = Counter()
         for (topic, _), log in self._broker.logs.items():
             for record in log.committed() if topic == "rejects" else ():

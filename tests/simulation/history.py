@@ -73,9 +73,7 @@ class History:
         self.broker = Broker(self.net, topics, TRANSACTION_S)
         self.places = [(topic, p) for topic in ("facts", SHOP_EVENTS) for p in range(topics[topic])]
         self.group = Group(self.net, Random(f"group {options.seed}"), self.places)
-        self.auditor = Auditor(
-            self.broker, options.partitions, options.transactional, options.knobs["engine.stream.turn.BATCH_BYTES"]
-        )
+        self.auditor = Auditor(self.broker, options)
         self.group.listeners.append(self.auditor.offsets)
         self.cluster = SimCluster(self.net, self.broker, options)
         self.shelf: dict[str, Any] = {}
@@ -121,8 +119,8 @@ class History:
             self.publisher.last_words(200)  # only the next commit corrects group offsets that somebody moved
         # The second time one more record stands everywhere: who was overtaken and did not notice finds out by it.
         if await self._converges() and self.publisher.last_words(230) and await self._converges():
-            self.auditor.close()
-            if self.options.model:
+            self.auditor.close(self.publisher.told)
+            if self.options.model and not self.options.business:
                 self.auditor.ask_the_model()
             self.supervisor.audit()
             self.publisher.audit()

@@ -24,7 +24,8 @@ class Options:
         lives: how many processes a worker may lose.
         kinds: how processes end or stop, one is drawn per life.
         checkpoint: decisions between two checkpoints.
-        model: ask the naive model in the end; it is slow.
+        model: ask the naive model in the end; it is slow, and knows the coffee bar only.
+        business: members deal with each other (tests.simulation.business) instead of the coffee bar.
         knobs: constants of the product, set to other values.
     """
 
@@ -50,6 +51,7 @@ class Options:
     batch_records: int
     model: bool
     checkpoint: int
+    business: bool = False
     knobs: dict[str, Any] = field(default_factory=dict)
 
     def told(self) -> dict[str, Any]:
@@ -101,6 +103,7 @@ def draw(seed: int, facts: int = 100) -> Options:
         batch_records=rng.choice((1, 3, 20, 200) if latency_s < 0.1 else (20, 200)),
         checkpoint=rng.choice((1, 5, 20, 20, 60, 100_000)),
         model=seed % 10 == 0,
+        business=seed % 2 == 1,
         knobs=_knobs(rng),
     )
 

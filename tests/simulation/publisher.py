@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from engine.stream.topics import SHOP_EVENTS
-from schemas.envelope import readable
+from schemas.envelope import Fact, parse_fact, readable
 from tests.simulation import stories
 from tests.simulation.stories import Event
 
@@ -22,13 +22,15 @@ class Publisher:
         self._options = history.options
         self._rng = history.rng
         self._published: list[Event] = []
+        #: (source, id, key) of every fact that is written, or sent to intake.
+        self.told: Counter[tuple[str, str, str]] = Counter()
 
     def plan(self) -> None:
         """Set a timer for every record."""
         options, rng = self._options, self._rng
-        old, new = stories.programmes()
+        old, new = stories.programmes(options.business)
         self._announce(old)
-        story = stories.story(options.seed % stories.STORIES)
+        story = stories.story(options.seed % stories.STORIES, options.business)
         start = rng.randrange(max(1, len(story) - options.facts))
         events = story[start : start + options.facts]
         span = options.seconds * rng.choice((0.01, 0.5, 1.0))
@@ -70,7 +72,12 @@ class Publisher:
     def _write(self, topic: str, partition: int, content: Any) -> None:
         self._history.broker.write_plainly((topic, partition), [content])
 
+    def _tell(self, fact: Fact) -> None:
+        self.told[fact.source, fact.id, fact.key or ""] += 1
+
     def _publish(self, event: Event) -> None:
+        if event.fact is not None:
+            self._tell(parse_fact(event.fact))
         if self._options.intake:
             self._published.append(event)
             self._write(SHOP_EVENTS, self._rng.randrange(2), (None, event.raw, stories.RECORDED_MS, ()))
@@ -87,6 +94,7 @@ class Publisher:
                 self._publish(stories.reused(event))
             case "unheard":
                 fact = stories.unheard(rng, number)
+                self._tell(fact)
                 self._write("facts", stories.place_of((fact.key or "").encode(), partitions), stories.contents(fact))
             case "unreadable":
                 self._write("facts", rng.randrange(partitions), (b"m1", b"\xff\x00", stories.RECORDED_MS, ()))
@@ -97,6 +105,7 @@ class Publisher:
 
     def _deadly(self, number: int) -> None:
         fact = stories.deadly(self._rng, number)
+        self._tell(fact)
         place = stories.place_of((fact.key or "").encode(), self._options.partitions)
         self._write("facts", place, stories.contents(fact))
 

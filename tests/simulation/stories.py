@@ -19,6 +19,7 @@ from schemas.normalise import normalise
 from schemas.times import DAY_US, to_text, to_us
 from tests.chaos.plans import PLANS
 from tests.properties.writing import compiled
+from tests.simulation import business
 
 RECORDED = "2026-06-01T00:00:00.000000Z"
 RECORDED_MS = to_us(RECORDED) // 1000
@@ -40,22 +41,26 @@ class Event:
 
 
 @cache
-def programmes() -> tuple[Programme, ...]:
-    """The coffee bar's versions, compiled from the plans that the naive model reads."""
-    return tuple(compiled(plan) for plan in PLANS)
+def programmes(dealing: bool = False) -> tuple[Programme, ...]:
+    """Both versions of the coffee bar, compiled from the plans that the naive model reads, or of members who deal."""
+    return business.programmes() if dealing else tuple(compiled(plan) for plan in PLANS)
 
 
 @cache
-def story(number: int) -> Sequence[Event]:
-    """A shop's events in order of time, some out of it."""
+def story(number: int, dealing: bool = False) -> Sequence[Event]:
+    """A shop's events in order of time, some out of it; `dealing`: its members deal with each other."""
     rng = Random(f"story {number}")
     members = [f"m{name}" for name in range(rng.randint(3, 14))]
     orders: list[tuple[str, str]] = []
+    shop = business.Business(rng, members)
     at_us, events = BEGIN_US, []
     for count in range(LENGTH):
         at_us += int(rng.expovariate(1 / (DAY_US / 3)))
         late_us = rng.choice((0,) * 9 + (5 * DAY_US, 100 * DAY_US))
-        kind, subject, data = _happening(rng, count, rng.choice(members), members, orders)
+        if dealing:
+            kind, subject, data = shop.happens(count)
+        else:
+            kind, subject, data = _happening(rng, count, rng.choice(members), members, orders)
         event = {
             "specversion": "1.0",
             "id": f"e{count}",

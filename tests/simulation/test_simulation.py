@@ -41,10 +41,10 @@ def test_no_history_breaks_the_promise(first: int) -> None:
     assert sum(outcome.recoveries["snapshot"] for outcome in outcomes) > BLOCK / 5
 
 
-@pytest.mark.parametrize(("seed", "facts"), FOUND, ids=[f"seed {seed}" for seed, _ in FOUND])
-def test_what_was_found_once_stays_mended(seed: int, facts: int) -> None:
+@pytest.mark.parametrize(("seed", "facts", "business"), FOUND, ids=[f"seed {seed}" for seed, *_ in FOUND])
+def test_what_was_found_once_stays_mended(seed: int, facts: int, business: bool) -> None:
     """Given a seed that failed before its bug was mended, when it runs, then it passes."""
-    outcome = run(seed, facts)
+    outcome = run(seed, facts, business=business)
 
     assert not outcome.violations, told(outcome)
 

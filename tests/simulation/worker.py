@@ -14,8 +14,9 @@ from engine.ledger.partition import Answer, Partition
 from engine.stream.app import Flow, Worker, WorkerSettings
 from engine.stream.intake import Intake, Pump, intake_agent, rules_of
 from engine.stream.rewards import Keepers, rewards_agent
-from engine.stream.topics import SHOP_EVENTS, Layout, default_inbound
+from engine.stream.topics import SHOP_EVENTS, Inbound, Layout
 from schemas.envelope import Fact
+from schemas.facts import INBOUND_TYPES
 from tests.simulation import stories
 from tests.simulation.consumer import COMMIT_S, POLL_S, Channel, Membership, SimConsumer, Stream, Thread
 from tests.simulation.logs import Place
@@ -55,7 +56,8 @@ class SimWorker(Worker):
     def __init__(self, world: Any, name: str) -> None:
         options = world.options
         layout = Layout(partitions=options.partitions)
-        inbound = {SHOP_EVENTS: default_inbound()[SHOP_EVENTS]}
+        # One topic carries everything here, what staff do as well.
+        inbound = {SHOP_EVENTS: Inbound(SHOP_EVENTS, frozenset(INBOUND_TYPES))}
         settings = WorkerSettings(
             world.cluster, "sim", layout, inbound, clock="off", checkpoint_decisions=options.checkpoint
         )

@@ -10,7 +10,7 @@ import pytest
 from engine.ledger.packing import pack, unpack
 from schemas import facts
 from schemas.decisions import Decision, encode_decision, parse_decision
-from schemas.envelope import encode_fact, parse_fact
+from schemas.envelope import Fact, encode_fact, parse_fact
 from tests.unit.ledger import Stage, points, programme
 from tests.unit.test_ledger_examples import REFER
 
@@ -219,3 +219,32 @@ def test_much_moves_over_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stage.balance("anna") == 19 * 9
     assert points(stage.refund("2026-03-26T10:00:00Z", "o19", amount="9.00")) == [("spend", -9)]
     assert orjson.loads(encode_decision(gone))["derived"]
+
+
+@pytest.mark.parametrize("kind", ["transfer", "redemption"])
+def test_an_answer_that_overtakes_the_takeover_is_given_once_more(kind: str) -> None:
+    """Staff closed a circle: the answer took the short way to ben, what anna had reserved goes the long way round."""
+    body = SPEND + "transfer: {at_least: 1}\nrewards: [{id: beans, cost: 20, stock: 1 per month}]\n"
+    stage = Stage(programme(body))
+    stage.buy("2026-03-01T10:00:00Z", ("mug", "30.00"), member="anna")
+    held: list[Fact] = []
+    stage.hold = held
+    wish = {"to": "nobody", "points": 20} if kind == "transfer" else {"reward": "beans"}
+    stage.say(f"stammgast.{kind}.v1", "anna", "2026-03-02T10:00:00Z", wish, "wish")
+    merge(stage, "anna", "ben")
+    asked, takeover = held
+    held.clear()
+    for expected in (None, "forwarded", "unknown"):
+        answer = stage.answer(asked).decisions[0]
+        asked = held.pop() if held else asked
+        assert expected is None or expected in f"{answer.outcome} {answer.reason}"
+    assert not held
+
+    stage.answer(takeover)
+    (again,) = held
+    last = stage.answer(again).decisions[0]
+
+    ben = unpack("ben", pack(stage.partition.members["ben"]))
+    assert {change.state for change in last.states} == {"returned" if kind == "transfer" else "granted"}
+    assert ben.balance == sum(ben.lots.values()) == (30 if kind == "transfer" else 10)
+    assert [spent.state for spent in ben.spent.values()] == ([] if kind == "transfer" else ["granted"])
