@@ -49,7 +49,9 @@ VERBS: dict[str, Verb] = {
     "compile": Verb(
         "engine.commands.compile:compile_", "Compile the core, where a C compiler is at hand: same results, faster."
     ),
-    "bench": Verb("engine.commands.bench:bench", "Measure this machine: intake, rewards, replay, projector, latency."),
+    "bench": Verb(
+        "engine.commands.bench:bench", "Measure this machine: intake, rewards, replay, projector, latency, gateway."
+    ),
     "docs": Verb("engine.commands.docs:docs", "Refresh the generated parts of README.md.", hidden=True),
 }
 

@@ -34,6 +34,9 @@ TASKS = {
     "recovery": "recovery:run",
     "memory models": "memory:fold",
     "memory": "memory:hold",
+    "gateway product": "gateway:product",
+    "gateway bare": "gateway:bare",
+    "gateway load": "gateway:load",
     "worker": "road:work",
     "watcher": "road:watch",
 }

@@ -106,7 +106,9 @@ REPLAY_GOAL = 25_000.0
 PROJECTOR_GOAL = 100_000.0
 MEMBER_BUDGET_BYTES = 1_024.0
 
-Name = Literal["core", "rewards", "intake", "replay", "projector", "latency", "memory", "cost", "recovery", "peers"]
+Name = Literal[
+    "core", "rewards", "intake", "replay", "projector", "latency", "memory", "cost", "recovery", "gateway", "peers"
+]
 NAMES: tuple[Name, ...] = get_args(Name)
 #: Measured only when they are asked for: they want more than this installation.
 ONLY_NAMED: frozenset[Name] = frozenset({"peers"})
@@ -149,6 +151,17 @@ def _memory_goals(report: Report) -> list[Goal]:
     return [Goal("memory", report.figure("memory", "bytes"), MEMBER_BUDGET_BYTES, "bytes per member", at_least=False)]
 
 
+def _gateway_goals(report: Report) -> list[Goal]:
+    if "gateway product" not in report.runs:
+        return []
+    ratio = report.ratio("gateway product", "gateway bare")
+    p99 = report.figure("gateway members", "p99_ms")
+    return [
+        Goal("gateway: POST /events over a bare Starlette handler", ratio, 0.5, "x"),
+        Goal("gateway: GET /members, p99", p99, 20.0, "ms", at_least=False),
+    ]
+
+
 def _peer_goals(report: Report) -> list[Goal]:
     if "bytewax" not in report.runs:
         return []
@@ -160,4 +173,4 @@ def _peer_goals(report: Report) -> list[Goal]:
     ]
 
 
-_GOALS = (_core_goals, _rewards_goals, _intake_goals, _table_goals, _memory_goals, _peer_goals)
+_GOALS = (_core_goals, _rewards_goals, _intake_goals, _table_goals, _memory_goals, _gateway_goals, _peer_goals)

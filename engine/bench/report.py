@@ -74,6 +74,8 @@ def _tables(report: Report) -> Iterator[Table]:
         yield _rates(report)
     if "latency" in report.runs:
         yield _latency(report)
+    if "gateway product" in report.runs:
+        yield _gateway(report)
     if "memory" in report.runs:
         yield _memory(report)
     if "recovery" in report.runs:
@@ -122,6 +124,22 @@ def _latency(report: Report) -> Table:
     table = _table(title, "", "p50", "p99", "slowest", "p50 to intake", "to projector", "to DuckDB")
     names = ("p50_ms", "p99_ms", "max_ms", "until_taken_ms", "until_applied_ms", "until_shown_ms")
     table.add_row("milliseconds", *(f"{report.figure('latency', name):,.0f}" for name in names))
+    return table
+
+
+def _gateway(report: Report) -> Table:
+    table = _table(
+        "Over HTTP, 32 publishers at once or 4 tills; milliseconds", "", "per second", "p50", "p99", "slowest", "ratio"
+    )
+    titles = {
+        "gateway product": "POST /events, gateway",
+        "gateway bare": "POST /events, bare Starlette handler",
+        "gateway members": "GET /members/KEY, gateway",
+    }
+    for name, title in titles.items():
+        waits = [f"{report.figure(name, figure):.1f}" for figure in ("p50_ms", "p99_ms", "max_ms")]
+        ratio = f"{report.ratio('gateway product', name):.2f}" if name == "gateway bare" else ""
+        table.add_row(title, f"{report.rate(name):,.0f}", *waits, ratio)
     return table
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.bench import data, latency, logs, peers, recovery
 from engine.bench.brokers import Broker, broker
-from engine.bench.children import OURS, Command, MeasurementFailed, measured
+from engine.bench.children import OURS, Command, MeasurementFailed, child, measured
 from engine.bench.figures import NAMES, ONLY_NAMED, Report, Run
 from engine.bench.jobs import PARTITIONS, Job
 from engine.bench.offline import write_events
@@ -23,7 +23,7 @@ from engine.stream.clients import Cluster
 from engine.stream.snapshots import CHECKPOINT_DECISIONS
 from engine.stream.topics import POINTS_LOG
 
-ON_KAFKA = frozenset({"rewards", "intake", "latency", "cost", "recovery", "peers"})
+ON_KAFKA = frozenset({"rewards", "intake", "latency", "cost", "recovery", "gateway", "peers"})
 #: One-at-a-time Faust is given a tenth as long a log, or it would be most of the waiting.
 IDIOMATIC_SHARE = 8
 #: An order of the gift shop has ten times the lines: fewer of them take as long.
@@ -36,6 +36,8 @@ RECOVERY_CHECKPOINTS = 3
 NEVER = 10**9
 #: Facts per second; no measurement may be slower on a log that is longer than usual.
 SLOWEST_RATE = 1_000
+#: A request is a hundred times the work of a fact in a batch: so much fewer of them take as long.
+REQUESTS_SHARE = 10
 
 Say = Callable[[str], None]
 
@@ -140,6 +142,7 @@ class _Suite:
             "memory": self._memory,
             "cost": self._cost,
             "recovery": self._recovery,
+            "gateway": self._gateway,
             "peers": self._peers,
         }
         for name in names:
@@ -258,6 +261,21 @@ class _Suite:
             self._cluster, transactions=self._transactions, rate=sizes.rate, seconds=sizes.seconds
         )
         self._report.add("latency", run)
+
+    async def _gateway(self) -> None:
+        """Gateway and bare handler on the same topics; then members, whom the gateway knows from decided logs."""
+        count = max(100, self._sizes.facts // REQUESTS_SHARE)
+        async with logs.deployment(self._cluster) as layout:
+            expected = await logs.fill_facts(self._cluster, layout, self._inputs().facts)
+            await measured(self._job("rewards product", prefix=layout.prefix, expected=expected), self._cluster)
+            place = {"prefix": layout.prefix}
+            for name in ("gateway product", "gateway bare"):
+                async with child(self._job(name, **place), self._cluster) as serving:
+                    told = await serving.hear()
+                    where = {"file": f"{told['port']} {told['key']}", "expected": count}
+                    await self._add(name, self._job("gateway load", **where, shape="events"))
+                    if name == "gateway product":
+                        await self._add("gateway members", self._job("gateway load", **where, shape="members"))
 
     async def _peers(self) -> None:
         """Worker, Quix Streams and Bytewax over the very same `facts` log; all write the same bytes.

@@ -31,7 +31,7 @@ WIDTH = 110
 def bench(
     bootstrap: str | None, runs: int, facts: int, only: tuple[str, ...], as_json: bool, security: KafkaSecurity
 ) -> None:
-    """Measure this machine: core, rewards hop, intake, replay, projector, latency.
+    """Measure this machine: core, rewards hop, intake, replay, projector, latency, gateway.
 
     Each measurement runs in a process of its own, several times, right after what it is compared with; medians are shown.
     Progress goes to standard error. A goal that is missed is shown, not an error. STAMMGAST_KAFKA_JARS names a folder with

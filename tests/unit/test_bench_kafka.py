@@ -124,3 +124,19 @@ async def test_a_kafka_that_was_named_must_answer() -> None:
     # when
     with pytest.raises(Unreachable):
         await run(f"127.0.0.1:{free_port()}", KafkaSecurity(), TINY, ["intake"], lambda _line: None)
+
+
+async def test_the_gateway_is_measured_beside_a_bare_handler() -> None:
+    """Every event is answered 202 by both, every member is known, and nothing is left behind."""
+    # when
+    with EmbeddedBroker() as broker:
+        report = await run(broker.bootstrap, KafkaSecurity(), TINY, ["gateway"], lambda _line: None)
+        left = await topics_of(Cluster(broker.bootstrap))
+
+    # then
+    assert {name: runs[0].records for name, runs in report.runs.items()} == dict.fromkeys(
+        ("gateway product", "gateway members", "gateway bare"), 100
+    )
+    assert 0 < report.figure("gateway members", "p50_ms") <= report.figure("gateway members", "p99_ms")
+    assert len(report.goals()) == 2
+    assert left == set()
