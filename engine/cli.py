@@ -43,6 +43,9 @@ VERBS: dict[str, Verb] = {
     "gateway": Verb(
         "engine.commands.gateway:gateway", "Take events by HTTP, and answer tills: points, quotes, rewards."
     ),
+    "staff": Verb(
+        "engine.commands.staff:staff", "Correct a member by hand: points, tier, cards; with operator and reason."
+    ),
     "tick": Verb("engine.commands.tick:tick", "Settle every member up to a moment."),
     "topics": Verb("engine.commands.topics:topics", "Create a deployment's topics, or check those that are there."),
     "schemas": Verb("engine.commands.schemas:schemas", "Write the JSON Schema of every event."),
