@@ -33,6 +33,7 @@ BUILD_ORDER = (
     "marts/meta",
     "marts/points_entries",
     "marts/redemptions",
+    "marts/vouchers",
     "marts/lot_burns",
     "marts/lots",
     "marts/balances",

@@ -24,11 +24,11 @@ LATER_KEYS = frozenset(
     {
         "nth_purchase",
         "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
-        "tier_changed", "segment_entered", "challenge", "notice", "voucher", "quiet",
+        "tier_changed", "segment_entered", "challenge", "notice", "quiet",
         "incentive", "paid_with_points", "override"
     }
 )  # fmt: skip
-LATER_EFFECTS = frozenset({"voucher", "notice", "challenge"})
+LATER_EFFECTS = frozenset({"notice", "challenge"})
 LATER_VALUES = {
     "on": {
         "birthday",
@@ -119,6 +119,8 @@ def _translate(draft: Draft, detail: ErrorDetails) -> None:
         _missing(draft, path, key)
     elif draft.at(*path) is None and path in draft.lines:
         return  # a key without a value has been reported as that
+    elif kind == "too_short" and draft.at(*path):
+        return  # its items have mistakes of their own
     elif kind == "mistake":
         draft.report(path, context["message"], context["proposal"])
     elif kind in {"literal_error", "enum"}:

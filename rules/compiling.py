@@ -34,6 +34,7 @@ from rules.plan import (
     Terms,
     TierPlan,
     TransferPlan,
+    VoucherPlan,
     Wait,
 )
 from rules.values import Money, Stock, share_text
@@ -214,7 +215,27 @@ def _level(level: language.Level) -> Level:
     return Level(level.id, level.label or level.id, begin, num, den, kept, welcome, again, benefits)
 
 
+_CODE = "####-####-####"
+
+
+def _voucher(voucher: language.Voucher) -> VoucherPlan:
+    worth = share_text(voucher.percent) if voucher.percent is not None else str(voucher.value)
+    floor = voucher.at_least
+    return VoucherPlan(
+        worth=worth,
+        at_least=None if floor is None else str(floor),
+        at_least_minor=0 if floor is None else floor.minor,
+        pattern=voucher.code or _CODE,
+        key=voucher.key or "",
+        codes=voucher.codes or (),
+    )
+
+
 def _reward(reward: language.Reward, zone: ZoneInfo) -> RewardPlan:
+    stock = None if reward.stock is None else _stock(reward.stock)
+    voucher = None if reward.voucher is None else _voucher(reward.voucher)
+    if voucher is not None and voucher.codes:
+        stock = Cap(times=len(voucher.codes), text=f"{len(voucher.codes)} codes")
     return RewardPlan(
         id=reward.id,
         cost=reward.cost,
@@ -222,7 +243,8 @@ def _reward(reward: language.Reward, zone: ZoneInfo) -> RewardPlan:
         tiers=None if reward.tiers is None else frozenset(reward.tiers),
         from_us=None if reward.from_ is None else reward.from_.begins_us(zone),
         until_us=None if reward.until is None else reward.until.ends_us(zone),
-        stock=None if reward.stock is None else _stock(reward.stock),
+        stock=stock,
+        voucher=voucher,
     )
 
 

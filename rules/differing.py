@@ -23,6 +23,8 @@ _NAMES = ("version", "language")
 # Lists whose items have ids, by their path.
 _BY_ID = {("earn",): "rule", ("tiers", "levels"): "level", ("rewards",): "reward"}
 _EVERYBODY = "everybody"
+#: Longer lists are told by their numbers.
+_LONG = 20
 
 
 @dataclass(slots=True)
@@ -222,6 +224,9 @@ def _paths(old: Any, new: Any, path: str = "") -> list[str]:
         return [line for key in keys for line in _paths(old.get(key), new.get(key), f"{path}.{key}" if path else key)]
     if old == new:
         return []
+    if isinstance(old, list) and isinstance(new, list) and max(len(old), len(new)) > _LONG:
+        added, gone = (len([item for item in one if item not in other]) for one, other in ((new, old), (old, new)))
+        return [f"{path}: {len(new)} values, {added} of them new, {gone} gone"]
     before, after = ("not said" if value is None else _value(value) for value in (old, new))
     return [_changed(path, before, after) if path else f"{before} -> {after}"]
 

@@ -24,8 +24,10 @@ from pydantic import (
     model_validator,
 )
 
+from rules.codes import plain_code
 from rules.values import (
     CalendarText,
+    CodePatternText,
     Duration,
     FactorText,
     FixedText,
@@ -78,6 +80,8 @@ Weekdays = Annotated[
 Channels = Annotated[
     tuple[Channel, ...], BeforeValidator(_as_list), _MANY, _schema_of_list({"enum": ["pos", "web", "app"]})
 ]
+#: One owner keeps them all: more would make his state too large for a record.
+MOST_CODES = 2_000
 Points = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
 Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 
@@ -635,6 +639,43 @@ class PointsAre(Part):
     )
 
 
+class Voucher(Part):
+    """What a till takes off an order for whoever has the code."""
+
+    value: MoneyText | None = Field(None, description="So much off, for example 5.00 EUR. This or percent.")
+    percent: ShareText | None = Field(None, description="Such a part off, for example 10 %. This or value.")
+    at_least: MoneyText | None = Field(
+        None, description="Only for an order of this amount or more. Default: any order."
+    )
+    code: CodePatternText | None = Field(
+        None,
+        description="How its code looks: CAFE-####-####-##, each # a character, the last of them a check. "
+        "Default: ####-####-####.",
+    )
+    key: Word | None = Field(
+        None, description="A word that only you know: without it nobody can work codes out. Default: none."
+    )
+    codes: Annotated[tuple[Word, ...], BeforeValidator(_as_list), Field(min_length=1, max_length=MOST_CODES)] | None = (
+        Field(
+            None,
+            description="Codes that exist already, each given to one member, in this order. Default: made by code.",
+        )
+    )
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if (self.value is None) == (self.percent is None):
+            raise mistake("a voucher says either value or percent, exactly one", "write {value: 5.00 EUR}")
+        if self.codes is not None:
+            if self.code is not None or self.key is not None:
+                raise mistake("codes are given or made, not both", "take code and key out, or codes")
+            plain = [plain_code(code) for code in self.codes]
+            twice = next((code for code in self.codes if plain.count(plain_code(code)) > 1), None)
+            if twice is not None:
+                raise mistake(f"the code {twice} stands twice", "a code is one voucher: take one of them out")
+        return self
+
+
 class Reward(Part):
     """Something that points can be spent on."""
 
@@ -650,6 +691,9 @@ class Reward(Part):
     stock: StockText | None = Field(
         None, description="How many there are: 40, 40 per month, 5 per week per store. Default: enough for everybody."
     )
+    voucher: Voucher | None = Field(
+        None, description="It is a voucher with a code: {value: 5.00 EUR} or {percent: 10 %}. Default: no code."
+    )
     from_: MomentText | None = Field(None, alias="from", description="From then on. Default: as the version.")
     until: MomentText | None = Field(None, description="Until the end of that day. Default: as the version.")
 
@@ -657,6 +701,8 @@ class Reward(Part):
     def _in_order(self) -> Self:
         if self.from_ is not None and self.until is not None:
             refuse_reversed(self.from_, self.until)
+        if self.stock is not None and self.voucher is not None and self.voucher.codes is not None:
+            raise mistake("there are as many as there are codes", "take stock out")
         return self
 
 

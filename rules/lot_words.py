@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rules.errors import either
-from rules.language import Expires, ExpiresOrSlides, PointsAre, ProgrammeFile, Reward, WaitingTime
+from rules.language import Expires, ExpiresOrSlides, PointsAre, ProgrammeFile, Reward, Voucher, WaitingTime
+from rules.values import share_text
 
 
 def point_words(points: PointsAre) -> list[str]:
@@ -53,9 +54,18 @@ def reward_words(document: ProgrammeFile) -> list[str]:
 def _reward_words(reward: Reward) -> str:
     label = f" ({reward.label})" if reward.label and reward.label != reward.id else ""
     parts = [f"{reward.id}{label}: {reward.cost}"]
+    parts += [_voucher_words(reward.voucher)] if reward.voucher is not None else []
     parts += [f"only for {either(reward.tiers)}"] if reward.tiers else []
     parts += [f"{reward.stock} in stock"] if reward.stock is not None else []
     parts += [f"from {reward.from_}"] if reward.from_ is not None else []
     parts += [f"until {reward.until}"] if reward.until is not None else []
     parts += [f"to be collected within {reward.valid_for}"] if reward.valid_for is not None else []
     return ", ".join(parts)
+
+
+def _voucher_words(voucher: Voucher) -> str:
+    off = share_text(voucher.percent) if voucher.percent is not None else str(voucher.value)
+    order = f" an order of {voucher.at_least} or more" if voucher.at_least is not None else ""
+    codes = f", one of {len(voucher.codes)} codes" if voucher.codes is not None else ""
+    code = f", code {voucher.code}" if voucher.code is not None else ""
+    return f"a voucher, {off} off{order}{codes}{code}"

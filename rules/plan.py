@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
+from rules.codes import code_of
 from rules.language import ProgrammeFile
 from rules.local_time import end_of, local_day, midnight_us, months_later, next_of, window_label
 from schemas.envelope import Fact
@@ -318,6 +319,21 @@ class LotPlan:
         )
 
 
+class VoucherPlan(NamedTuple):
+    """A reward that is a code for a till."""
+
+    worth: str  # 5.00 EUR, or 10 %
+    at_least: str | None  # 20.00 EUR
+    at_least_minor: int
+    pattern: str
+    key: str
+    codes: tuple[str, ...]  # those to be given; none: they are made
+
+    def code(self, name: str) -> str:
+        """Return the code that is made for a redemption."""
+        return code_of(self.pattern, self.key, name)
+
+
 class RewardPlan(NamedTuple):
     """What points can be spent on."""
 
@@ -328,6 +344,7 @@ class RewardPlan(NamedTuple):
     from_us: int | None
     until_us: int | None  # exclusive
     stock: Cap | None  # so many pieces per window; None: enough for everybody
+    voucher: VoucherPlan | None
 
 
 class TransferPlan(NamedTuple):

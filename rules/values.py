@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from rules.codes import FEWEST, MOST, PLACE
 from rules.errors import did_you_mean, nearest
 from rules.local_time import moment_us
 from schemas.money import CURRENCY_DIGITS, TooManyDecimals, minor_digits, to_minor
@@ -28,6 +29,8 @@ _NUMBER = re.compile(r"-?\d{1,12}(?:\.\d{1,9})?", re.ASCII)
 _PERCENT = re.compile(r"(?P<number>\d{1,6}(?:\.\d{1,6})?) ?%", re.ASCII)
 _DURATION = re.compile(r"(?P<number>[1-9]\d{0,5}) ?(?P<unit>[A-Za-z]+?)s?", re.ASCII)
 _MOMENT = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)(?:[T ](?P<clock>\d\d:\d\d(?::\d\d)?))?", re.ASCII)
+_CODE_PATTERN = re.compile(r"[A-Z0-9#-]{1,48}", re.ASCII)
+_CODE_EXAMPLE = "write it like CAFE-####-####-##"
 _HOUR = re.compile(r"(?P<hour>\d\d):(?P<minute>\d\d)", re.ASCII)
 
 _UNIT_US = {
@@ -444,6 +447,23 @@ FactorText = Annotated[
     WithJsonSchema(
         {"type": ["number", "string"], "minimum": 1, "pattern": r"^\d{1,6}(\.\d{1,6})?( ?%)?$", "examples": [1.25]}
     ),
+]
+
+
+def parse_code_pattern(value: Any) -> str:
+    """Read ``CAFE-####-####-##``: capitals, digits and hyphens as they are, # for what differs."""
+    if not isinstance(value, str) or not _CODE_PATTERN.fullmatch(value):
+        raise mistake(f"{shown(value)} is no pattern: capitals, digits, hyphens, and # for what differs", _CODE_EXAMPLE)
+    places = value.count(PLACE)
+    if not FEWEST <= places <= MOST:
+        raise mistake(f"{value} has {places} of #, and codes need {FEWEST} to {MOST}", _CODE_EXAMPLE)
+    return value
+
+
+CodePatternText = Annotated[
+    str,
+    PlainValidator(parse_code_pattern),
+    WithJsonSchema({"type": "string", "pattern": r"^[A-Z0-9#-]{1,48}$", "examples": ["CAFE-####-####-##"]}),
 ]
 ShareText = Annotated[
     Fraction,

@@ -148,6 +148,9 @@ class Payment(FactData):
 
     points: Money | None = Field(None, description="worth of the points that paid a part")
     voucher: Money | None = Field(None, description="worth of the vouchers that paid a part")
+    vouchers: Annotated[list[Token], Field(min_length=1, max_length=20)] | None = Field(
+        None, description="their codes; each is used up by this order"
+    )
 
 
 class Purchase(FactData):
@@ -338,8 +341,17 @@ class Redemption(FactData):
 class RedemptionEnd(FactData):
     """What a redemption came to."""
 
-    redemption: Token = Field(description="id of the redemption's event")
+    redemption: Token | None = Field(None, description="id of the redemption's event")
     redemption_source: Token | None = Field(None, description="its source; default: the event's own source")
+    code: Token | None = Field(None, description="instead of both: the code of a voucher")
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.redemption is None) == (self.code is None):
+            raise ValueError("the end of a redemption names it by either `redemption` or `code`")
+        if self.code is not None and self.redemption_source is not None:
+            raise ValueError("a code needs no `redemption_source`")
+        return self
 
 
 DATA_MODELS: dict[str, type[FactData]] = {
@@ -387,6 +399,7 @@ class PurchaseForm(TypedDict):
     store: str | None
     paid_with_points_minor: int
     paid_with_voucher_minor: int
+    vouchers: NotRequired[list[str]]
 
 
 class RefundLineForm(TypedDict):
@@ -521,6 +534,7 @@ class RedemptionEndForm(TypedDict):
 
     redemption: str
     redemption_source: str
+    code: NotRequired[str]  # then the other two are empty
 
 
 class StockAskedForm(TypedDict):
@@ -537,6 +551,7 @@ class StockAnsweredForm(TypedDict):
 
     redemption: str
     refused: str | None
+    code: NotRequired[str]
 
 
 class StockReturnedForm(TypedDict):

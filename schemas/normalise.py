@@ -282,7 +282,12 @@ def _form(event: _Event) -> Any:
                 {"order_source": event.data.order_source or event.source} if named else {}
             )
         case _RedemptionCancelledEvent() | _RedemptionFulfilledEvent():
-            return event.data.model_dump() | {"redemption_source": event.data.redemption_source or event.source}
+            if event.data.code is not None:
+                return {"redemption": "", "redemption_source": "", "code": event.data.code}
+            return {
+                "redemption": event.data.redemption,
+                "redemption_source": event.data.redemption_source or event.source,
+            }
         case _:
             return event.data.model_dump()
 
@@ -305,7 +310,7 @@ def _digits(currency: str) -> int:
 def _purchase(data: facts.Purchase, source: str) -> facts.PurchaseForm:
     digits = _digits(data.currency)
     payment = data.payment
-    return {
+    form: facts.PurchaseForm = {
         "order_source": data.order_source or source,
         "order_id": data.order_id,
         "lines": [_line(line, index, digits) for index, line in enumerate(data.lines)],
@@ -316,6 +321,9 @@ def _purchase(data: facts.Purchase, source: str) -> facts.PurchaseForm:
         "paid_with_points_minor": _optional_minor(payment.points, digits) or 0 if payment else 0,
         "paid_with_voucher_minor": _optional_minor(payment.voucher, digits) or 0 if payment else 0,
     }
+    if payment is not None and payment.vouchers is not None:
+        form["vouchers"] = payment.vouchers
+    return form
 
 
 def _line(line: facts.PurchaseLine, index: int, digits: int) -> facts.LineForm:

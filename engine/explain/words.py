@@ -277,12 +277,25 @@ def _entry_words(entry: Entry) -> str:
     return f"{entry.kind} {entry.points:+d} by {entry.rule_id} (version {entry.rule_version}){order}{cause}"
 
 
+_STATE_WORDS = {
+    "redemption_until": "can be collected until",
+    "redemption_store": "is in the stock of",
+    "redemption_order": "paid a part of order",
+    "redemption_from": "came with order and lines",
+    "redemption_counted": "counts against the cap",
+    "redemption_code": "has the code",
+    "redemption_worth": "is worth",
+    "redemption_at_least": "is for orders of at least",
+    "stock_code": "is the code",
+}
+
+
 def _change_words(change: TierChange | StateChange) -> str:
     if isinstance(change, StateChange):
         if change.what == GIVEN:
             reward, rule, version = change.state.split("|")
             return f"reward {reward} is given by {rule} (version {version}), redemption {change.id}"
-        return f"{change.what} {change.id} is now {change.state}"
+        return f"{change.what.partition('_')[0]} {change.id} {_STATE_WORDS.get(change.what, 'is now')} {change.state}"
     moved = f"{change.previous} -> {change.tier}" if change.previous not in (None, change.tier) else change.tier
     return f"tier: {moved}, since {change.since}{_until(change)}"
 

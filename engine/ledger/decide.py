@@ -16,6 +16,7 @@ from engine.ledger.refunds import decide_refund
 from engine.ledger.reversals import decide_referral_reversal
 from engine.ledger.stock import decide_stock_asked, decide_stock_returned
 from engine.ledger.transfers import decide_transfer, decide_transfer_answer, decide_transfer_offer
+from engine.ledger.vouchers import use_vouchers
 from engine.ledger.waiting import act_on
 from rules.book import Book, Programme
 from schemas import facts
@@ -42,7 +43,7 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
     match fact.type:
         case facts.PURCHASE:
             derived = decide_purchase(member, fact, programme, decision)
-            return [*derived, *act_on(member, fact, decision)] if member.waiting else derived
+            return _complete_purchase(member, fact, decision, book, derived)
         case facts.REFUND | facts.WAITED_REFUND:
             return decide_refund(member, fact, decision, book)
         case facts.VISIT:
@@ -63,6 +64,13 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
             return decide_redemption_end(member, fact, programme, decision)
         case _:
             return _decide_membership(member, fact, programme, decision)
+
+
+def _complete_purchase(member: Member, fact: Fact, decision: Decision, book: Book, derived: list[Fact]) -> list[Fact]:
+    """Use up the vouchers that paid, and let refunds act that waited for this purchase."""
+    if "vouchers" in fact.data:
+        use_vouchers(member, fact, decision, book)
+    return [*derived, *act_on(member, fact, decision)] if member.waiting else derived
 
 
 def _decide_stock(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:

@@ -23,7 +23,7 @@ def keep_early(member: Member, fact: Fact) -> None:
     asked = fact.type == facts.STOCK_ANSWERED
     name = data["redemption"] if asked else transfer_name(data["transfer_source"], data["transfer_id"])
     if name not in member.spent:
-        member.spent[name] = Spent(EARLY, "", data["refused"] or "", 0)
+        member.spent[name] = Spent(EARLY, "", data["refused"] or "", 0, code=data.get("code"))
 
 
 def brought(known: Spent | None, other: Spent) -> Spent:
@@ -46,6 +46,8 @@ def _answer(member: Member, fact: Fact, decision: Decision, name: str, early: Sp
     refused, fact_id = early.rule_id or None, hash_id(fact.source, fact.id, member.key, EARLY, name)
     if not name.endswith(_TRANSFER_MARK):
         stock: facts.StockAnsweredForm = {"redemption": name, "refused": refused}
+        if early.code is not None:
+            stock["code"] = early.code
         kind = facts.STOCK_ANSWERED
         return follow(decision, fact, member.key, source=STOCK_SOURCE, fact_id=fact_id, kind=kind, data=stock)
     source, _, transfer_id = name.removesuffix(_TRANSFER_MARK).partition("|")

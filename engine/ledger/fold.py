@@ -9,6 +9,8 @@ from typing import Protocol
 from engine.ledger.early import keep_early
 from engine.ledger.history import Fresh
 from engine.ledger.member import (
+    AT_LEAST,
+    CODE,
     DEDUPE_HORIZON_US,
     FOUND,
     GIVEN,
@@ -27,8 +29,10 @@ from engine.ledger.member import (
     REFUND_WAITS,
     SLIDING,
     STOCK,
+    STOCK_CODE,
     TRANSFER,
     WELCOME,
+    WORTH,
     Bonus,
     Lot,
     Member,
@@ -297,6 +301,10 @@ def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -
     elif change.what == STOCK:
         held = change.state != "returned"
         member.spent[change.id] = Spent(HELD if held else change.state, "", change.state if held else "", 0)
+    elif change.what == STOCK_CODE:
+        member.spent[change.id] = member.spent[change.id]._replace(code=change.state)
+    elif change.what in (WORTH, AT_LEAST):
+        pass  # for tills and tables; the member's state knows the code
     elif change.what.startswith(REDEMPTION):
         _take_redemption(member, change, entries)
 
@@ -317,6 +325,8 @@ def _take_redemption(member: Member, change: StateChange, entries: Sequence[Entr
         member.spent[change.id] = before._replace(store=change.state)
     elif change.what == REDEMPTION_ORDER:
         member.spent[change.id] = before._replace(order=change.state)
+    elif change.what == CODE:
+        member.spent[change.id] = before._replace(code=change.state)
     elif change.what == GIVEN_FROM:
         order, _, lines = change.state.rpartition("|")
         member.spent[change.id] = before._replace(given=(before.given[0], order, lines, before.given[3]))

@@ -139,7 +139,8 @@ class Spent(NamedTuple):
     ``order`` the name of the order that it paid a part of, ``back`` the points that came back so far. The key of a stock holds
     its pieces in the same form: ``rule_id`` is then the window that they count in. ``moved`` are the lots among its own that an
     alias had emptied before it became one (id, when earned, when gone): no entry of this member made them. ``given`` says in
-    texts where a reward came from that a rule gave (see `gift`): no points were spent on it, and it has no entry.
+    texts where a reward came from that a rule gave (see `gift`): no points were spent on it, and it has no entry. ``code`` is
+    that of a voucher.
     """
 
     state: str
@@ -153,6 +154,7 @@ class Spent(NamedTuple):
     back: int = 0
     moved: tuple[tuple[str, int, int | None], ...] = ()
     given: tuple[str, ...] = ()
+    code: str | None = None
 
     @property
     def gift(self) -> Gift | None:
@@ -166,10 +168,10 @@ class Spent(NamedTuple):
     @staticmethod
     def of(fields: Sequence[Any]) -> Spent:
         """Return one from its fields as JSON holds them."""
-        state, entry_id, rule_id, version, burns, until_us, store, order, back, moved, given = fields
+        state, entry_id, rule_id, version, burns, until_us, store, order, back, moved, given, code = fields
         took = tuple([(lot_id, points) for lot_id, points in burns])
         emptied = tuple([(lot_id, earned, ends) for lot_id, earned, ends in moved])
-        return Spent(state, entry_id, rule_id, version, took, until_us, store, order, back, emptied, tuple(given))
+        return Spent(state, entry_id, rule_id, version, took, until_us, store, order, back, emptied, tuple(given), code)
 
 
 #: Name of the states by which time takes progress towards tiers back: the id is the local day, the state the amount.
@@ -178,6 +180,8 @@ PROGRESS = "progress"
 #: pieces of a stock; and which order it paid a part of.
 REDEMPTION, REDEMPTION_UNTIL, REDEMPTION_STORE, STOCK = "redemption", "redemption_until", "redemption_store", "stock"
 REDEMPTION_ORDER = "redemption_order"
+#: Names of the states of a voucher: its code, what it is worth, for which orders; of a piece of a stock that is a code.
+CODE, WORTH, AT_LEAST, STOCK_CODE = "redemption_code", "redemption_worth", "redemption_at_least", "stock_code"
 #: Names of the first states of a reward that a rule gave: reward, rule and version; the order that it came with, and its lines;
 #: the cap that counted it.
 GIVEN, GIVEN_FROM, GIVEN_COUNTED = "redemption_given", "redemption_from", "redemption_counted"

@@ -10,6 +10,8 @@ from __future__ import annotations
 from engine.ledger.expiry import expire_entry
 from engine.ledger.lots import available, burn
 from engine.ledger.member import (
+    AT_LEAST,
+    CODE,
     EARLY,
     GRANTED,
     REDEMPTION,
@@ -17,6 +19,7 @@ from engine.ledger.member import (
     REDEMPTION_STORE,
     REDEMPTION_UNTIL,
     RESERVED,
+    WORTH,
     Lot,
     Member,
     Spent,
@@ -24,6 +27,7 @@ from engine.ledger.member import (
 from engine.ledger.moved import Moved
 from engine.ledger.stock import ask_for_piece, return_piece
 from rules.book import Book, Programme, RewardPlan
+from rules.codes import plain_code
 from schemas import facts
 from schemas.decision_forms import EntryKind
 from schemas.decisions import Decision, Entry, Note, StateChange
@@ -103,10 +107,18 @@ def state_of(member: Member, fact: Fact, name: str, state: str, what: str = REDE
     return StateChange(member.key, what, name, state, fact.source, fact.id, fact.time)
 
 
-def _granted(member: Member, fact: Fact, name: str, reward: RewardPlan | None) -> list[StateChange]:
+def _granted(
+    member: Member, fact: Fact, name: str, reward: RewardPlan | None, code: str | None = None
+) -> list[StateChange]:
     states = [state_of(member, fact, name, GRANTED)]
     if reward is not None and reward.valid_us is not None:
         states.append(state_of(member, fact, name, to_text(fact.time_us + reward.valid_us), REDEMPTION_UNTIL))
+    voucher = None if reward is None else reward.voucher
+    if voucher is not None:
+        states.append(state_of(member, fact, name, code or voucher.code(name), CODE))
+        states.append(state_of(member, fact, name, voucher.worth, WORTH))
+        if voucher.at_least is not None:
+            states.append(state_of(member, fact, name, voucher.at_least, AT_LEAST))
     return states
 
 
@@ -130,7 +142,7 @@ def decide_stock_answered(member: Member, fact: Fact, programme: Programme | Non
             decision.counts = [(gift.counted, 0, -1)]
         return []
     reward = None if programme is None else programme.rewards.get(spent.rule_id.removeprefix("reward:"))
-    decision.states = _granted(member, fact, name, reward)
+    decision.states = _granted(member, fact, name, reward, data.get("code"))
     return []
 
 
@@ -160,11 +172,13 @@ def _refusal(member: Member, fact: Fact, programme: Programme, reward: RewardPla
 def decide_redemption_end(member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> list[Fact]:
     """Take a redemption as fulfilled, or cancel it and give its points back."""
     data: facts.RedemptionEndForm = fact.data
-    name = redemption_name(data["redemption_source"], data["redemption"])
-    spent = member.spent.get(name)
-    if spent is None or spent.state == EARLY:
+    code = data.get("code")
+    name = redemption_name(data["redemption_source"], data["redemption"]) if code is None else by_code(member, code)
+    spent = member.spent.get(name or "")
+    if spent is None or name is None or spent.state == EARLY:
         decision.reason = "unknown_redemption"
-        decision.notes = [Note("unknown_redemption", None, f"no redemption {data['redemption']} was granted here")]
+        what = f"redemption {data['redemption']}" if code is None else f"voucher with the code {code}"
+        decision.notes = [Note("unknown_redemption", None, f"no {what} was granted here")]
         return []
     if spent.state != GRANTED:
         decision.reason = "not_granted_yet" if spent.state == RESERVED else f"already_{spent.state}"
@@ -175,6 +189,15 @@ def decide_redemption_end(member: Member, fact: Fact, programme: Programme | Non
         return []
     decision.entries = give_back(member, fact, programme, spent)
     return [] if spent.store is None else [return_piece(fact, spent, name, decision)]
+
+
+def by_code(member: Member, code: str) -> str | None:
+    """Return the name of the member's redemption with a code, the newest where it was given to him more than once."""
+    wanted = plain_code(code)
+    names = [
+        name for name, spent in member.spent.items() if spent.code is not None and plain_code(spent.code) == wanted
+    ]
+    return names[-1] if names else None
 
 
 def _left(spent: Spent) -> int:

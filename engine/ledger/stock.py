@@ -7,9 +7,13 @@ that is cancelled returns its piece (``stock_returned``) to the window that it w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from engine.ledger.following import follow
-from engine.ledger.member import HELD, STOCK, Member, Spent
+from engine.ledger.member import HELD, STOCK, STOCK_CODE, Member, Spent
 from rules.book import Programme
+from rules.codes import plain_code
 from schemas import facts
 from schemas.decisions import Decision, Note, StateChange
 from schemas.envelope import STOCK_SOURCE, Fact, stock_key
@@ -39,19 +43,32 @@ def decide_stock_asked(stock: Member, fact: Fact, programme: Programme | None, d
     data: facts.StockAskedForm = fact.data
     reward = None if programme is None else programme.rewards.get(data["reward"])
     cap = None if reward is None else reward.stock
+    code = None
     if programme is None or cap is None or cap.times is None:
         decision.reason = "unknown_reward"
     else:
         key = f"stock|{cap.window(fact.time_us, programme.time_zone)}"
-        if stock.caps.get(key, (0, 0))[1] >= cap.times:
+        codes = () if reward is None or reward.voucher is None else reward.voucher.codes
+        code = _free_code(stock, codes)
+        if code is None if codes else stock.caps.get(key, (0, 0))[1] >= cap.times:
             decision.reason = "out_of_stock"
             decision.notes = [Note("stock", None, f"all {cap.text} are gone")]
         else:
             decision.counts = [(key, 0, 1)]
             state = StateChange(stock.key, STOCK, data["redemption"], key, fact.source, fact.id, fact.time)
             decision.states = [state]
+            if code is not None:
+                decision.states = [state, replace(state, what=STOCK_CODE, state=code)]
     answer: facts.StockAnsweredForm = {"redemption": data["redemption"], "refused": decision.reason}
+    if code is not None:
+        answer["code"] = code
     return [_follow(fact, facts.STOCK_ANSWERED, data["member"], answer, data["member"], decision)]
+
+
+def _free_code(stock: Member, codes: Sequence[str]) -> str | None:
+    """Return the first code of a list that nobody has."""
+    held = {plain_code(piece.code) for piece in stock.spent.values() if piece.state == HELD and piece.code is not None}
+    return next((code for code in codes if plain_code(code) not in held), None)
 
 
 def decide_stock_returned(stock: Member, fact: Fact, decision: Decision) -> list[Fact]:

@@ -1,16 +1,20 @@
 create or replace view redemptions as
+-- A redemption goes on in another partition when its member is merged into another: its states only rise, positions do not compare.
 with changed as (
-    select member_id, id, arg_max(state, (position, ordinal)) as state, arg_max(occurred_at, (position, ordinal)) as state_since
-    from staging.state_changes
-    where what = 'redemption'
-    group by member_id, id
+    select id, arg_max(state, (rank, position, ordinal)) as state, arg_max(occurred_at, (rank, position, ordinal)) as state_since
+    from (
+        select *, case state when 'reserved' then 0 when 'granted' then 1 else 2 end as rank
+        from staging.state_changes
+        where what = 'redemption'
+    )
+    group by id
 ),
 
 ends as (
-    select member_id, id, max(try_cast(state as timestamptz)) as valid_until
+    select id, max(try_cast(state as timestamptz)) as valid_until
     from staging.state_changes
     where what = 'redemption_until'
-    group by member_id, id
+    group by id
 ),
 
 gifts as (
@@ -37,8 +41,8 @@ select r.source, r.fact_id, r.source || '|' || r.fact_id as redemption_id, r.mem
     coalesce(c.state_since, r.occurred_at) as state_since, e.valid_until, r.store, r.order_source, r.order_id, null as rule_id, r.occurred_at, r.recorded_at
 from staging.redemptions as r
 inner join staging.decided as d using (partition, position)
-left join changed as c on c.member_id = r.member_id and c.id = r.source || '|' || r.fact_id
-left join ends as e on e.member_id = r.member_id and e.id = r.source || '|' || r.fact_id
+left join changed as c on c.id = r.source || '|' || r.fact_id
+left join ends as e on e.id = r.source || '|' || r.fact_id
 left join paid as p on p.source = r.source and p.fact_id = r.fact_id
 union all by name
 select g.source, g.fact_id, g.id as redemption_id, g.member_id, g.reward, cast(0 as bigint) as points, c.state,
@@ -46,5 +50,5 @@ select g.source, g.fact_id, g.id as redemption_id, g.member_id, g.reward, cast(0
     nullif(split_part(g.origin, '|', 1), '') as order_source, nullif(split_part(g.origin, '|', 2), '') as order_id, g.rule_id,
     g.occurred_at, g.recorded_at
 from gifts as g
-inner join changed as c using (member_id, id)
-left join ends as e using (member_id, id);
+inner join changed as c using (id)
+left join ends as e using (id);
