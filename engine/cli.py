@@ -46,6 +46,8 @@ VERBS: dict[str, Verb] = {
     "staff": Verb(
         "engine.commands.staff:staff", "Correct a member by hand: points, tier, cards; with operator and reason."
     ),
+    "forget": Verb("engine.commands.forget:forget", "Forget a person: destroy the profile, change no sum."),
+    "keys": Verb("engine.commands.keys:keys", "Make, rotate and check the keys that profiles are sealed with."),
     "tick": Verb("engine.commands.tick:tick", "Settle every member up to a moment."),
     "topics": Verb("engine.commands.topics:topics", "Create a deployment's topics, or check those that are there."),
     "schemas": Verb("engine.commands.schemas:schemas", "Write the JSON Schema of every event."),

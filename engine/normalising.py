@@ -16,7 +16,9 @@ from itertools import chain, islice
 
 from engine.processes import end_with
 from engine.tuning import expect_a_large_calm_heap
+from engine.vault.vault import EphemeralVault
 from schemas.envelope import encode_fact
+from schemas.facts import PERSONAL_TYPES
 from schemas.normalise import normalise
 from schemas.rejects import Reason, Rejected
 
@@ -38,35 +40,39 @@ class Block:
     refused: list[tuple[int, Reason, str, str]] = field(default_factory=list)
 
 
-def normalised(lines: Iterable[bytes], recorded_at: str, recorded_at_us: int) -> Iterator[Block]:
+def normalised(
+    lines: Iterable[bytes], recorded_at: str, recorded_at_us: int, secret: bytes | None = None
+) -> Iterator[Block]:
     """Yield the lines' blocks in their order.
 
     Args:
         lines: CloudEvents in JSON; empty ones are no events.
         recorded_at, recorded_at_us: the same moment, stamped on every fact.
+        secret: seals profiles, see `EphemeralVault`; None: with one that nobody knows.
 
     Raises:
         BrokenProcessPool: the helper was killed.
     """
-    blocks = _blocks(lines)
+    blocks, secret = _blocks(lines), secret or EphemeralVault().secret
     alone = ALONE_BLOCKS if (os.cpu_count() or 1) > 1 else None
     for block in islice(blocks, alone):
-        yield normalised_block(*block, recorded_at, recorded_at_us)
+        yield normalised_block(*block, recorded_at, recorded_at_us, secret)
     first = next(blocks, None)
     if first is not None:
         with _helper() as helper:
-            yield from _helped(helper, chain((first,), blocks), recorded_at, recorded_at_us)
+            yield from _helped(helper, chain((first,), blocks), recorded_at, recorded_at_us, secret)
 
 
-def normalised_block(start: int, lines: Sequence[bytes], recorded_at: str, recorded_at_us: int) -> Block:
+def normalised_block(start: int, lines: Sequence[bytes], recorded_at: str, recorded_at_us: int, secret: bytes) -> Block:
     """Return what ``lines`` are, the first of which has the number ``start``."""
-    block = Block()
+    block, vault = Block(), EphemeralVault(secret)
     for number, line in enumerate(lines, start):
         if not line.strip():
             continue
         block.events += 1
         try:
-            block.values.append(encode_fact(normalise(line, recorded_at, recorded_at_us)))
+            fact = normalise(line, recorded_at, recorded_at_us)
+            block.values.append(encode_fact(vault.seal(fact) if fact.type in PERSONAL_TYPES else fact))
         except Rejected as rejected:
             block.refused.append((number, rejected.reason, rejected.message, rejected.field))
     return block
@@ -102,14 +108,15 @@ def _helped(
     blocks: Iterable[tuple[int, Sequence[bytes]]],
     recorded_at: str,
     recorded_at_us: int,
+    secret: bytes,
 ) -> Iterator[Block]:
     started = helper.submit(os.getpid)
     ahead: deque[Future[Block]] = deque()
     for start, lines in blocks:
         if not started.done():
-            yield normalised_block(start, lines, recorded_at, recorded_at_us)
+            yield normalised_block(start, lines, recorded_at, recorded_at_us, secret)
             continue
-        ahead.append(helper.submit(normalised_block, start, lines, recorded_at, recorded_at_us))
+        ahead.append(helper.submit(normalised_block, start, lines, recorded_at, recorded_at_us, secret))
         if len(ahead) == AHEAD_BLOCKS:
             yield ahead.popleft().result()
     while ahead:

@@ -21,22 +21,24 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
 from queue import Empty, Full
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
 
 from engine.ledger.engine_facts import midnight_before, programme_fact, tick_fact
+from engine.ledger.member import CLOSED, ProfileUnavailable
 from engine.ledger.partition import Answer, Partition
 from engine.normalising import normalised
 from engine.processes import end_with
 from engine.settings import No, UsageError
 from engine.tuning import expect_a_large_calm_heap
+from engine.vault.vault import EphemeralVault, NoVault, Vault
 from projections.files import require_free, set_aside
 from projections.trouble import explained
 from projections.warehouse import LOG_SCHEMA, Reject, Warehouse
 from rules.book import Programme
-from schemas.decisions import Decision, encode_decision
+from schemas.decisions import Decision, encode_decision, parse_decision
 from schemas.envelope import Fact, encode_fact, parse_fact
 from schemas.rejects import Rejected
 from schemas.times import MILLISECOND_US, to_text, to_us
@@ -100,6 +102,7 @@ class Summary:
     seconds: float = 0.0
     settled_to: str | None = None
     outcomes: dict[str, int] = field(default_factory=dict)
+    as_given: int = 0
 
 
 Progress = Callable[[int, int], None]
@@ -108,8 +111,18 @@ Progress = Callable[[int, int], None]
 class Replay:
     """Turns files into batches of log records; holds all state of one replay."""
 
-    def __init__(self, programmes: Sequence[Programme], recorded_us: int | None = None) -> None:
-        """Prepare a replay under ``programmes``; ``recorded_us`` stands as recorded_at of every fact (default: now)."""
+    def __init__(
+        self, programmes: Sequence[Programme], recorded_us: int | None = None, vault: Vault | None = None
+    ) -> None:
+        """Prepare a replay.
+
+        Args:
+            programmes: every version.
+            recorded_us: stands as recorded_at of every fact; default: now.
+            vault: opens profiles of a dump; default: those stay closed. Profiles of events need none.
+        """
+        self.events_vault = vault if isinstance(vault, EphemeralVault) else EphemeralVault()
+        self._opens = (vault or NoVault()).opens(gone=CLOSED)
         now_us = time.time_ns() // 1_000 if recorded_us is None else recorded_us
         self._recorded_us = now_us - now_us % MILLISECOND_US
         self._recorded_at = to_text(self._recorded_us)
@@ -127,12 +140,14 @@ class Replay:
             name: of the file, for rejects.
             until_us: settle to this moment; default: the programme's midnight at or before the newest fact.
         """
-        partition = self._partitions[0] = Partition(0, self._programmes, LIVE_MEMBERS)
+        partition = self._partitions[0] = Partition(
+            0, self._programmes, LIVE_MEMBERS, self.events_vault.opens(gone=None)
+        )
         self._decided[0] = 0
         batch = Batch()
         known = sorted(self._programmes.values(), key=lambda version: version.valid_from_us)
         self._write(partition, _encoded(programme_fact(version, self._recorded_at) for version in known), batch)
-        for block in normalised(lines, self._recorded_at, self._recorded_us):
+        for block in normalised(lines, self._recorded_at, self._recorded_us, self.events_vault.secret):
             self.summary.events += block.events
             for number, reason, message, field_name in block.refused:
                 self._reject(Rejected(reason, message, field_name), name, 0, number, batch)
@@ -156,7 +171,8 @@ class Replay:
 
     def dump(self, lines: Iterator[bytes], name: str) -> Iterator[Batch]:
         """Yield batches for a dump of the ``facts`` log: lines of ``{"partition", "offset", "timestamp_ms", "fact"}``, with
-        ``"quarantined": {"reason", "text"}`` where that was the answer.
+        ``"quarantined": {"reason", "text"}`` where that was the answer, and with ``"decided"``, the answer, where it may depend
+        on a profile.
 
         Raises:
             ReplayError: a line is no such record.
@@ -176,16 +192,29 @@ class Replay:
                     f"{name}:{number}: no record of a facts dump ({error}): make it with `stammgast dump`"
                 ) from error
             batch.facts.append(*at, value)
-            answer = self._answer(self._partition(at[0]), fact, at[1], batch, quarantine)
-            self._keep(at[0], answer.decisions, at[2], batch)
+            try:
+                decisions = self._answer(self._partition(at[0]), fact, at[1], batch, quarantine).decisions
+            except ProfileUnavailable as closed:
+                if record.get("decided") is None:
+                    raise ReplayError(f"{name}:{number}: {closed}: give the keys, or dump the log anew") from closed
+                decisions = [self._as_given(at[0], fact, record["decided"])]
+            self._keep(at[0], decisions, at[2], batch)
             if len(batch.facts.values) >= BATCH_FACTS:
                 yield batch
                 batch = Batch()
         yield batch
 
+    def _as_given(self, number: int, fact: Fact, decided: Mapping[str, Any]) -> Decision:
+        """Take in the answer that the log has, where a profile does not open any more."""
+        decision = parse_decision(orjson.dumps(decided))
+        self._partition(number).recall(fact, decision)
+        self.summary.facts += 1
+        self.summary.as_given += 1
+        return decision
+
     def _partition(self, number: int) -> Partition:
         if number not in self._partitions:
-            self._partitions[number] = Partition(number, self._programmes)
+            self._partitions[number] = Partition(number, self._programmes, opens=self._opens)
             self._decided[number] = 0
         return self._partitions[number]
 
@@ -254,6 +283,7 @@ def replay(
     *,
     until_us: int | None = None,
     dump: bool = False,
+    vault: Vault | None = None,
     warehouse_options: Mapping[str, object] | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Summary:
@@ -264,6 +294,7 @@ def replay(
         programmes: every version of the programme.
         db: the file to make; one that exists is refused unless ``warehouse_options`` says ``fresh``.
         until_us: settle to this moment, see `Replay.events`.
+        vault: opens profiles of a dump.
         progress: called with bytes read and bytes in all.
 
     Raises:
@@ -272,7 +303,7 @@ def replay(
     """
     began = time.monotonic()
     expect_a_large_calm_heap()
-    run = Replay(programmes)
+    run = Replay(programmes, vault=vault)
     with (
         _reading(path, progress) as lines,
         _whole(db, dict(warehouse_options or {})) as (made, options),

@@ -90,8 +90,9 @@ SETTINGS: tuple[Setting, ...] = (
         "inbound",
         "text",
         "Inbound topics and what each may carry: TOPIC=TYPE|TYPE[@SOURCE|SOURCE], several apart by blanks; "
-        "`*` is every type that is neither staff's nor the engine's, `staff` the staff types, a SOURCE may end in `*`.",
-        "shop-events=* pos-events=* app-events=* staff-events=staff",
+        "`*` is every type that is neither staff's nor the engine's nor a profile, `staff` the staff types, a SOURCE may end "
+        "in `*`.",
+        "shop-events=* pos-events=* app-events=* staff-events=staff profile-events=profile",
     ),
     Setting(
         "partitions", "integer", "Partitions of topics that are created; never changed later.", 12, low=1, high=10_000
@@ -108,6 +109,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_clock_skew", "number", "Seconds an event may lie in the future before it is rejected.", 300.0, low=0),
     Setting(
         "max_event_bytes", "integer", "Largest event that intake takes, in bytes.", 900_000, low=1_000, high=10_000_000
+    ),
+    Setting(
+        "profile_key_file",
+        "file",
+        "File with the master key that opens the key store; `stammgast keys new` makes one. Without it profiles are refused.",
+    ),
+    Setting(
+        "profile_keys",
+        "file",
+        "The key store: a small database file with a key per member who has a profile; made where there is none.",
     ),
     Setting("rejects_days", "integer", "Days for which rejected records are kept.", 30, low=1),
     Setting(

@@ -24,6 +24,7 @@ from rules.plan import (
     LotPlan,
     MemberView,
     Multiply,
+    Profile,
     Programme,
     ReferAward,
     ReferPlan,
@@ -49,6 +50,7 @@ __all__ = [
     "MemberView",
     "Multiply",
     "OverlapError",
+    "Profile",
     "Programme",
     "ReferAward",
     "ReferPlan",
@@ -69,9 +71,10 @@ class OverlapError(ValueError):
 class Book:
     """Programme versions in the order in which they begin."""
 
-    __slots__ = ("_starts", "versions")
+    __slots__ = ("_starts", "asks_profile", "versions")
 
     versions: tuple[Programme, ...]
+    asks_profile: bool
 
     def __init__(self, programmes: Iterable[Programme] = ()) -> None:
         """Make a book of ``programmes``, in any order; a version given twice counts once.
@@ -81,6 +84,7 @@ class Book:
         """
         distinct = {programme.hash: programme for programme in programmes}
         self.versions = tuple(sorted(distinct.values(), key=lambda programme: programme.valid_from_us))
+        self.asks_profile = any(programme.asks_profile for programme in self.versions)
         self._starts = [programme.valid_from_us for programme in self.versions]
         for earlier, later in pairwise(self.versions):
             _refuse_overlap(earlier, later)

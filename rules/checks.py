@@ -23,7 +23,7 @@ from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
 LATER_KEYS = frozenset(
     {
         "nth_purchase",
-        "profile", "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
+        "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
         "tier_changed", "segment_entered", "challenge", "notice", "quiet",
         "incentive", "paid_with_points", "override"
     }
@@ -43,8 +43,8 @@ LATER_VALUES = {
 }
 
 EVERY_FACT = (
-    "weekday", "between", "from", "until", "spent", "tier", "segment", "days_since_joined", "days_since_last_purchase", "all",
-    "any", "not",
+    "weekday", "between", "from", "until", "spent", "tier", "segment", "profile", "consent", "days_since_joined",
+    "days_since_last_purchase", "all", "any", "not",
 )  # fmt: skip
 CONDITIONS_ON: dict[str, tuple[str, ...]] = {
     "purchase": ("amount", "quantity", "sku", "category", "channel", "store", "first_purchase", "every_nth", "streak"),

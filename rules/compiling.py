@@ -78,9 +78,18 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         rewards={reward.id: _reward(reward, zone) for reward in document.rewards or ()},
         gives=any(rule.reward is not None for rule in document.earn),
         pays_back=document.points.pay_back == "pro_rata",
+        asks_profile=any(asks_profile(one) for rule in document.earn for one in (rule.when, rule.unless)),
         document=document,
         canonical=canonical,
     )
+
+
+def asks_profile(condition: language.Condition | None) -> bool:
+    """Tell whether a condition, or one inside it, looks at the profile."""
+    if condition is None:
+        return False
+    inside = (*(condition.all or ()), *(condition.any or ()), condition.not_)
+    return condition.profile is not None or condition.consent is not None or any(map(asks_profile, inside))
 
 
 def canonical_json(document: language.ProgrammeFile) -> bytes:

@@ -382,6 +382,29 @@ def _segment(wanted: tuple[str, ...], zone: ZoneInfo) -> Check:
     return OfFact(lambda member, fact: any(member.in_segment(segment) for segment in wanted))
 
 
+def _profile(wanted: Mapping[str, NumberRange | tuple[str | int | bool, ...]], zone: ZoneInfo) -> Check:
+    tests = [(name, _attribute(value)) for name, value in wanted.items()]
+
+    def holds(member: MemberView, fact: Fact) -> bool:
+        profile = member.profile
+        if profile is None:
+            return False
+        said = [(profile.said(name), test) for name, test in tests]
+        return all(value is not None and test(value) for value, test in said)
+
+    return OfFact(holds)
+
+
+def _consent(wanted: tuple[str, ...], zone: ZoneInfo) -> Check:
+    channels = frozenset(wanted)
+
+    def holds(member: MemberView, fact: Fact) -> bool:
+        profile = member.profile
+        return profile is not None and not channels.isdisjoint(profile.consents)
+
+    return OfFact(holds)
+
+
 def _days_since_joined(wanted: CountRange, zone: ZoneInfo) -> Check:
     low, high = wanted.at_least, wanted.below
 
@@ -435,6 +458,8 @@ _ABOUT: dict[str, dict[str, Callable[[Any], Check]]] = {
 _ANYWHERE: dict[str, Callable[[Any, ZoneInfo], Check]] = {
     "tier": _tier,
     "segment": _segment,
+    "profile": _profile,
+    "consent": _consent,
     "weekday": _weekday,
     "between": _between,
     "days_since_joined": _days_since_joined,

@@ -227,6 +227,12 @@ class Condition(Part):
     )
     bought_sku: BoughtSku | None = Field(None, description="review: the product was bought within this time before.")
     spent: Spent | None = Field(None, description="Money spent before this fact.")
+    profile: Annotated[dict[str, Attribute], Field(min_length=1)] | None = Field(
+        None,
+        description="What the newest profile says: language, region, preferred_channel or an attribute, by name: a value, a "
+        "list of values, or {at_least, below}. Never holds without a profile.",
+    )
+    consent: Words | None = Field(None, description="The newest profile consents to this channel, or to one of a list.")
     segment: Words | None = Field(None, description="The member is in this segment, or in one of a list.")
     tier: Slugs | None = Field(None, description="Tier before this fact. One or a list of level ids.")
     days_since_joined: CountRange | None = Field(
@@ -260,6 +266,10 @@ class Condition(Part):
             raise mistake(f"between {self.between[0]} and {self.between[1]} is no time at all", "take between out")
         if self.from_ is not None and self.until is not None:
             refuse_reversed(self.from_, self.until)
+        if self.profile is not None and "consents" in self.profile:
+            raise mistake("consents are asked by channel", "write consent: and the channel beside profile:")
+        if self.profile is not None and "birthday" in self.profile:
+            raise mistake("no rule asks for a date of birth", "take birthday out: rules know people by other things")
         return self
 
 

@@ -6,9 +6,9 @@ whole fractions. `rules.book` is the door: import these names from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from rules.codes import code_of
@@ -23,6 +23,35 @@ REFUND_WAITS_US = 30 * DAY_US
 
 # The total order of rules begins with the phase; "limit" clips what the others gave and comes last.
 PHASES = ("base", "bonus", "multiply", "limit")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What conditions and notices may know of a person: the year of the birthday is not among it.
+
+    Attributes:
+        birthday: month and day.
+        consents: channels by which the member may be written to.
+    """
+
+    language: str | None = None
+    region: str | None = None
+    preferred_channel: str | None = None
+    birthday: tuple[int, int] | None = None
+    consents: frozenset[str] = frozenset()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def said(self, name: str) -> Any:
+        """Return what it says by a name that a condition uses; None where it says nothing."""
+        match name:
+            case "language":
+                return self.language
+            case "region":
+                return self.region
+            case "preferred_channel":
+                return self.preferred_channel
+            case _:
+                return self.attributes.get(name)
 
 
 class MemberView(Protocol):
@@ -52,6 +81,10 @@ class MemberView(Protocol):
 
     def in_segment(self, segment: str) -> bool:
         """Tell whether the member is in a segment, as far as facts said."""
+
+    @property
+    def profile(self) -> Profile | None:
+        """The member's newest profile, None without one; an error where there is one that cannot be opened here."""
 
     def counted(self, key: str) -> tuple[int, int]:
         """Return how far a counter is, and for how many awards it was the moment; (0, 0) for one that nothing moved."""
@@ -384,6 +417,7 @@ class Programme:
     rewards: dict[str, RewardPlan]
     gives: bool  # some rule gives a reward
     pays_back: bool  # points that paid a part of an order come back with its goods
+    asks_profile: bool  # some condition looks at the profile
     document: ProgrammeFile = field(repr=False)
     canonical: bytes = field(repr=False)
 

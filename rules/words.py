@@ -191,6 +191,8 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "spent": _spent,
     "tier": _named("tier"),
     "segment": _named("in segment"),
+    "profile": lambda wanted: f"profile {_attributes(wanted)}",
+    "consent": _named("consent to"),
     "days_since_joined": _ranged("days since joined"),
     "days_since_last_purchase": _ranged("days since last purchase"),
     "rating": _ranged("rating"),

@@ -22,6 +22,7 @@ REFERRAL_SOURCE = "urn:stammgast:referral"
 REFUND_SOURCE = "urn:stammgast:refund"
 STOCK_SOURCE = "urn:stammgast:stock"
 REWARD_SOURCE = "urn:stammgast:reward"
+FORGET_SOURCE = "urn:stammgast:forget"
 ORDER_KEY = "order:"
 STOCK_KEY = "stock:"
 

@@ -38,6 +38,8 @@ MERGE = "stammgast.merge.v1"
 REDEMPTION = "stammgast.redemption.v1"
 REDEMPTION_CANCELLED = "stammgast.redemption_cancelled.v1"
 REDEMPTION_FULFILLED = "stammgast.redemption_fulfilled.v1"
+# Who the member is: sealed before it reaches any log, and carried by a topic of its own.
+PROFILE = "stammgast.profile.v1"
 # Written by the engine alone, refused from outside.
 TICK = "stammgast.tick.v1"
 PROGRAMME = "stammgast.programme.v1"
@@ -52,6 +54,8 @@ CLAIM_ANSWERED = "stammgast.claim_answered.v1"
 STOCK_ASKED = "stammgast.stock_asked.v1"
 STOCK_ANSWERED = "stammgast.stock_answered.v1"
 STOCK_RETURNED = "stammgast.stock_returned.v1"
+FORGET = "stammgast.forget.v1"
+ALIAS_FORGET = "stammgast.alias_forget.v1"
 
 # Only staff may send these, with operator and reason (see StaffData): they come by staff-events alone.
 TIER_OVERRIDE = "stammgast.tier_override.v1"
@@ -59,6 +63,8 @@ ADJUSTMENT = "stammgast.adjustment.v1"
 _STAFF_TYPES: tuple[str, ...] = (
     TIER_OVERRIDE, LINK, MERGE, ADJUSTMENT)  # fmt: skip
 STAFF_TYPES = frozenset(_STAFF_TYPES)
+#: What names or describes a person.
+PERSONAL_TYPES = frozenset({PROFILE})
 INBOUND_TYPES: tuple[str, ...] = (
     PURCHASE,
     REFUND,
@@ -74,6 +80,7 @@ INBOUND_TYPES: tuple[str, ...] = (
     REDEMPTION_FULFILLED,
     CLAIM,
     TRANSFER,
+    PROFILE,
     *_STAFF_TYPES,
 )
 ENGINE_TYPES: tuple[str, ...] = (
@@ -90,14 +97,18 @@ ENGINE_TYPES: tuple[str, ...] = (
     STOCK_RETURNED,
     TRANSFER_OFFER,
     TRANSFER_ANSWER,
+    FORGET,
+    ALIAS_FORGET,
 )
+# They end what is known of a person: they have no time of their own, so they settle nobody and are never late.
+FORGETTING = frozenset({FORGET, ALIAS_FORGET})
 # By these a key becomes an alias of a member.
 ALIASING = frozenset({LINK, MERGE})
 # The second half of something that was decided already: it is taken however late it comes.
 NEVER_LATE = frozenset(
     {
         TAKEOVER, REFERRAL_REVERSAL, WAITED_REFUND, CLAIM_ASKED, CLAIM_ANSWERED, STOCK_ASKED, STOCK_ANSWERED, STOCK_RETURNED,
-        TRANSFER_OFFER, TRANSFER_ANSWER
+        TRANSFER_OFFER, TRANSFER_ANSWER, FORGET, ALIAS_FORGET
     }
 )  # fmt: skip
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
@@ -110,6 +121,7 @@ STOCK_KEYED = frozenset({STOCK_ASKED, STOCK_RETURNED})
 Token = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f|]+$")]
 # Why staff did something: a word of the shop's own list, so that no free text gets into the logs.
 ReasonCode = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+PersonalText = Annotated[str, Field(max_length=1_000)]
 Money = Annotated[Decimal, Field(ge=0, lt=10**15)]
 DAY_SCHEMA = {"type": "string", "format": "date", "pattern": r"^\d{4}-\d\d-\d\d$"}
 # Bounds what one decision can hold: lines x rules must fit into one record.
@@ -338,6 +350,51 @@ class Redemption(FactData):
         return self
 
 
+#: Names that a profile has itself: no attribute has one of them.
+PROFILE_NAMES = ("birthday", "language", "region", "consents", "preferred_channel")
+
+
+def _birthday(text: str | None) -> str | None:
+    """Refuse what is no day. The text stays out of the message, because it is personal."""
+    if text is not None:
+        try:
+            right = date.fromisoformat(text).isoformat() == text
+        except ValueError:
+            right = False
+        if not right:
+            raise ValueError("a birthday is written like 1990-06-30")
+    return text
+
+
+class Profile(FactData):
+    """Who the member is. Each one says all there is to say: the newest by its time counts alone.
+
+    It is the only event with personal data. Intake seals it before it is written to any log.
+    """
+
+    birthday: Annotated[
+        str | None, Field(min_length=10, max_length=10), AfterValidator(_birthday), WithJsonSchema(DAY_SCHEMA)
+    ] = None
+    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | None = Field(
+        None, description="BCP 47 tag, such as de or de-AT"
+    )
+    region: Token | None = None
+    preferred_channel: Token | None = None
+    consents: dict[Token, StrictBool] = Field(
+        default_factory=dict, max_length=64, description="per channel: may the member be written to there?"
+    )
+    attributes: dict[Token, StrictBool | StrictInt | Decimal | PersonalText] = Field(
+        default_factory=dict, max_length=64, description="anything else, free text too"
+    )
+
+    @model_validator(mode="after")
+    def _names_its_own(self) -> Self:
+        for name in PROFILE_NAMES:
+            if name in self.attributes:
+                raise ValueError(f"`{name}` stands beside `attributes`, not in it")
+        return self
+
+
 class RedemptionEnd(FactData):
     """What a redemption came to."""
 
@@ -366,6 +423,7 @@ DATA_MODELS: dict[str, type[FactData]] = {
     CLAIM: Claim,
     SEGMENT: Segment,
     TRANSFER: Transfer,
+    PROFILE: Profile,
     LINK: Link,
     MERGE: Merge,
     TIER_OVERRIDE: TierOverride,
@@ -562,6 +620,28 @@ class StockReturnedForm(TypedDict):
     redemption: str
 
 
+class ProfileForm(TypedDict):
+    """A profile as the facts log holds it: what `engine.vault.sealing` made of it, with a key of the member.
+
+    ``member`` is whose event it was (an alias may pass it on), ``key`` names his key, ``sealed`` is base64 of nonce,
+    ciphertext and tag.
+    """
+
+    member: str
+    key: str
+    sealed: str
+
+
+class ForgetForm(TypedDict):
+    """A person is forgotten: from this place of the log on nothing is known of his profile."""
+
+
+class AliasForgetForm(TypedDict):
+    """The same for a key that is an alias of him, derived from the forget of the member."""
+
+    member: str
+
+
 class TickForm(TypedDict):
     """A moment to which every member of the partition is settled: the fact's own time."""
 
@@ -650,6 +730,7 @@ class TakeoverForm(TypedDict):
     referral: NotRequired[list[Any] | None]
     joined_us: NotRequired[int | None]
     joined_said: NotRequired[bool]
+    profile: NotRequired[list[Any] | None]
 
 
 class WaitedRefundForm(RefundForm):
@@ -710,6 +791,7 @@ FORMS: dict[str, Any] = {
     CLAIM: ClaimForm,
     SEGMENT: SegmentForm,
     TRANSFER: TransferForm,
+    PROFILE: ProfileForm,
     LINK: LinkForm,
     MERGE: MergeForm,
     TIER_OVERRIDE: TierOverrideForm,
@@ -730,6 +812,8 @@ FORMS: dict[str, Any] = {
     STOCK_RETURNED: StockReturnedForm,
     TRANSFER_OFFER: TransferOfferForm,
     TRANSFER_ANSWER: TransferAnswerForm,
+    FORGET: ForgetForm,
+    ALIAS_FORGET: AliasForgetForm,
 }
 
 

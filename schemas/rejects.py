@@ -16,6 +16,8 @@ IntakeReason = Literal[
     "unknown_currency",
     "too_many_decimals",
     "too_large",
+    "no_profile_keys",
+    "forgotten",
 ]
 KeeperReason = Literal["id_reused", "too_late", "too_late_to_deduplicate", "quarantined"]
 Reason = IntakeReason | KeeperReason

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,10 @@ from engine.settings import KafkaSecurity, No, UsageError, kafka_security_option
 
 #: Told after each fetch: partition, partitions in all, facts written so far.
 Progressed = Callable[[int, int, int], None]
+#: What can bring a profile to a member: his own, or one that an alias hands over.
+_BRINGING = (b'"type":"stammgast.profile.v1"', b'"type":"stammgast.takeover.v1"')
+#: A quote inside a text is written with a backslash before it, so this is the decision's own field.
+_OFFSET = re.compile(rb'"offset":(\d+)')
 
 
 @dataclass(slots=True)
@@ -47,7 +52,8 @@ class Dumped:
 def dump(bootstrap: str, out: Path, topic_prefix: str, as_json: bool, security: KafkaSecurity) -> None:
     """Write the facts log to a file: what `stammgast replay --facts FILE` decides again.
 
-    A fact that was quarantined carries how: why it could not be decided is nothing that a replay could compute.
+    A fact that was quarantined carries how: why it could not be decided is nothing that a replay could compute. Facts of a
+    member with a profile carry their decision, for replays without the keys; the profile itself stays sealed.
     Each partition is read to its end as of that moment, committed records only. The same log gives the same bytes, also
     in gzip. The file appears whole or not at all.
     """
@@ -88,20 +94,24 @@ async def dump_facts(cluster: Any, prefix: str, file: IO[bytes], progressed: Pro
         cluster: an `engine.stream.clients.Cluster`.
         prefix: of the topic names.
         file: takes lines of {"partition", "offset", "timestamp_ms", "fact": {...}}, the fact as it stands in the log; with
-            "quarantined": {"reason", "text"} where the points log has a quarantine for it.
+            "quarantined": {"reason", "text"} where the points log has a quarantine for it, and "decided", the decision, where
+            the member had a profile by then.
 
     Errors: LogMissing when there is no facts topic, other KafkaTrouble, KafkaError, OSError.
     """
     from engine.stream.clients import read_partition
-    from engine.stream.topics import FACTS, partition_count
+    from engine.stream.topics import FACTS, POINTS_LOG, partition_count
 
     began = time.monotonic()
     done = Dumped(prefix + FACTS)
     done.partitions = await partition_count(cluster, done.topic)
     for partition in range(done.partitions):
         quarantined = await _quarantined(cluster, prefix, partition)
+        answers = _Answers(read_partition(cluster, prefix + POINTS_LOG, partition))
         async for records in read_partition(cluster, done.topic, partition):
-            lines = [line for record in records if (line := _line(record, quarantined)) is not None]
+            lines = [
+                line for record in records if (line := _line(record, quarantined, await answers.of(record))) is not None
+            ]
             file.writelines(lines)
             done.facts += len(lines)
             done.unreadable += len(records) - len(lines)
@@ -126,7 +136,42 @@ async def _quarantined(cluster: Any, prefix: str, partition: int) -> dict[int, d
     return found
 
 
-def _line(record: Any, quarantined: Mapping[int, Any]) -> bytes | None:
+class _Answers:
+    """The decisions on facts of members who had a profile by then, read beside the facts."""
+
+    def __init__(self, batches: Any) -> None:
+        self._records = (record async for records in batches for record in records)
+        self._next: Any = None
+        self._members: set[bytes | None] = set()
+
+    async def of(self, fact: Any) -> Any:
+        """The decision on a fact as JSON, its parts joined; None where no profile can matter to it, or it has none."""
+        if any(kind in (fact.value or b"") for kind in _BRINGING):
+            self._members.add(fact.key)
+        if fact.key not in self._members:
+            return None
+        from engine.stream.parts import joined
+        from schemas.decisions import encode_decision, parse_decision
+
+        parts = []
+        while (record := await self._peek()) is not None and (at := _offset_of(record)) <= fact.offset:
+            if at == fact.offset:
+                parts.append(parse_decision(record.value))
+            self._next = None
+        return encode_decision(joined(parts)) if parts else None
+
+    async def _peek(self) -> Any:
+        if self._next is None:
+            self._next = await anext(self._records, None)
+        return self._next
+
+
+def _offset_of(record: Any) -> int:
+    found = _OFFSET.search(record.value or b"")
+    return int(found[1]) if found else -1
+
+
+def _line(record: Any, quarantined: Mapping[int, Any], decided: bytes | None) -> bytes | None:
     """The line of one record; None for one that holds no fact."""
     import orjson
 
@@ -137,9 +182,11 @@ def _line(record: Any, quarantined: Mapping[int, Any]) -> bytes | None:
     except (ValueError, KeyError, TypeError):
         return None
     # A fragment: the fact's own bytes, not what reading and writing them again would make of them.
-    place = {"partition": record.partition, "offset": record.offset, "timestamp_ms": record.timestamp}
+    place: dict[str, Any] = {"partition": record.partition, "offset": record.offset, "timestamp_ms": record.timestamp}
     if record.offset in quarantined:
         place["quarantined"] = quarantined[record.offset]
+    elif decided is not None:
+        place["decided"] = orjson.Fragment(decided)
     return orjson.dumps(place | {"fact": orjson.Fragment(record.value)}, option=orjson.OPT_APPEND_NEWLINE)
 
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import click
 
 from engine.commands.programmes import load_programmes
-from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, sentence
+from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, options, sentence
+from engine.vault.vault import NoVault, Vault
 
 if TYPE_CHECKING:
-    from engine.explain.reading import Found, Line, Logs
+    from engine.explain.reading import Found, Line
     from engine.explain.telling import Life, Told
     from engine.verify.kafka import KafkaLogs
     from rules.book import Programme
 
+_Opened: TypeAlias = "FileLogs | _OnKafka"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -30,6 +32,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--facts", type=_FILE, metavar="FACTS.jsonl[.gz]", help="A dump of the facts log instead of Kafka.")
 @click.option("--events", type=_FILE, metavar="EVENTS.jsonl[.gz]", help="Events as for replay instead of Kafka.")
 @option("programme", help="The versions that decide --facts or --events.")
+@options("profile_key_file", "profile_keys")
 @click.option("--source", metavar="SOURCE", help="WHAT is the id of a fact of this source.")
 @click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="So many facts of a member.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
@@ -42,6 +45,8 @@ def explain(
     facts: Path | None,
     events: Path | None,
     programme: Path | None,
+    profile_key_file: Path | None,
+    profile_keys: Path | None,
     source: str | None,
     last: int,
     as_json: bool,
@@ -57,8 +62,10 @@ def explain(
     """
     from engine.explain.reading import Ambiguous, NotExplained, find
     from engine.replay import ReplayError
+    from engine.vault.vault import vault_of
 
-    with _opened(bootstrap, topic_prefix, security, facts or events, programme, facts is not None) as logs:
+    vault = vault_of(profile_key_file, profile_keys)
+    with _opened(bootstrap, topic_prefix, security, facts or events, programme, facts is not None, vault) as logs:
         try:
             found = find(logs, what, source)
         except Ambiguous as error:
@@ -74,20 +81,26 @@ def explain(
         _tell(logs, found, what, last, as_json)
 
 
-def _life(logs: Logs, found: Found) -> tuple[Life, Told | None]:
+def _life(logs: _Opened, found: Found) -> tuple[Life, Told | None]:
     """The facts of one key decided again, and the one that was asked about."""
     from engine.explain.reading import records
     from engine.explain.telling import tell
+    from engine.ledger.member import CLOSED, ProfileUnavailable
     from engine.ledger.partition import UnknownProgramme
 
     try:
-        life = tell(found.key, records(logs, found), logs.versions, found.at)
+        life = tell(found.key, records(logs, found), logs.versions, found.at, logs.vault.opens(gone=CLOSED))
+    except ProfileUnavailable as error:
+        raise No(
+            f"{error}. Give --profile-key-file and --profile-keys; of a member who was forgotten, what depended on his profile "
+            "cannot be told any more."
+        ) from error
     except UnknownProgramme as error:
         raise UsageError(f"the log knows the version {error.hash}, --programme does not: give all versions") from error
     return life, next((one for one in life.told if (one.partition, one.offset) == found.at), None)
 
 
-def _tell(logs: Logs, found: Sequence[Found], what: str, last: int, as_json: bool) -> None:
+def _tell(logs: _Opened, found: Sequence[Found], what: str, last: int, as_json: bool) -> None:
     from engine.explain import words
 
     life, told = _life(logs, found[0])
@@ -114,17 +127,21 @@ def _opened(
     file: Path | None,
     programme: Path | None,
     dump: bool,
-) -> AbstractContextManager[Logs]:
+    vault: Vault,
+) -> AbstractContextManager[_Opened]:
+    from engine.vault.vault import EphemeralVault
+
     nowhere = "say where the facts are: --bootstrap HOST:PORT, or --facts FILE, or --events FILE"
     if file is not None and bootstrap is None:
         if programme is None:
             raise UsageError("--facts and --events need --programme DIR: the versions that decide them")
         if not file.is_file():
             raise UsageError(f"{file}: there is no such file")
-        return nullcontext(FileLogs(file, {version.hash: version for version in load_programmes(programme)}, dump))
+        versions = {version.hash: version for version in load_programmes(programme)}
+        return nullcontext(FileLogs(file, versions, dump, vault if dump else EphemeralVault()))
     if bootstrap is None or file is not None:
         raise UsageError(nowhere)
-    return _OnKafka(bootstrap, prefix, security)
+    return _OnKafka(bootstrap, prefix, security, vault)
 
 
 @dataclass(slots=True)
@@ -134,6 +151,7 @@ class FileLogs:
     path: Path
     versions: Mapping[str, Programme]
     dump: bool
+    vault: Vault = field(default_factory=NoVault)
 
     def facts(self) -> Iterator[Line]:
         """Every fact: of a dump as it stands there, of events as replay writes them."""
@@ -160,7 +178,7 @@ class FileLogs:
     def _decided(self) -> Iterator[Any]:
         from engine.replay import Replay, ReplayError, read_lines
 
-        run = Replay(list(self.versions.values()))
+        run = Replay(list(self.versions.values()), vault=self.vault)
         lines = read_lines(self.path)
         try:
             yield from run.dump(lines, self.path.name) if self.dump else run.events(lines, self.path.name)
@@ -171,13 +189,14 @@ class FileLogs:
 class _OnKafka:
     """The logs of a deployment, opened and closed; satisfies `engine.explain.reading.Logs` while it is open."""
 
-    def __init__(self, bootstrap: str, prefix: str, security: KafkaSecurity) -> None:
+    def __init__(self, bootstrap: str, prefix: str, security: KafkaSecurity, vault: Vault) -> None:
+        self.vault = vault
         self._where = (bootstrap, prefix, security)
         self._logs: KafkaLogs
         self._quarantined: dict[tuple[int, int], tuple[str, str]] | None = None
         self.versions: Mapping[str, Programme] = {}
 
-    def __enter__(self) -> Logs:
+    def __enter__(self) -> Self:
         from aiokafka.errors import KafkaError
 
         from engine.stream.clients import Cluster, KafkaTrouble

@@ -15,7 +15,8 @@ from engine import replay as offline
 from engine.commands.programmes import load_programmes
 from engine.processes import command_name
 from engine.replay import Progress, ReplayError, Summary, parse_moment
-from engine.settings import UsageError, option, sentence
+from engine.settings import UsageError, option, options, sentence
+from engine.vault.vault import vault_of
 
 
 @click.command("replay")
@@ -27,6 +28,7 @@ from engine.settings import UsageError, option, sentence
 )
 @click.option("--facts", "dump", is_flag=True, help="EVENTS is a dump of the facts log (`stammgast dump`).")
 @click.option("--fresh", is_flag=True, help="Set an existing file aside instead of refusing it.")
+@options("profile_key_file", "profile_keys")
 @option("churn_horizon_days")
 @option("churn_threshold")
 @option("memory_limit")
@@ -38,6 +40,8 @@ def replay(
     until: str | None,
     dump: bool,
     fresh: bool,
+    profile_key_file: Path | None,
+    profile_keys: Path | None,
     churn_horizon_days: int,
     churn_threshold: float,
     memory_limit: str,
@@ -47,7 +51,8 @@ def replay(
 
     The rows are those that publishing the same events live gives, but for log positions and recorded_at. A line that is
     no event goes to the table `rejects` with its line number, and the others are decided. The file appears whole or not
-    at all. Exit codes: 0 done, 1 mistakes in the programme or trouble with the DuckDB file, 2 wrong usage.
+    at all. Profiles need no keys here but with --facts, where an answer that depends on one is taken as the log has it
+    unless the keys are given. Exit codes: 0 done, 1 mistakes in the programme or trouble with the DuckDB file, 2 wrong usage.
     """
     until_us = _moment(until)
     if db.exists() and not fresh:
@@ -62,7 +67,14 @@ def replay(
     try:
         with _bar() as progress:
             summary = offline.replay(
-                events, programmes, db, until_us=until_us, dump=dump, warehouse_options=options, progress=progress
+                events,
+                programmes,
+                db,
+                until_us=until_us,
+                dump=dump,
+                vault=vault_of(profile_key_file, profile_keys),
+                warehouse_options=options,
+                progress=progress,
             )
     except ReplayError as error:
         raise UsageError(sentence(error)) from error
@@ -82,9 +94,10 @@ def _in_words(summary: Summary, db: Path) -> str:
     rate = summary.facts / summary.seconds if summary.seconds else 0.0
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(summary.outcomes.items()))
     settled = f", settled to {summary.settled_to}" if summary.settled_to else ""
+    given = f", {summary.as_given:,} answers that depend on profiles taken as they stand" if summary.as_given else ""
     return (
         f"{summary.events:,} events -> {summary.facts:,} facts -> {summary.decisions:,} decisions ({outcomes}), "
-        f"{summary.rejects:,} rejects{settled}\n"
+        f"{summary.rejects:,} rejects{settled}{given}\n"
         f"{db} in {summary.seconds:.1f} s ({rate:,.0f} facts/s). "
         f'Ask it: {command_name()} query --db {db} "from {"rejects" if summary.rejects else "balances"} limit 10"'
     )

@@ -121,7 +121,7 @@ class Child:
 @option("programme")
 @option("db", default=Path("stammgast.duckdb"), show_default=True)
 @options("app", "topic_prefix", "inbound", "partitions", "replication_factor", "rejects_days", "clock")
-@options("max_clock_skew", "max_event_bytes", "shutdown_seconds")
+@options("max_clock_skew", "max_event_bytes", "shutdown_seconds", "profile_key_file", "profile_keys")
 @options("memory_limit", "churn_horizon_days", "churn_threshold", "log_format", "log_level")
 @click.option("--fresh", is_flag=True, help="Set an existing DuckDB file aside and build a new one from the logs.")
 @kafka_security_options

@@ -16,6 +16,7 @@ from engine.settings import KafkaSecurity, No, UsageError, kafka_security_option
 @option("bootstrap", required=True)
 @option("programme")
 @options("app", "topic_prefix", "inbound", "partitions", "replication_factor", "rejects_days")
+@options("profile_key_file", "profile_keys")
 @options("clock", "max_clock_skew", "max_event_bytes", "checkpoint_decisions", "live_members")
 @options("shutdown_seconds", "datadir")
 @telemetry_options
@@ -60,6 +61,8 @@ def worker_settings(
     max_event_bytes: int,
     checkpoint_decisions: int,
     live_members: int,
+    profile_key_file: Path | None,
+    profile_keys: Path | None,
     shutdown_seconds: float,
     datadir: Path | None,
     security: KafkaSecurity,
@@ -71,6 +74,7 @@ def worker_settings(
     from engine.stream.app import WorkerSettings
     from engine.stream.clients import Cluster
     from engine.stream.topics import Layout, parse_inbound
+    from engine.vault.vault import vault_of
 
     try:
         taken = parse_inbound(inbound)
@@ -87,6 +91,7 @@ def worker_settings(
         max_event_bytes=max_event_bytes,
         checkpoint_decisions=checkpoint_decisions,
         live_members=live_members,
+        vault=vault_of(profile_key_file, profile_keys, create=True),
         shutdown_seconds=shutdown_seconds,
         datadir=datadir,
     )

@@ -106,6 +106,10 @@ def _attributes(_member: MemberView, fact: Fact, _programme: Programme, wanted: 
     return ", ".join(f"{name} {_shown(given.get(name))}" for name in wanted)
 
 
+def _private(member: MemberView, _fact: Fact, _programme: Programme, _wanted: Any) -> str:
+    return "no profile" if member.profile is None else "a profile, which is not shown"
+
+
 _LOOKS: dict[str, Look] = {
     "amount": _total,
     "quantity": _of_lines("quantity"),
@@ -137,4 +141,6 @@ _LOOKS: dict[str, Look] = {
         fact, programme, member.last_purchase_us
     ),
     "attributes": _attributes,
+    "profile": _private,
+    "consent": _private,
 }

@@ -14,6 +14,7 @@ from engine.ledger.member import Member
 from engine.ledger.outlook import Outlook, outlook
 from engine.ledger.packing import unpack
 from engine.ledger.partition import Partition
+from engine.ledger.profiles import Opens, closed
 from engine.ledger.timers import settle
 from rules.book import Programme
 from schemas.decisions import Decision, Entry
@@ -90,6 +91,7 @@ def tell(
     records: Iterable[tuple[Record, tuple[str, str] | None]],
     versions: Mapping[str, Programme],
     focus: tuple[int, int] | None = None,
+    opens: Opens = closed,
 ) -> Life:
     """Decide a member's facts again and return what is told of them.
 
@@ -99,17 +101,19 @@ def tell(
             log quarantined, which is taken as given.
         versions: by hash.
         focus: partition and offset of the fact whose rules are asked about.
+        opens: opens profiles.
 
     Raises:
         engine.ledger.partition.UnknownProgramme: the log knows a version that is not at hand.
+        engine.ledger.member.ProfileUnavailable: an answer depends on a profile that does not open.
     """
-    partition = Partition(0, versions)
+    partition = Partition(0, versions, opens=opens)
     life = Life(key, [], Member(key), {})
     for (number, offset, fact), quarantined in records:
         known = partition.members.get(key)
         stood = (0, None) if known is None else (known.balance, known.tier)
         wanted = focus == (number, offset)
-        before = _before(partition, key, fact) if wanted else None
+        before = _before(partition, key, fact, opens) if wanted else None
         if before is not None:
             stood = (before.balance, before.tier)
         answer = partition.quarantine(fact, offset, *quarantined) if quarantined else partition.answer(fact, offset)
@@ -130,9 +134,11 @@ def tell(
     return life
 
 
-def _before(partition: Partition, key: str, fact: Fact) -> Member:
+def _before(partition: Partition, key: str, fact: Fact, opens: Opens) -> Member:
     """Return a copy of the member as the fact finds him: after everything that time did until then."""
     found = unpack(key, partition.members.packed(key)) if key in partition.members else Member(key)
+    if found.sealed is not None and partition.book.asks_profile:
+        found.opened = opens(found.sealed)
     return settle(found, partition.book, fact.time_us)[0]
 
 

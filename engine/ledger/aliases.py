@@ -35,7 +35,7 @@ from schemas.times import to_text
 #: A record of facts holds no more than so many bytes of what moves over; the rest follows in the next one.
 PART_BYTES = 400_000
 #: What an alias answers itself: whose it is, it is asked.
-_OWN_TYPES = facts.ALIASING | {facts.CLAIM_ASKED}
+_OWN_TYPES = facts.ALIASING | {facts.CLAIM_ASKED, facts.ALIAS_FORGET}
 
 
 def forward(member: Member, fact: Fact, decision: Decision) -> tuple[list[Fact], Rejected | None] | None:
@@ -54,7 +54,12 @@ def forward(member: Member, fact: Fact, decision: Decision) -> tuple[list[Fact],
     if fact.type == facts.TAKEOVER:
         data = {**data, "through": [*data["through"], member.key]}
     decision.outcome = "forwarded"
-    return [follow(decision, fact, to, source=fact.source, fact_id=fact.id, kind=fact.type, data=data)], None
+    passed = follow(decision, fact, to, source=fact.source, fact_id=fact.id, kind=fact.type, data=data)
+    if fact.type == facts.PROFILE:
+        passed.body_hash = (
+            fact.body_hash
+        )  # sealed anew, the same profile has other bytes: only this hash knows it again
+    return [passed], None
 
 
 def _ends_circle(member: Member, through: list[str]) -> bool:
@@ -125,6 +130,8 @@ def _takeovers(
     """Return the facts that carry over what a member has, in as many parts as it needs; they stand in ``decision`` too."""
     parts: list[facts.TakeoverForm] = [_empty(member, fact, cause)]
     parts[0] |= _rest(member)
+    if member.sealed is not None:
+        parts[0]["profile"] = [*member.sealed]
     room = PART_BYTES
     for name, item in _items(member, lots):
         size = len(orjson.dumps(item))

@@ -9,6 +9,7 @@ from engine.ledger.claims import decide_claim, decide_claim_answered, decide_cla
 from engine.ledger.joining import barred, decide_left
 from engine.ledger.member import Member
 from engine.ledger.overrides import decide_override
+from engine.ledger.profiles import decide_profile
 from engine.ledger.purchases import decide_purchase
 from engine.ledger.redemptions import decide_redemption, decide_redemption_end, decide_stock_answered
 from engine.ledger.referrals import decide_joining, decide_referral, decide_referral_award
@@ -95,6 +96,8 @@ def _decide_membership(member: Member, fact: Fact, programme: Programme | None, 
             return decide_segment(member, fact, decision)
         case facts.LEFT:
             return decide_left(member, decision)
+        case facts.PROFILE:
+            return decide_profile(member, fact, decision)
         case facts.LINK | facts.MERGE:
             return decide_link(member, fact, programme, decision)
         case facts.TIER_OVERRIDE:

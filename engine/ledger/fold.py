@@ -38,6 +38,7 @@ from engine.ledger.member import (
     Member,
     Override,
     Referral,
+    Sealed,
     Spent,
     Standing,
     Waiting,
@@ -152,6 +153,10 @@ def _evolve_membership(member: Member, fact: Fact, decision: Decision) -> None:
             member.left_us = fact.time_us
         case facts.TAKEOVER:
             take_over(member, fact)
+        case facts.PROFILE if decision.reason is None:
+            member.sealed = Sealed(
+                fact.time_us, fact.data["member"], fact.source, fact.id, fact.data["key"], fact.data["sealed"]
+            )
         case facts.CLAIM_ASKED if decision.reason is None:
             member.alias_of, member.kept = fact.data["member"], []
 

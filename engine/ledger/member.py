@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from engine.ledger.history import Bought, History
 from engine.ledger.orders import Order, Returned, read_order
+from rules.book import Profile
 from schemas import facts
 from schemas.envelope import ORDER_KEY, STOCK_KEY
 from schemas.ids import Ids
@@ -47,6 +48,36 @@ class Override(NamedTuple):
 
     tier: str
     until_day: int
+
+
+class Sealed(NamedTuple):
+    """The newest profile, as the log holds it: when it was said, of whom, by which event, and what it was sealed to.
+
+    ``subject`` is the key it was sealed under: an alias, where the profile came over from one.
+    """
+
+    at_us: int
+    subject: str
+    source: str
+    fact_id: str
+    key: str
+    text: str
+
+
+class ProfileUnavailable(Exception):
+    """A profile cannot be opened here and now; nothing is wrong with the fact that needs it."""
+
+
+class ProfileClosed(ProfileUnavailable):
+    """A profile is asked for that cannot be opened here: its key is not at hand."""
+
+    def __init__(self, member: str, key: str) -> None:
+        super().__init__(f"the profile of member {member} is sealed with key {key}, which is not at hand")
+        self.member, self.key = member, key
+
+
+#: Stands for a profile that nobody here can open: whoever asks it gets `ProfileClosed`.
+CLOSED = Profile()
 
 
 @dataclass(slots=True)
@@ -210,8 +241,9 @@ class Member:
     since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``counters``
     [number, moments] of counters, ``visits`` the newest visit by store, ``welcomed`` levels that were welcomed, ``bonuses`` what
     referrals gave him, by the order that they were given for (the new member) or by the fact that gave them (the referrer),
-    ``next_due_us`` when time next does something to him (the partition works it out after every change), ``offset`` the place
-    in the log of the newest fact or tick that changed him. It satisfies ``rules.book.MemberView``.
+    ``sealed`` his newest profile, ``opened`` the same while a fact of his is decided, ``next_due_us`` when time next does
+    something to him (the partition works it out after every change), ``offset`` the place in the log of the newest fact or
+    tick that changed him. It satisfies ``rules.book.MemberView``.
     """
 
     key: str
@@ -249,6 +281,8 @@ class Member:
     segments: dict[str, tuple[int, bool]] = field(default_factory=dict)
     override: Override | None = None
     welcomed: dict[str, Welcomed] = field(default_factory=dict)
+    sealed: Sealed | None = None
+    opened: Profile | None = field(default=None, compare=False, repr=False)
     next_due_us: int | None = None
 
     def fork(self) -> Self:
@@ -268,6 +302,13 @@ class Member:
     def anonymous(self) -> bool:
         """Tell whether this is the key of an order without a member, or of a reward's stock."""
         return self.key.startswith((ORDER_KEY, STOCK_KEY))
+
+    @property
+    def profile(self) -> Profile | None:
+        """What his newest profile says, None without one. Raises ProfileClosed where it cannot be opened."""
+        if self.opened is CLOSED and self.sealed is not None:
+            raise ProfileClosed(self.key, self.sealed.key)
+        return self.opened
 
     @property
     def tier(self) -> str | None:

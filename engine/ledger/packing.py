@@ -25,7 +25,7 @@ import orjson
 
 from engine.ledger.compact import Reader, from_utf8, number, numbers, read_numbers, to_utf8, word
 from engine.ledger.history import History
-from engine.ledger.member import Bonus, Lot, Member, Override, Referral, Spent, Standing, Waiting, Welcomed
+from engine.ledger.member import Bonus, Lot, Member, Override, Referral, Sealed, Spent, Standing, Waiting, Welcomed
 from engine.ledger.orders import Returned
 from schemas.times import SECOND_US
 
@@ -250,6 +250,8 @@ def _rest(member: Member) -> bytes:
         rest["kept"] = member.kept
     if member.returned:
         rest["returned"] = [[number, *_returned(back)] for number, back in member.returned.items()]
+    if member.sealed is not None:
+        rest["profile"] = [*member.sealed]
     if member.debt:
         rest["debt"] = member.debt
     if member.override is not None:
@@ -293,6 +295,8 @@ def _read_rest(member: Member, packed: bytes) -> None:
     rest: dict[str, Any] = orjson.loads(packed)
     if "referral" in rest:
         member.referral = Referral(*rest["referral"])
+    if "profile" in rest:
+        member.sealed = Sealed(*rest["profile"])
     member.debt, member.slides_us = rest.get("debt", 0), rest.get("slides")
     member.alias_of, aliases, member.left_us = rest.get("who", (None, (), None))
     member.aliases = set(aliases)

@@ -16,10 +16,11 @@ from engine.ledger.decide import decide
 from engine.ledger.due import DueIndex
 from engine.ledger.expiry import put_off
 from engine.ledger.fold import evolve, take_in
-from engine.ledger.member import Member
+from engine.ledger.member import Member, ProfileClosed
 from engine.ledger.members import LIVE_MEMBERS, Members
 from engine.ledger.moved import Moved, by_member
 from engine.ledger.packing import UnknownStateFormat, peek
+from engine.ledger.profiles import Opens, closed, follow_forget
 from engine.ledger.repeats import repeated_or_late
 from engine.ledger.tiers import review_after
 from engine.ledger.timers import due_us, settle
@@ -39,6 +40,10 @@ class UnknownProgramme(LookupError):
     def __init__(self, programme_hash: str) -> None:
         super().__init__(f"no programme version {programme_hash} is at hand")
         self.hash = programme_hash
+
+
+class UndecidableInPrivate(Exception):
+    """A fact could not be decided while a profile was open: only the kind of error is told."""
 
 
 class FoldFailed(Exception):
@@ -67,13 +72,20 @@ class Partition:
     not be of one moment: a decision that a member's snapshot holds already is ignored when it is recalled.
     """
 
-    def __init__(self, number: int, programmes: Mapping[str, Programme], live_members: int = LIVE_MEMBERS) -> None:
+    def __init__(
+        self,
+        number: int,
+        programmes: Mapping[str, Programme],
+        live_members: int = LIVE_MEMBERS,
+        opens: Opens = closed,
+    ) -> None:
         """Start empty.
 
         Args:
             number: of the partition; only names it.
             programmes: versions at hand by hash; looked up when a programme fact makes one known. May grow later.
             live_members: most members kept as objects; the others are kept packed.
+            opens: opens a sealed profile for the moment in which a fact is decided; by default nobody can.
         """
         self.number = number
         self.members = Members(live_members)
@@ -81,6 +93,7 @@ class Partition:
         self.next_offset = 0
         self.newest_us: int | None = None
         self._programmes = programmes
+        self._opens = opens
         self._due = DueIndex()
         self._changed: dict[str, None] = {}
 
@@ -148,6 +161,7 @@ class Partition:
 
         Raises:
             UnknownProgramme: fetch the version and call again; nothing was changed.
+            ProfileClosed: the answer depends on a profile that cannot be opened here; nothing was changed.
             FoldFailed: the partition's state is broken, or of a longer log; fold it anew from the logs.
             Exception: anything else means that this fact cannot be decided; nothing was changed, see `quarantine`.
         """
@@ -209,11 +223,20 @@ class Partition:
     def _fold(self, member: Member, fact: Fact, decision: Decision, own: bool) -> None:
         if decision.outcome != "decided":
             return
+        if fact.type in facts.FORGETTING:
+            self._forget(member, decision.offset)
+            return
         if member.offset < decision.offset:
             evolve(member, fact, decision, own=own)
             self._take(member, decision.offset)
         if self.newest_us is None or fact.time_us > self.newest_us:
             self.newest_us = fact.time_us
+
+    def _forget(self, member: Member, offset: int) -> None:
+        """Drop a profile. It is nothing that happened to the member: no account begins, no time goes on."""
+        if member.offset < offset and member.key in self.members:
+            member.sealed = None
+            self._take(member, offset)
 
     def _recall_tick(self, key: str, moved: Moved, offset: int) -> None:
         """Take in what a tick did to one member; one part of its decision holds all of it."""
@@ -280,11 +303,12 @@ class Partition:
         decision = _new_decision(fact, offset, fact.subject, None if programme is None else programme.hash)
         if member.alias_of is not None and (passed := forward(member, fact, decision)) is not None:
             return Answer([decision], *passed)
+        if fact.type in facts.FORGETTING:
+            return Answer([decision], follow_forget(member, fact, decision))
         reject = repeated_or_late(member, fact, programme, decision)
         if decision.outcome != "decided":
             return Answer([decision], reject=reject)
-        settled, moved = settle(member, self.book, fact.time_us)
-        derived = decide(settled, fact, programme, decision, self.book)
+        settled, moved, derived = self._decide_open(member, fact, programme, decision)
         if not member.anonymous and not _ends_here(fact, decision):
             change = self._review(settled, fact, programme, decision)
             if change is not None:
@@ -293,6 +317,24 @@ class Partition:
         if moved is not None:
             moved.precede(decision)
         return Answer([decision], derived)
+
+    def _decide_open(
+        self, member: Member, fact: Fact, programme: Programme | None, decision: Decision
+    ) -> tuple[Member, Moved | None, list[Fact]]:
+        """Settle and decide, with the profile open where a rule may ask for it; what is raised then says nothing of it."""
+        if member.sealed is None or not self.book.asks_profile:
+            settled, moved = settle(member, self.book, fact.time_us)
+            return settled, moved, decide(settled, fact, programme, decision, self.book)
+        member.opened = self._opens(member.sealed)
+        try:
+            settled, moved = settle(member, self.book, fact.time_us)
+            return settled, moved, decide(settled, fact, programme, decision, self.book)
+        except ProfileClosed:
+            raise
+        except Exception as error:  # noqa: BLE001 - its text may hold what was looked at
+            raise UndecidableInPrivate(type(error).__name__) from None
+        finally:
+            member.opened = None
 
     def _finish(self, member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> None:
         """Complete the lots that a fact made, and put off the day on which an idle member's points go."""

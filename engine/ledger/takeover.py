@@ -11,7 +11,18 @@ import orjson
 
 from engine.ledger.early import brought
 from engine.ledger.history import ANY_BODY, Fresh
-from engine.ledger.member import DEDUPE_HORIZON_US, Bonus, Lot, Member, Override, Referral, Spent, Waiting, Welcomed
+from engine.ledger.member import (
+    DEDUPE_HORIZON_US,
+    Bonus,
+    Lot,
+    Member,
+    Override,
+    Referral,
+    Sealed,
+    Spent,
+    Waiting,
+    Welcomed,
+)
 from engine.ledger.orders import Returned
 from schemas import facts
 from schemas.envelope import Fact
@@ -49,6 +60,9 @@ def take_over(member: Member, fact: Fact) -> None:
     for segment, (at_us, entered) in data.get("segments", {}).items():
         member.take_segment(segment, at_us, entered)
     _take_standing(member, data)
+    profile = data.get("profile")
+    if profile is not None and (member.sealed is None or profile[0] > member.sealed.at_us):
+        member.sealed = Sealed(*profile)
 
 
 def _take_standing(member: Member, data: facts.TakeoverForm) -> None:
@@ -103,4 +117,4 @@ def become_alias(member: Member, to: str) -> None:
     member.brought, member.returned, member.counters, member.override = set(), {}, {}, None
     member.slides_us, member.bonuses, member.welcomed, member.waiting = None, {}, {}, ()
     member.spent, member.lapse_us = {}, None
-    member.segments = {}
+    member.segments, member.sealed = {}, None

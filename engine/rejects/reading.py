@@ -28,6 +28,8 @@ MENDING = {
     "unknown_currency": "correct the currency in a copy, and send that with `redrive --mended`",
     "too_many_decimals": "round the amount in a copy, and send that with `redrive --mended`",
     "too_large": "raise --max-event-bytes, or split it; then `redrive`",
+    "no_profile_keys": "start the workers with keys for profiles (docs/privacy.md); then the source sends it again",
+    "forgotten": "nothing is to be done: the member was forgotten after this happened",
     "id_reused": "the source used one id twice: give the second event its own in a copy, and send that with `--mended`",
     "too_late": "publish a version that accepts it (`rules publish --backdate`), then `redrive`",
     "too_late_to_deduplicate": "it is too old to be told from a repetition: correct the member by hand",
@@ -44,6 +46,7 @@ class Refused:
         topic, origin: whence it came: the topic without the deployment's prefix, and (partition, offset) there.
         received_us: when it was taken in, or refused where nobody knows.
         headers: its own, without those that tell of the refusal.
+        left_out: it described a person, and what it said was not kept.
     """
 
     place: Place
@@ -56,6 +59,7 @@ class Refused:
     key: bytes | None
     value: bytes | None
     headers: tuple[Header, ...] = ()
+    left_out: bool = False
 
     @property
     def by_keeper(self) -> bool:
@@ -117,6 +121,7 @@ def refused_of(record: Any, prefix: str) -> Refused:
         received_us=_received_us(told("received-at"), record.timestamp),
         key=record.key,
         value=record.value,
+        left_out=bool(told("left-out")),
         headers=tuple((name, value) for name, value in record.headers if not name.startswith(OUR_HEADERS)),
     )
 

@@ -16,9 +16,11 @@ from engine.rejects.reading import Refused
 from engine.rejects.rehearsal import Effect, rehearse
 from engine.stream.clients import Cluster, Header, capabilities, partition_for, send_values
 from engine.stream.topics import FACTS, Inbound, partition_count
+from engine.vault.vault import EphemeralVault
 from engine.verify.logs import Logs
 from rules.book import Programme
 from schemas.envelope import Fact, readable
+from schemas.facts import PERSONAL_TYPES
 from schemas.normalise import normalise
 from schemas.rejects import Rejected
 from schemas.times import MILLISECOND_US, to_text, to_us
@@ -72,6 +74,8 @@ class Desk:
         fact = normalise(value, to_text(recorded_us), recorded_us, policy)
         if not inbound.admits(fact.source):
             raise Rejected("not_allowed", f"{topic} does not take events of this source", "source")
+        if fact.type in PERSONAL_TYPES:
+            fact = EphemeralVault().seal(fact)  # as intake will, with a key of the member's own
         if fact.key is None:
             raise Rejected("invalid", "this event belongs to nobody: it needs a subject", "subject")
         return fact
@@ -106,6 +110,9 @@ def plan(
 
 def _draft(one: Plan, desk: Desk) -> Plan:
     """Find out what a record is, as intake or as a keeper would."""
+    if one.record.left_out and one.value == one.record.value:
+        one.refusal = "what it said of a person was not kept: the source must send it again"
+        return one
     if one.topic == FACTS:
         one.fact = readable(one.value)
         if one.fact is None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.ledger.member import ProfileUnavailable
 from engine.ledger.partition import Partition
 from engine.stream.clients import KafkaTrouble, partition_for
 from engine.stream.parts import joined
@@ -101,6 +102,9 @@ class _Stage:
         before = _standing(ledger, fact.key)
         try:
             answer = ledger.answer(fact, ledger.next_offset)
+        except ProfileUnavailable:
+            text = "what it gives depends on a profile, which is not open here"
+            return Effect("decided", None, text, fact.subject, before, before)
         except Exception as error:  # noqa: BLE001  whatever a pure function raises quarantines a fact
             return Effect(
                 "quarantined", "quarantined", f"{type(error).__name__}: {error}", fact.subject, before, before

@@ -40,6 +40,7 @@ from engine.stream.topics import FACTS, Inbound, Layout, default_inbound, ensure
 from engine.stream.watch import Gauge, Watch
 from engine.telemetry import Health, Metrics, raised_at
 from engine.tuning import expect_a_large_calm_heap
+from engine.vault.vault import NoVault, Vault
 from rules.book import Book, Programme
 from schemas.normalise import MAX_CLOCK_SKEW_US, MAX_EVENT_BYTES
 
@@ -69,6 +70,7 @@ class WorkerSettings:
         datadir: Faust's working folder, one per worker; None makes a temporary one.
         checkpoint_decisions: how many decisions after the last one a checkpoint is begun.
         live_members: how many members of a partition are kept unpacked.
+        vault: seals and opens profiles; without keys they are refused.
         shutdown_seconds: after a stop was asked for, the process is gone by then.
     """
 
@@ -82,6 +84,7 @@ class WorkerSettings:
     max_event_bytes: int = MAX_EVENT_BYTES
     checkpoint_decisions: int = CHECKPOINT_DECISIONS
     live_members: int = LIVE_MEMBERS
+    vault: Vault = field(default_factory=NoVault)
     shutdown_seconds: float = 15.0
     datadir: Path | None = None
 
@@ -220,7 +223,7 @@ class Worker:
         await settings.cluster.start(self._producer)
         self.keepers = Keepers(self._tools(Flow(app, self._facts)))
         self._pump = Pump(self._died, self._watch.sent)
-        intake = Intake(self._producer, layout, inbound)
+        intake = Intake(self._producer, layout, inbound, vault=settings.vault)
         app.agent(batches.batch_topic(app, *inbound), name="intake", concurrency=1)(intake_agent(intake, self._pump))
         app.agent(batches.batch_topic(app, self._facts), name="rewards", concurrency=1)(rewards_agent(self.keepers))
         app.on_partitions_revoked.connect(self._revoked, weak=False)
@@ -234,7 +237,10 @@ class Worker:
             layout=settings.layout,
             new_producer=lambda name: settings.cluster.new_producer(transactional_id=name),
             logs=self._logs,
-            new_ledger=lambda partition: Partition(partition, self._versions, settings.live_members),
+            # A key that was destroyed leaves nobody waiting for it: he is decided as somebody without a profile.
+            new_ledger=lambda partition: Partition(
+                partition, self._versions, settings.live_members, settings.vault.opens(gone=None)
+            ),
             reload_programmes=self._reload_programmes,
             partition_of=lambda key: partition_for(key, partitions),
             flow=flow,

@@ -18,13 +18,17 @@ from typing import Any
 
 import structlog
 
+from engine.ledger.member import ProfileUnavailable
 from engine.stream.batches import records_of
 from engine.stream.clients import RECORD_BYTES, acknowledged, partition_for
-from engine.stream.outbox import Outbox, reject_headers
-from engine.stream.tools import loop_time
+from engine.stream.outbox import LEFT_OUT_HEADER, Outbox, reject_headers
+from engine.stream.tools import MissingKeys, loop_time
 from engine.stream.topics import FACTS, REJECTS, Inbound, Layout
+from engine.vault.vault import NoVault, Vault
 from schemas.envelope import Fact, encode_fact
+from schemas.facts import PERSONAL_TYPES
 from schemas.normalise import MAX_CLOCK_SKEW_US, MAX_EVENT_BYTES, Policy, normalise
+from schemas.personal import is_personal, without_data
 from schemas.rejects import Rejected
 from schemas.times import MILLISECOND_US, to_text
 
@@ -62,16 +66,23 @@ class Intake:
         producer: a started producer of its own, idempotent where the broker can.
         rules: of each inbound topic, by its name on the broker.
         now_us: the wall clock, microseconds; intake is the one place that stamps facts with it.
+        vault: seals profiles; without one they are refused.
     """
 
     def __init__(
-        self, producer: Any, layout: Layout, rules: Mapping[str, Rules], now_us: Callable[[], int] | None = None
+        self,
+        producer: Any,
+        layout: Layout,
+        rules: Mapping[str, Rules],
+        now_us: Callable[[], int] | None = None,
+        vault: Vault | None = None,
     ) -> None:
         self._producer = producer
         self._rules = rules
         self._facts_topic = layout.name(FACTS)
         self._rejects_topic = layout.name(REJECTS)
         self._partitions = layout.partitions
+        self._vault = vault or NoVault()
         self._now_us = now_us or (lambda: time.time_ns() // 1_000)
         # Members come back: hashing a key costs as much as a third of normalising an event.
         self._place_of = functools.lru_cache(maxsize=200_000)(self._hash)
@@ -99,6 +110,8 @@ class Intake:
         fact = normalise(record.value or b"", recorded_at, recorded_ms * MILLISECOND_US, rules.policy)
         if not rules.inbound.admits(fact.source):
             raise Rejected("not_allowed", f"{rules.inbound.topic} does not take events of this source", "source")
+        if fact.type in PERSONAL_TYPES:
+            fact = self._sealed(fact)
         key, place = self._place_of(_key(fact))
         value = encode_fact(fact)
         if len(value) + len(key) > RECORD_BYTES:
@@ -106,10 +119,21 @@ class Intake:
         taken.outbox.add(place, key, value, recorded_ms)
         taken.facts[fact.type] += 1
 
+    def _sealed(self, fact: Fact) -> Fact:
+        try:
+            return self._vault.seal(fact)
+        except ProfileUnavailable as error:
+            raise MissingKeys(f"profiles cannot be sealed: {error}. Nothing is lost, start the worker again") from error
+
     def _reject(self, record: Any, rejected: Rejected, recorded_ms: int, recorded_at: str, taken: Taken) -> None:
         headers = reject_headers(record, rejected, recorded_at)
         place = (self._rejects_topic, record.offset % self._partitions)
-        taken.outbox.add(place, record.key, record.value, recorded_ms, headers)
+        key, value = record.key, record.value
+        if is_personal(value or b"", self._rules[record.topic].policy.types):
+            # Neither bytes nor key nor headers of its own: nobody knows what stands in them.
+            headers = [*reject_headers(record, rejected, recorded_at, own=False), (LEFT_OUT_HEADER, b"data")]
+            key, value = None, without_data(value or b"")
+        taken.outbox.add(place, key, value, recorded_ms, headers)
         taken.rejects[rejected.reason] += 1
 
 

@@ -17,6 +17,8 @@ NONE: list[Header] = []
 Place = tuple[str, int]
 
 OUR_HEADERS = "stammgast-"
+#: On a record in `rejects` that described a person: what of it was not kept.
+LEFT_OUT_HEADER = "stammgast-left-out"
 
 
 class BatchProducer(Protocol):
@@ -112,14 +114,15 @@ class Outbox:
             await acknowledged(await self._hand_over_one(place, [batch]))
 
 
-def reject_headers(record: Any, rejected: Rejected, received_at: str) -> list[Header]:
+def reject_headers(record: Any, rejected: Rejected, received_at: str, *, own: bool = True) -> list[Header]:
     """The headers of a record in `rejects`: its own, then why and whence.
 
     Args:
         record: as fetched; headers of an earlier refusal (a redriven record) are replaced.
         received_at: when intake took it, canonical text; empty where nobody knows.
+        own: keep the headers that it came with.
     """
-    own = [header for header in record.headers if not header[0].startswith(OUR_HEADERS)]
+    kept = [header for header in record.headers if own and not header[0].startswith(OUR_HEADERS)]
     told = {
         "reason": rejected.reason,
         "field": rejected.field,
@@ -129,4 +132,4 @@ def reject_headers(record: Any, rejected: Rejected, received_at: str) -> list[He
         "offset": str(record.offset),
         "received-at": received_at,
     }
-    return own + [(OUR_HEADERS + name, text.encode()) for name, text in told.items()]
+    return kept + [(OUR_HEADERS + name, text.encode()) for name, text in told.items()]

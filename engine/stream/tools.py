@@ -133,6 +133,10 @@ class MissingProgramme(KafkaTrouble):
     """A fact names a programme version that the `programmes` topic does not hold."""
 
 
+class MissingKeys(KafkaTrouble):
+    """A fact depends on a profile, and this worker has no keys that open it."""
+
+
 @dataclass(slots=True)
 class Delivery:
     """Records of one partition as fetched.
@@ -205,6 +209,7 @@ __all__ = [
     "Flow",
     "Ledger",
     "Logs",
+    "MissingKeys",
     "MissingProgramme",
     "Tools",
     "Watch",

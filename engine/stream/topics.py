@@ -21,7 +21,7 @@ from engine.stream.clients import Cluster, KafkaTrouble, read_partition, send_va
 from schemas import facts
 from schemas.normalise import MAX_CLOCK_SKEW_US, MAX_EVENT_BYTES, Policy
 
-DAY_MS = 86_400_000
+DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 FOR_EVER = -1
 MEBIBYTE = 1_048_576
 
@@ -41,6 +41,10 @@ class Topic:
     max_message_bytes: int = 2 * MEBIBYTE
     #: Only whole segments are compacted, never the one that is being written. None: the broker's default, a gigabyte.
     segment_bytes: int | None = None
+    #: A segment is closed after this time at the latest. None: the broker's default, seven days.
+    segment_ms: int | None = None
+    #: The broker stamps records, so that no source can make them stay for longer. Else the writer's stamp stands.
+    stamped_by_broker: bool = False
 
     def settings(self, rejects_days: int | None = None) -> dict[str, str]:
         """Topic settings as Kafka spells them; `rejects_days` replaces the retention of `rejects`."""
@@ -52,14 +56,19 @@ class Topic:
             "retention.ms": str(retention_ms),
             "retention.bytes": str(FOR_EVER),
             # The stamp is recorded_at, chosen by the writer; LogAppendTime would overwrite it.
-            "message.timestamp.type": "CreateTime",
+            "message.timestamp.type": "LogAppendTime" if self.stamped_by_broker else "CreateTime",
             # A copy that lags must never become the leader: what it lacks was acknowledged and would be gone.
             "unclean.leader.election.enable": "false",
             "max.message.bytes": str(self.max_message_bytes),
-        } | ({} if self.segment_bytes is None else {"segment.bytes": str(self.segment_bytes)})
+        } | {
+            name: str(value)
+            for name, value in (("segment.bytes", self.segment_bytes), ("segment.ms", self.segment_ms))
+            if value is not None
+        }
 
 
 SHOP_EVENTS, POS_EVENTS, APP_EVENTS, STAFF_EVENTS = "shop-events", "pos-events", "app-events", "staff-events"
+PROFILE_EVENTS = "profile-events"
 FACTS, POINTS_LOG, REJECTS = "facts", "points-log", "rejects"
 PROGRAMMES, MEMBER_SNAPSHOTS, INCENTIVES = "programmes", "member-snapshots", "incentives"
 DEPLOYMENT = "deployment"
@@ -69,6 +78,9 @@ TOPICS: tuple[Topic, ...] = (
     Topic(POS_EVENTS, "what tills publish", "any", 14 * DAY_MS, max_message_bytes=MEBIBYTE),
     Topic(APP_EVENTS, "what the member app publishes", "any", 14 * DAY_MS, max_message_bytes=MEBIBYTE),
     Topic(STAFF_EVENTS, "what staff do: adjustments, links, merges", "any", 14 * DAY_MS, max_message_bytes=MEBIBYTE),
+    # In clear until intake has sealed them: kept no longer than a weekend's stop of the workers may last.
+    Topic(PROFILE_EVENTS, "who members are: personal, in clear", "any", 3 * DAY_MS, max_message_bytes=MEBIBYTE,
+          segment_ms=HOUR_MS, stamped_by_broker=True),
     # A normalised fact holds more than its event (amounts per line), hence twice the size of an inbound record.
     Topic(FACTS, "what happened: valid, in order per member", "subject, or order:<source>:<id>", FOR_EVER),
     Topic(POINTS_LOG, "one decision per fact, in the order of facts", "as its fact", FOR_EVER),
@@ -83,7 +95,7 @@ TOPICS: tuple[Topic, ...] = (
 BY_NAME: Mapping[str, Topic] = {topic.name: topic for topic in TOPICS}
 #: The logs whose fold is the truth. They are born together; one without the other means that something was lost.
 LOGS = (FACTS, POINTS_LOG)
-INBOUND = (SHOP_EVENTS, POS_EVENTS, APP_EVENTS, STAFF_EVENTS)
+INBOUND = (SHOP_EVENTS, POS_EVENTS, APP_EVENTS, STAFF_EVENTS, PROFILE_EVENTS)
 
 #: Until the brokers know a new topic. Too small: a start on a busy cluster fails for nothing. Too large: a cluster that
 #: has lost its controller is reported that late.
@@ -135,8 +147,8 @@ def _fits(source: str, pattern: str) -> bool:
 
 
 def open_types() -> frozenset[str]:
-    """The types that are neither staff's nor the engine's."""
-    return frozenset(facts.INBOUND_TYPES) - staff_types()
+    """The types that are neither staff's nor the engine's, and describe no person."""
+    return frozenset(facts.INBOUND_TYPES) - staff_types() - facts.PERSONAL_TYPES
 
 
 def staff_types() -> frozenset[str]:
@@ -145,8 +157,10 @@ def staff_types() -> frozenset[str]:
 
 
 def default_inbound() -> dict[str, Inbound]:
-    """Shop, POS and app events carry every open type, staff-events the staff types."""
-    carried = dict.fromkeys(INBOUND[:-1], open_types()) | {STAFF_EVENTS: staff_types()}
+    """Shop, POS and app events carry every open type, staff-events the staff types, profile-events profiles."""
+    open_topics = (SHOP_EVENTS, POS_EVENTS, APP_EVENTS)
+    carried = dict.fromkeys(open_topics, open_types())
+    carried |= {STAFF_EVENTS: staff_types(), PROFILE_EVENTS: facts.PERSONAL_TYPES}
     return {topic: Inbound(topic, types) for topic, types in carried.items()}
 
 
@@ -185,7 +199,7 @@ def _types(word: str, part: str) -> frozenset[str]:
     if word == "staff":
         return staff_types()
     full = word if "." in word else f"stammgast.{word}.v1"
-    known = open_types() | staff_types()
+    known = open_types() | staff_types() | facts.PERSONAL_TYPES
     if full not in known:
         raise ValueError(f"{part!r}: there is no type {word!r}; known are {', '.join(sorted(known))}, * and staff")
     return frozenset({full})

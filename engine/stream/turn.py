@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from engine.ledger.member import ProfileUnavailable
 from engine.ledger.partition import FoldFailed, UnknownProgramme
 from engine.stream.attempts import TRIES
 from engine.stream.chain import CHAIN_HEADER, link
@@ -19,7 +20,7 @@ from engine.stream.outbox import Outbox, Place, reject_headers
 from engine.stream.parts import records_of
 from engine.stream.recovery import Recovered
 from engine.stream.snapshots import Checkpoint
-from engine.stream.tools import MissingProgramme, Tools
+from engine.stream.tools import MissingKeys, MissingProgramme, Tools
 from engine.stream.topics import FACTS, POINTS_LOG, REJECTS
 from engine.telemetry import Tally, raised_at
 from schemas.decisions import Decision
@@ -150,6 +151,11 @@ class Decider:
             answer = self.ledger.answer(fact, record.offset)
         except UnknownProgramme:
             raise
+        except ProfileUnavailable as error:
+            raise MissingKeys(
+                f"{self._where} offset {record.offset} cannot be decided: {error}. Start the worker with the --profile-key-file "
+                "and --profile-keys of this deployment; nothing is lost"
+            ) from error
         except FoldFailed as error:
             self._log_error("decision cannot be taken in", record, fact, error)
             raise

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, Protocol
 
+from engine.ledger.profiles import Opens, closed
 from engine.stream.clients import partition_for
 from engine.stream.topics import FACTS, POINTS_LOG, REJECTS
 from engine.verify.books import Books
@@ -37,7 +38,7 @@ from rules.book import Programme
 from schemas import facts
 from schemas.envelope import CLAIM_SOURCE, Fact, readable
 
-DERIVED_TYPES = frozenset(facts.ENGINE_TYPES) - {facts.TICK, facts.PROGRAMME}
+DERIVED_TYPES = frozenset(facts.ENGINE_TYPES) - {facts.TICK, facts.PROGRAMME, facts.FORGET}
 #: Told after every so many records how far the run is: partition and offset of points-log.
 Progressed = Callable[[int, int], None]
 _TELL_EVERY = 1_000
@@ -75,6 +76,7 @@ class Audit:
         programmes: published versions by hash.
         anchors: offset and link per partition of an earlier report.
         tables: the DuckDB file, None without one.
+        opens: opens profiles.
     """
 
     logs: Logs
@@ -84,6 +86,7 @@ class Audit:
     anchors: Mapping[int, tuple[int, str]] = field(default_factory=dict)
     tables: Tables | None = None
     progressed: Progressed = lambda _partition, _offset: None
+    opens: Opens = closed
     register: Register = field(default_factory=Register)
     circles: Circles = field(default_factory=Circles)
 
@@ -101,14 +104,16 @@ def verify(
     tables: Tables | None = None,
     report: Report | None = None,
     progressed: Progressed = lambda _partition, _offset: None,
+    opens: Opens = closed,
 ) -> Report:
     """Check everything and say what was found. Reads each log once; memory is that of one partition's members.
 
     Args:
         report: to add to, where findings were made before (the file's positions).
+        opens: opens profiles; by default they stay closed, and what depends on them is taken as given.
     """
     report = Report(logs.partitions) if report is None else report
-    audit = Audit(logs, programmes, report, scope or Scope(), anchors or {}, tables, progressed)
+    audit = Audit(logs, programmes, report, scope or Scope(), anchors or {}, tables, progressed, opens)
     with audit.register:
         for partition in range(logs.partitions):
             _Pass(partition, audit).run()
@@ -135,7 +140,7 @@ class _Pass:
         if not scope.takes_partition(partition, audit.logs.partitions):
             scope = Scope(share=0)
         self._scope = scope
-        self._judge = Judge(partition, audit.programmes, scope, self._findings, names)
+        self._judge = Judge(partition, audit.programmes, scope, self._findings, names, audit.opens)
         self._links = Links(partition, names[1], self._findings, audit.anchors.get(partition))
         self._pairing = Pairing(partition, names, self._findings, self._misfit)
         self._refusals = Refusals(
@@ -164,6 +169,7 @@ class _Pass:
         if audit.tables is not None:
             audit.tables.end(self._books)
         report.compared += self._judge.compared
+        report.as_given += self._judge.as_given
         report.entries += self._books.entries
         report.members += len(self._books.accounts)
         report.points += sum(account.points for account in self._books.accounts.values())

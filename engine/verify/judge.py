@@ -1,7 +1,8 @@
 """Decides every fact of one partition again, with the programmes as published, and compares the bytes.
 
 Where the log differs the recomputation goes on as the facts say, so that one difference is told once and not with all that
-follows from it. A quarantine is taken as given: why a fact could not be decided is nothing that can be computed.
+follows from it. A quarantine is taken as given: why a fact could not be decided is nothing that can be computed. So is an answer
+that depends on a profile nobody here can open: the person was forgotten, or this run has no keys.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from typing import Any
 
+from engine.ledger.member import ProfileUnavailable
 from engine.ledger.partition import FoldFailed, Partition, UnknownProgramme
+from engine.ledger.profiles import Opens, closed
 from engine.stream.clients import BATCH_BYTES
 from engine.stream.parts import joined, records_of
 from engine.stream.turn import unreadable_decision
@@ -50,6 +53,7 @@ class Judge:
     Attributes:
         ledger: its state, of the members that the scope takes.
         compared: decisions whose bytes were compared.
+        as_given: decisions that depend on a profile which does not open here: they are taken as the log has them.
         stopped: it cannot go on; nothing more is compared.
     """
 
@@ -60,10 +64,11 @@ class Judge:
         scope: Scope,
         findings: Findings,
         names: tuple[str, str],
+        opens: Opens = closed,
     ) -> None:
-        """Args: names: facts and points-log, as they are called on the broker."""
-        self.ledger = Partition(partition, programmes)
-        self.compared = 0
+        """Args: names: facts and points-log, as they are called on the broker. opens: opens profiles."""
+        self.ledger = Partition(partition, programmes, opens=opens)
+        self.compared = self.as_given = 0
         self.stopped = False
         self.tainted: set[str] = set()
         self._partition, self._scope, self._findings = partition, scope, findings
@@ -110,6 +115,11 @@ class Judge:
             answer = self.ledger.answer(fact, record.offset)
         except (UnknownProgramme, FoldFailed):
             raise
+        except ProfileUnavailable:
+            if group is not None:
+                self.as_given += 1
+                self._follow(fact, group)
+            return
         except Exception as error:  # noqa: BLE001  whatever a pure function raised, this fact cannot be decided
             self._cannot_decide(fact, record, group, error)
             verdict.differs = True

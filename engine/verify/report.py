@@ -9,7 +9,7 @@ from engine.verify.findings import Findings
 
 _COUNTS = (
     *("partitions", "facts", "decisions", "compared", "undecided", "quarantined", "entries", "points", "members"),
-    *("derived", "refused", "refused_expired", "linked", "unchained", "tables"),
+    *("as_given", "derived", "refused", "refused_expired", "linked", "unchained", "tables"),
 )
 
 
@@ -18,6 +18,7 @@ class Report:
     """Counts of what was checked, and the findings.
 
     Attributes:
+        as_given: decisions taken as they stand, because they depend on a profile that does not open here.
         compared: decisions whose bytes were computed again. undecided: facts behind the last decision.
         refused: refused facts whose record stands in rejects; refused_expired: those that rejects has forgotten.
         linked, unchained: records of the points log with and without a link.
@@ -30,6 +31,7 @@ class Report:
     facts: int = 0
     decisions: int = 0
     compared: int = 0
+    as_given: int = 0
     undecided: int = 0
     quarantined: int = 0
     entries: int = 0

@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.stream.turn import UNREADABLE, UNREADABLE_SOURCE
 from engine.verify.pairing import raw_of
+from schemas.facts import PROFILE, TAKEOVER
 from schemas.times import to_us
 
 Row = dict[str, Any]
@@ -36,8 +37,18 @@ def fact_row(record: Any) -> Row:
         "member_id": raw.get("subject"),
         "occurred_at": occurred,
         "recorded_at": recorded,
-        "payload": raw.get("data"),
+        "payload": _payload(raw),
     }
+
+
+def _payload(raw: Row) -> Any:
+    """What `facts` holds of the data: nothing of a profile."""
+    data = raw.get("data")
+    if raw.get("type") == PROFILE:
+        return None
+    if raw.get("type") == TAKEOVER and isinstance(data, dict):
+        return {name: value for name, value in data.items() if name != "profile"}
+    return data
 
 
 def decision_row(record: Any, raw: Row) -> Row:

@@ -47,7 +47,13 @@ where exists (
 
 -- statement: facts
 insert into staging.facts
-select partition, position, source, fact_id, type, member_id, occurred_at, recorded_at, data
+-- A profile is not there at all, not even sealed: neither as a fact of its own nor in what an alias handed over.
+select partition, position, source, fact_id, type, member_id, occurred_at, recorded_at,
+    case type
+        when 'stammgast.profile.v1' then null
+        when 'stammgast.takeover.v1' then json_merge_patch(data, '{"profile": null}')
+        else data
+    end as payload
 from parsed_facts;
 
 -- statement: parse_purchases if stammgast.purchase.v1

@@ -18,7 +18,8 @@ def test_open_topics_carry_what_is_neither_staffs_nor_the_engines() -> None:
     """Shop, POS and app events carry every open type; the engine's own types come from nowhere outside."""
     inbound = topics.default_inbound()
 
-    assert inbound["shop-events"].types == frozenset(facts.INBOUND_TYPES) - topics.staff_types()
+    assert inbound["shop-events"].types == frozenset(facts.INBOUND_TYPES) - topics.staff_types() - facts.PERSONAL_TYPES
+    assert inbound["profile-events"].types == facts.PERSONAL_TYPES
     for one in inbound.values():
         assert not one.types & frozenset(facts.ENGINE_TYPES)
 

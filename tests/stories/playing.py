@@ -13,14 +13,15 @@ from zoneinfo import ZoneInfo
 
 from engine.ledger.engine_facts import programme_fact, tick_fact
 from engine.ledger.partition import Partition
+from engine.vault.vault import EphemeralVault
 from rules.book import Programme
 from schemas import facts
 from schemas.decisions import Decision, Entry, Note, StateChange, TierChange, encode_decision, parse_decision
-from schemas.envelope import Fact, encode_fact, parse_fact
+from schemas.envelope import FORGET_SOURCE, Fact, encode_fact, make_fact, parse_fact
 from schemas.normalise import OPEN_POLICY, Policy, normalise
 from schemas.rejects import Rejected
 from schemas.times import to_us
-from tests.stories.telling import TICK, Event
+from tests.stories.telling import FORGET, TICK, Event
 
 RECORDED = "2060-01-01T00:00:00.000000Z"
 ENTRY_OF = "entry of "
@@ -128,7 +129,9 @@ class Play:
         """Begin with empty logs, in which the versions become known."""
         self.versions = {version.hash: version for version in programmes}
         self.zone = programmes[0].time_zone
-        self.partitions = [Partition(number, self.versions, live_members) for number in range(partitions)]
+        self.vault = EphemeralVault()
+        opens = self.vault.opens(gone=None)
+        self.partitions = [Partition(number, self.versions, live_members, opens) for number in range(partitions)]
         self.log: list[tuple[int, bytes, list[bytes]]] = []
         self.books = Books()
         self.count, self.now = 0, ""
@@ -146,14 +149,22 @@ class Play:
                 tick = tick_fact(partition.number, moment, RECORDED)
                 self._note(tick, happened, self._road([(partition, tick)]))
         else:
-            event = self._with_entries(event)
             try:
-                fact = normalise(event.encoded(self.count, self.zone), RECORDED, to_us(RECORDED), EVERY_TYPE)
+                fact = self._fact(self._with_entries(event))
             except Rejected as reject:
                 happened.reject = reject.reason
                 return self._standing(happened)
             self._note(fact, happened, self._road([(self._partition_of(fact), fact)]))
         return self._standing(happened)
+
+    def _fact(self, event: Event) -> Fact:
+        """Take a fact in as intake does: a profile is sealed. Raises Rejected."""
+        if event.name == FORGET:
+            moment = to_us(event.moment(self.zone))
+            told = {"id": f"f{self.count}", "source": FORGET_SOURCE, "type": facts.FORGET, "subject": event.who}
+            return make_fact(**told, time_us=moment, recorded_at=RECORDED, data={})  # type: ignore[arg-type]
+        fact = normalise(event.encoded(self.count, self.zone), RECORDED, to_us(RECORDED), EVERY_TYPE)
+        return self.vault.seal(fact) if fact.type in facts.PERSONAL_TYPES else fact
 
     def _with_entries(self, event: Event) -> Event:
         """Put the id of the member's first entry by a rule where a story says `entry of RULE`, and of the newest reward that a

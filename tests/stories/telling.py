@@ -24,7 +24,7 @@ WORDS = {
     "adjustment": "points", "tier_override": "tier", "segment": "segment",
 }  # fmt: skip
 ENVELOPE = ("at", "who", "id", "source")
-TICK = "tick"
+TICK, FORGET = "tick", "forget"
 TILL = "urn:till:7"
 _LINE = re.compile(
     r"(?:(?P<quantity>[\d.]+) x )?(?P<sku>\S+) (?P<price>[\d.]+)(?: less (?P<discount>[\d.]+))?(?: in (?P<category>\S+))?"
@@ -42,7 +42,7 @@ class EventError(ValueError):
 
 @dataclass(slots=True)
 class Event:
-    """A fact as the story tells it; ``name`` is its short type or ``tick``."""
+    """A fact as the story tells it; ``name`` is its short type, ``tick`` or ``forget``."""
 
     name: str
     at: str
@@ -87,6 +87,8 @@ def read_event(said: Any) -> Event:
     said = dict(said)
     if TICK in said:
         return Event(TICK, str(said[TICK]), None, None, "", {})
+    if FORGET in said:
+        return Event(FORGET, str(said.get("at")), str(said[FORGET]), None, "", {})
     kinds = [key for key in said if key in names()]
     if len(kinds) != 1:
         unknown = [key for key in said if key not in ENVELOPE]

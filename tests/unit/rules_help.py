@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rules.book import Programme, Rule
+from rules.book import Profile, Programme, Rule
 from rules.checks import validate
 from rules.compiling import compile_programme
 from rules.draft import Draft
@@ -68,6 +68,7 @@ class Guest:
 
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)
     segments: frozenset[str] = frozenset()
+    profile: Profile | None = None
 
     def in_segment(self, segment: str) -> bool:
         """Tell whether the member is in a segment."""

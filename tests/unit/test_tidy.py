@@ -26,6 +26,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "engine.explain": ("schemas", "rules", "engine.ledger"),
     "engine.settings": (),
     "engine.telemetry": ("schemas", "engine.settings", "engine.compiled"),
+    "engine.vault": ("schemas", "rules", "engine.ledger", "engine.settings"),
     "engine.broker": ("engine.settings", "engine.telemetry", "engine.processes"),
     "engine.processes": (),
     "engine.tuning": (),
@@ -37,8 +38,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.telemetry",
         "engine.broker",
         "engine.tuning",
+        "engine.vault",
     ),
-    "engine.normalising": ("schemas", "engine.processes", "engine.tuning"),
+    "engine.normalising": ("schemas", "engine.processes", "engine.tuning", "engine.vault"),
     "engine.replay": (
         "schemas",
         "rules",
@@ -48,6 +50,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.telemetry",
         "engine.tuning",
         "engine.processes",
+        "engine.vault",
         "projections",
     ),
     "engine.verify": (
@@ -56,9 +59,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.ledger",
         "engine.stream",
         "engine.settings",
+        "engine.vault",
         "projections",
     ),
-    "engine.rejects": ("schemas", "rules", "engine.ledger", "engine.stream", "engine.verify"),
+    "engine.rejects": ("schemas", "rules", "engine.ledger", "engine.stream", "engine.vault", "engine.verify"),
     "engine.gateway": (
         "schemas",
         "rules",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.ledger.partition import Partition
+from engine.ledger.profiles import Opens, closed
 from engine.stream.chain import CHAIN_HEADER, GENESIS, link
 from engine.stream.clients import BATCH_BYTES, partition_for
 from engine.stream.outbox import reject_headers
@@ -28,6 +29,7 @@ class WrittenLogs:
     Attributes:
         topics: records by topic and partition.
         poisoned: ids of facts that the keeper quarantines.
+        opens: opens profiles for the keeper that writes.
         hole: offsets that each record leaves free behind it, as transactions do.
     """
 
@@ -39,10 +41,11 @@ class WrittenLogs:
     topics: dict[str, list[list[Record]]] = field(init=False)
     begins: dict[int, int] = field(default_factory=dict)
     late_facts: list[Record] = field(default_factory=list)
+    opens: Opens = closed
 
     def __post_init__(self) -> None:
         self.topics = {name: [[] for _ in range(self.partitions)] for name in (FACTS, POINTS_LOG, REJECTS)}
-        self._ledgers = [Partition(number, self.programmes) for number in range(self.partitions)]
+        self._ledgers = [Partition(number, self.programmes, opens=self.opens) for number in range(self.partitions)]
         self._decided = [0] * self.partitions
 
     # ------------------------------------------------------------------------------------------------------ as read
