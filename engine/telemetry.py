@@ -16,7 +16,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Literal, Self, get_args
 
 import prometheus_client
 import structlog
@@ -24,7 +24,9 @@ from prometheus_client import CollectorRegistry
 
 from engine.compiled import core
 from engine.settings import UsageError
+from schemas.decision_forms import Outcome
 from schemas.decisions import Decision
+from schemas.rejects import INTAKE_REASONS, KEEPER_REASONS
 
 LogFormat = Literal["auto", "console", "json"]
 Probe = Callable[[], tuple[bool, str]]
@@ -173,8 +175,12 @@ class Metrics:
         self._lock = threading.Lock()
         if with_process:
             prometheus_client.ProcessCollector(registry=self.registry)
+        self._of_members: list[prometheus_client.Gauge] = []
+        self._of_tables: list[prometheus_client.Gauge] = []
         self._counters()
         self._gauges()
+        self._member_gauges()
+        self._table_gauges()
 
     def _counters(self) -> None:
         def counter(name: str, help_text: str, *labels: str) -> prometheus_client.Counter:
@@ -216,8 +222,13 @@ class Metrics:
         self.ledger_gap = counter(
             "ledger_gap_points_total", "Points by which lots minus debt missed the balance, as a magnitude."
         )
+        # A series that begins with its first event looks to `increase` as if nothing had happened: these begin at 0.
         for check in LEDGER_CHECKS:
             self.ledger_violations.labels(check)
+        for outcome in get_args(Outcome):
+            self.decisions.labels(outcome)
+        for reason in (*INTAKE_REASONS, *KEEPER_REASONS):
+            self.rejects.labels(reason)
 
     def _gauges(self) -> None:
         def gauge(name: str, help_text: str, *labels: str) -> prometheus_client.Gauge:
@@ -241,6 +252,9 @@ class Metrics:
         )
         oldest.set_function(self._oldest_age)
         self.build = gauge("build_info", "1, and what runs here.", "version", "core")
+
+    def _member_gauges(self) -> None:
+        gauge = self._later(self._of_members)
         self.keepers = gauge("keepers", "Partitions of facts this worker owns, by what their keeper does.", "state")
         self.members = gauge("members", "Members, orders without a member and stocks that this worker holds.")
         self.overdue_members = gauge(
@@ -251,9 +265,9 @@ class Metrics:
             "newest_tick_timestamp_seconds",
             "Moment of the newest tick, of the partition that ticked longest ago; 0 unless the clock is `wall`.",
         )
-        self._table_gauges(gauge)
 
-    def _table_gauges(self, gauge: Callable[..., prometheus_client.Gauge]) -> None:
+    def _table_gauges(self) -> None:
+        gauge = self._later(self._of_tables)
         self.table_points = gauge("table_points", "Points in the tables: sum of entries, left in lots, owed.", "part")
         self.table_gap = gauge("table_gap_points", "Points by which lots and entries disagree in the tables; always 0.")
         self.table_violations = gauge(
@@ -266,6 +280,28 @@ class Metrics:
         )
         self.file_bytes = gauge("projector_file_bytes", "Size of the DuckDB file, its write-ahead log included.")
         self.disk_free_bytes = gauge("projector_disk_free_bytes", "Free room where the DuckDB file is.")
+
+    @staticmethod
+    def _later(kept: list[prometheus_client.Gauge]) -> Callable[..., prometheus_client.Gauge]:
+        """Make gauges that are told only by the role that sets them: from another one, a 0 would be a lie."""
+
+        def gauge(name: str, help_text: str, *labels: str) -> prometheus_client.Gauge:
+            kept.append(prometheus_client.Gauge(f"stammgast_{name}", help_text, labels, registry=None))
+            return kept[-1]
+
+        return gauge
+
+    def tell_members(self) -> None:
+        """From now on tell what a worker knows of its members and keepers."""
+        self._register(self._of_members)
+
+    def tell_tables(self) -> None:
+        """From now on tell what a projector knows of its tables."""
+        self._register(self._of_tables)
+
+    def _register(self, kept: list[prometheus_client.Gauge]) -> None:
+        while kept:
+            self.registry.register(kept.pop())
 
     def count_facts(self, by_type: Mapping[str, int]) -> None:
         """Count facts that intake wrote: {type: number}."""
@@ -508,7 +544,8 @@ class TelemetryServer:
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):  # whoever asked did not wait
+                    self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 """Requests are not worth a line."""

@@ -56,6 +56,7 @@ class LedgerCheck:
                 self._look()
                 self._metrics.tables_check_seconds.set(time.monotonic() - began)
                 self._metrics.tables_checked.set(time.time())
+                self._metrics.tell_tables()  # only now: free room of 0 bytes would wake somebody up
             except (duckdb.Error, OSError) as error:
                 if not self._stop.is_set():
                     log.warning(

@@ -113,6 +113,12 @@ class Upkeep:
         self.applied_records = 0
         self._cluster, self._db, self._prefix, self._options = cluster, db, prefix, dict(options or {})
         self._metrics, self._progress, self._hearing = metrics, progress or Progress(), hearing or Hearing()
+        for reason in REASONS:
+            self._metrics.projector_rebuilds.labels(reason)  # begins at 0, so that the first one is an increase
+        for reason in (*PASSING, "fatal", "replaced"):
+            self._metrics.projector_reopens.labels(reason)
+        for cause in (*PASSING, "kafka"):
+            self._metrics.projector_waiting.labels(cause)
         self._log_id = ""
         self._live: _Live | None = None
         self._outgoing: Server | None = None

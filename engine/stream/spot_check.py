@@ -34,6 +34,7 @@ class SpotCheck:
         wall: bool = False,
     ) -> None:
         """Args: wall: every partition with members is to tick at every midnight, so its newest tick is told."""
+        metrics.tell_members()
         self._metrics = metrics
         self._keepers = keepers
         self._per_look = members_per_look

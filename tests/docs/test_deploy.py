@@ -19,7 +19,7 @@ from engine.cli import VERBS, load
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.kafka.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-PROMETHEUS = ROOT / "deploy" / "prometheus.yml"
+PROMETHEUS = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 OURS = ("topics", "worker", "projector")
 LOOPBACK_PORT = re.compile(r"127\.0\.0\.1:\d{1,5}:\d{1,5}")
 
@@ -207,7 +207,7 @@ def test_prometheus_scrapes_the_ports_that_the_roles_open() -> None:
 
 
 def test_promtool_accepts_the_configuration() -> None:
-    """`promtool check config` has nothing to say against deploy/prometheus.yml."""
+    """`promtool check config` has nothing to say against deploy/prometheus/prometheus.yml."""
     # given
     promtool = shutil.which("promtool")
     if promtool is None:

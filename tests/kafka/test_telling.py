@@ -64,8 +64,9 @@ FACTS, REFUSED = len(week()) - 4, 3
 
 
 def told(samples: Samples, name: str, *labels: str) -> dict[tuple[str, ...], float]:
-    """One metric of ours as {values of these labels: value}."""
-    found = {key: value for key, value in samples.items() if key[0] == f"stammgast_{name}"}
+    """One metric of ours as {values of these labels: value}; counters that never counted are left out."""
+    wanted, never = f"stammgast_{name}", name.endswith("_total")
+    found = {key: value for key, value in samples.items() if key[0] == wanted and (value or not never)}
     return {tuple(dict(key[1])[label] for label in labels): value for key, value in found.items()}
 
 

@@ -43,7 +43,7 @@ def looking(warehouse: Warehouse) -> Iterator[Metrics]:
     check = LedgerCheck(warehouse, metrics, again_s=0.05)
     try:
         deadline = time.monotonic() + PATIENCE_S
-        while value(metrics, "tables_checked_timestamp_seconds") == 0:
+        while not value(metrics, "tables_checked_timestamp_seconds"):
             assert time.monotonic() < deadline, "nobody looked"
             time.sleep(0.01)
         yield metrics

@@ -224,6 +224,8 @@ def test_the_oldest_undecided_fact_ages_between_scrapes() -> None:
 
 def fill(metrics: Metrics) -> None:
     """Touch every metric once."""
+    metrics.tell_members()
+    metrics.tell_tables()
     metrics.count_facts({"stammgast.purchase.v1": 3})
     tally = Tally()
     tally.take([make_decision(1, -1)])
