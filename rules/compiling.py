@@ -77,6 +77,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         negative_balance=document.points.negative_balance,
         rewards={reward.id: _reward(reward, zone) for reward in document.rewards or ()},
         gives=any(rule.reward is not None for rule in document.earn),
+        paid_earns=document.points.part_payment == "earns",
         pays_back=document.points.pay_back == "pro_rata",
         asks_profile=any(asks_profile(one) for rule in document.earn for one in (rule.when, rule.unless)),
         document=document,

@@ -644,6 +644,9 @@ class PointsAre(Part):
         description="pro_rata: when goods come back, points that paid a part of their order (a redemption with its order_id) "
         "come back in the same part. Default: they stay spent.",
     )
+    part_payment: Literal["earns"] | None = Field(
+        None, description="earns: what points paid of an order earns like money. Default: it earns nothing."
+    )
     worth: MoneyText | None = Field(
         None, description="Value of one point, for people to read; nothing is computed from it yet. Default: not said."
     )

@@ -11,6 +11,7 @@ def point_words(points: PointsAre) -> list[str]:
     """Return what happens to points by time, and when goods come back; empty where nothing is said."""
     said = lot_words(points.expire, points.pending)
     said += [_OWED[points.negative_balance]] if points.negative_balance != "within_balance" else []
+    said += ["what points paid of an order earns like money"] if points.part_payment is not None else []
     return said + (["points that paid for goods that come back come back too"] if points.pay_back else [])
 
 

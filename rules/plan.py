@@ -416,6 +416,7 @@ class Programme:
     negative_balance: str  # within_balance | allow | only_pending
     rewards: dict[str, RewardPlan]
     gives: bool  # some rule gives a reward
+    paid_earns: bool  # what points paid of an order earns like money
     pays_back: bool  # points that paid a part of an order come back with its goods
     asks_profile: bool  # some condition looks at the profile
     document: ProgrammeFile = field(repr=False)

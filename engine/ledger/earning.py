@@ -156,7 +156,7 @@ class Amounts:
 
     def _less_paid(self, amounts: list[int]) -> list[int]:
         paid = self._data["paid_with_points_minor"]
-        if not paid:
+        if not paid or self._programme.paid_earns:
             return amounts
         parts = allot(min(paid, sum(amounts)), amounts)
         return [max(0, amount - part) for amount, part in zip(amounts, parts, strict=True)]

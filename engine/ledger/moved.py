@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engine.ledger.member import Spent
 from schemas.decisions import Decision, Entry, StateChange, TierChange
 
 
 @dataclass(slots=True)
 class Moved:
-    """Entries, changes of tier and of states, each in the order in which they happen."""
+    """Entries, changes of tier and of states, each in the order in which they happen; and pieces of stocks that lapsed, by the
+    name of their redemption, with the moment."""
 
     entries: list[Entry] = field(default_factory=list)
     tiers: list[TierChange] = field(default_factory=list)
     states: list[StateChange] = field(default_factory=list)
+    lapsed: list[tuple[str, Spent, int]] = field(default_factory=list)
 
     def add(self, later: Moved) -> None:
         """Append what happened after it."""
         self.entries += later.entries
         self.tiers += later.tiers
         self.states += later.states
+        self.lapsed += later.lapsed
 
     def precede(self, decision: Decision) -> None:
         """Put everything before what the decision holds; what is empty there stays as it is."""

@@ -22,6 +22,7 @@ from engine.ledger.moved import Moved, by_member
 from engine.ledger.packing import UnknownStateFormat, peek
 from engine.ledger.profiles import Opens, closed, follow_forget
 from engine.ledger.repeats import repeated_or_late
+from engine.ledger.stock import return_lapsed
 from engine.ledger.tiers import review_after
 from engine.ledger.timers import due_us, settle
 from engine.ledger.welcomes import welcome
@@ -169,7 +170,7 @@ class Partition:
             raise FoldFailed(f"the fact at offset {offset} is decided already: the next one is at {self.next_offset}")
         member: Member | None = None
         if fact.type == facts.TICK:
-            answer = Answer(self._decide_tick(fact, offset))
+            answer = self._decide_tick(fact, offset)
         elif fact.type == facts.PROGRAMME:
             self.book.with_version(self._version(fact.data["hash"]))
             answer = Answer([_new_decision(fact, offset, None, fact.data["hash"])])
@@ -272,17 +273,19 @@ class Partition:
         except KeyError:
             raise UnknownProgramme(programme_hash) from None
 
-    def _decide_tick(self, fact: Fact, offset: int) -> list[Decision]:
+    def _decide_tick(self, fact: Fact, offset: int) -> Answer:
         """Settle every due member, in parts of a fixed number of members in id order."""
         keys = self._due.until(fact.time_us)
         parts = [keys[start : start + TICK_PART_MEMBERS] for start in range(0, len(keys), TICK_PART_MEMBERS)] or [[]]
-        decisions = []
+        answer = Answer([])
         for part, part_keys in enumerate(parts):
             decision = _new_decision(fact, offset, None, None)
             decision.part, decision.last = part, part == len(parts) - 1
-            self._settle_all(part_keys, fact.time_us).precede(decision)
-            decisions.append(decision)
-        return decisions
+            moved = self._settle_all(part_keys, fact.time_us)
+            moved.precede(decision)
+            answer.decisions.append(decision)
+            answer.derived += return_lapsed(fact, moved.lapsed, decision)
+        return answer
 
     def _settle_all(self, keys: Sequence[str], time_us: int) -> Moved:
         everything = Moved()
@@ -316,6 +319,8 @@ class Partition:
             self._finish(settled, fact, programme, decision)
         if moved is not None:
             moved.precede(decision)
+            if moved.lapsed:
+                derived = [*derived, *return_lapsed(fact, moved.lapsed, decision)]
         return Answer([decision], derived)
 
     def _decide_open(

@@ -316,11 +316,13 @@ def lapse_due_us(member: Member) -> int | None:
 
 
 def lapse_when_due(member: Member, book: Book, due: int) -> Moved:
-    """Rewards that were not collected in time lapse; their points are spent."""
+    """Rewards that were not collected in time lapse; their points are spent, their pieces go back to their stocks."""
     del book
     at, moved = to_text(due), Moved()
     for name, spent in member.spent.items():
         if spent.state == GRANTED and spent.until_us is not None and spent.until_us <= due:
             fact_id = hash_id("lapse", member.key, name)
             moved.states.append(StateChange(member.key, REDEMPTION, name, LAPSED, TIMER_SOURCE, fact_id, at))
+            if spent.store is not None:
+                moved.lapsed.append((name, spent, due))
     return moved

@@ -2,7 +2,7 @@
 
 A redemption takes the points and asks the stock for a piece (``stock_asked``); the stock answers in the order in which it is
 asked (``stock_answered``), so the last piece goes once, however many ask for it at one moment in other partitions. A redemption
-that is cancelled returns its piece (``stock_returned``) to the window that it was counted in.
+that is cancelled or lapses returns its piece (``stock_returned``) to the window that it was counted in.
 """
 
 from __future__ import annotations
@@ -31,6 +31,23 @@ def return_piece(fact: Fact, spent: Spent, name: str, decision: Decision) -> Fac
     reward, store = spent.rule_id.removeprefix("reward:"), spent.store or ""
     data: facts.StockReturnedForm = {"reward": reward, "store": store, "redemption": name}
     return _follow(fact, facts.STOCK_RETURNED, None, data, stock_key(reward, store), decision)
+
+
+def return_lapsed(fact: Fact, lapsed: Sequence[tuple[str, Spent, int]], decision: Decision) -> list[Fact]:
+    """Return the facts that bring back pieces that nobody collected in time, and announce them in the decision.
+
+    They are the same whichever fact or tick wakes their timer: they happen when the reward lapsed.
+    """
+    found = []
+    for name, spent, due_us in lapsed:
+        reward, store = spent.rule_id.removeprefix("reward:"), spent.store or ""
+        data: facts.StockReturnedForm = {"reward": reward, "store": store, "redemption": name}
+        fact_id = hash_id("lapse", stock_key(reward, store), name, facts.STOCK_RETURNED)
+        kind = facts.STOCK_RETURNED
+        found.append(
+            follow(decision, fact, None, source=STOCK_SOURCE, fact_id=fact_id, kind=kind, data=data, time_us=due_us)
+        )
+    return found
 
 
 def _follow(fact: Fact, kind: str, subject: str | None, data: object, to: str, decision: Decision) -> Fact:

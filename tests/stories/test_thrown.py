@@ -112,7 +112,7 @@ class Thrower:
         """A reward, or points."""
         name = f"r{len(self.requests)}"
         self.requests.append((name, who))
-        wanted = self.dice.choice(["coffee", "cake", {"points": self.dice.randrange(1, 60)}])
+        wanted = self.dice.choice(["coffee", "cake", "tea", {"points": self.dice.randrange(1, 60)}])
         return {"who": who, "id": name, "redemption": wanted, "store": self.dice.choice(["s1", "s2"])}
 
     def redemption_end(self, who: str) -> dict[str, Any]:
