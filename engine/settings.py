@@ -151,6 +151,17 @@ SETTINGS: tuple[Setting, ...] = (
         example="2GB",
         metavar="SIZE",
     ),
+    Setting(
+        "console_port", "integer", "Port of the console; 0 takes a free one and says which.", 8380, low=0, high=65_535
+    ),
+    Setting("query_seconds", "number", "Seconds that a reader's question may take before it is ended.", 15.0, low=0.1),
+    Setting(
+        "refresh_seconds",
+        "number",
+        "How often readers with a copy of their own look whether the file has changed, in seconds.",
+        5.0,
+        low=0.1,
+    ),
     Setting("metrics_host", "text", "Address of /metrics, /healthz and /readyz.", "127.0.0.1"),
     Setting(
         "metrics_port",

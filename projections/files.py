@@ -1,8 +1,8 @@
 """The DuckDB file among its neighbours: set it aside, build another beside it, put that into its place.
 
 Beside FILE lie, at times: FILE.wal (DuckDB's log of the last transactions), FILE.endpoint and FILE.token (who serves it),
-FILE.rebuild (a new file being built), FILE.outgoing (the old one's second name, by which it is read meanwhile) and
-FILE.<time>.old or FILE.<time>.<reason>.old (files that were set aside).
+FILE.console-token (who may log in to its console), FILE.rebuild (a new file being built), FILE.outgoing (the old one's second
+name, by which it is read meanwhile) and FILE.<time>.old or FILE.<time>.<reason>.old (files that were set aside).
 """
 
 from __future__ import annotations
@@ -144,6 +144,27 @@ def require_free(path: Path) -> None:
     except duckdb.Error as error:
         if kind_of(error) is Kind.HELD:
             raise FileTrouble.of(path, error) from error
+
+
+def holds(path: Path, text: str) -> bool:
+    """Is this the whole text of a file?"""
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def remove_own(path: Path, text: str) -> None:
+    """Delete a file that we wrote, unless somebody has put his own there since."""
+    if holds(path, text):
+        path.unlink(missing_ok=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that nobody but its owner ever could read, not even for a moment."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _forget_oldest(db: Path) -> None:

@@ -20,6 +20,7 @@ import duckdb
 
 from engine.settings import No
 from projections import sql
+from projections.files import holds, write_private
 from projections.trouble import explained
 
 HOST = "127.0.0.1"
@@ -107,7 +108,7 @@ class Server:
             No: no port can be had, the extensions do not fit, or the file cannot be written.
         """
         with explained(db):
-            _fill_lists(connection)
+            fill_lists(connection)
         return cls._serve(connection.cursor(), db, port, token)
 
     @classmethod
@@ -139,8 +140,8 @@ class Server:
             for name in ("authoriser", "no_python_objects", "no_external_access", "lock"):
                 own.execute(sql.statements(STATEMENTS)[name])
             token, token_file = token or secrets.token_urlsafe(32), token_path(path)
-            if not _holds(token_file, token):
-                _write_private(token_file, token)
+            if not holds(token_file, token):
+                write_private(token_file, token)
             endpoint = _listen(own, token, token_file, port)
             _replace(endpoint_path(path), json.dumps(asdict(endpoint)))
         except BaseException:
@@ -178,7 +179,7 @@ def withdraw(db: str | Path) -> None:
         token_path(db).unlink(missing_ok=True)
 
 
-def _fill_lists(connection: duckdb.DuckDBPyConnection) -> None:
+def fill_lists(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the lists of what readers may ask up to date with the DuckDB that runs."""
     statements = sql.statements(STATEMENTS)
     for name in ("harmless_functions", "open_tables"):
@@ -213,20 +214,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def _holds(path: Path, text: str) -> bool:
-    try:
-        return path.read_text(encoding="utf-8") == text
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that nobody but its owner ever could read, not even for a moment."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import sys
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from datetime import datetime
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import click
 import duckdb
-import orjson
 import pyarrow.parquet
 import rich.box
 from rich.console import Console
@@ -22,6 +16,7 @@ from rich.table import Table
 
 from engine import settings
 from engine.settings import No, UsageError
+from projections.formats import as_json, write_csv
 from projections.reading import Answer, ask_file, ask_server
 
 TABLE_ROWS = 1_000
@@ -115,61 +110,21 @@ def _cell(value: object) -> str:
                 "+00:00", "Z"
             )
         case list() | dict():
-            return _json(value)
+            return as_json(value)
         case _:
             return str(value)
-
-
-def _plain(value: object) -> Any:
-    """Values as JSON knows them: exact decimals stay numbers, times become ISO 8601 texts."""
-    match value:
-        case Decimal():
-            return orjson.Fragment(str(value))
-        case timedelta():
-            return value.total_seconds()
-        case bytes():
-            return value.hex()
-        case datetime() | date() | time() | UUID():
-            return str(value) if isinstance(value, UUID) else value.isoformat()
-        case _:
-            raise TypeError(f"no JSON for {type(value).__name__}")
-
-
-def _json(value: object) -> str:
-    options = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
-    try:
-        return orjson.dumps(value, default=_plain, option=options).decode()
-    except TypeError:  # an integer beyond 64 bits
-        return json.dumps(value, default=str)
 
 
 def _write_json(answer: Answer) -> None:
     names = answer.names()
     click.echo("[", nl=False)
     for number, row in enumerate(answer.all_rows()):
-        click.echo(("," if number else "") + "\n" + _json(dict(zip(names, row, strict=True))), nl=False)
+        click.echo(("," if number else "") + "\n" + as_json(dict(zip(names, row, strict=True))), nl=False)
     click.echo("\n]")
 
 
 def _write_csv(answer: Answer) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(answer.names())
-    for row in answer.all_rows():
-        writer.writerow([_csv_cell(value) for value in row])
-
-
-def _csv_cell(value: object) -> object:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case list() | dict():
-            return _json(value)
-        case datetime() | date() | time():
-            return value.isoformat()
-        case _:
-            return value
+    write_csv(sys.stdout, answer.names(), answer.all_rows())
 
 
 def _write_parquet(answer: Answer) -> None:

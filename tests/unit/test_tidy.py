@@ -75,6 +75,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.tuning",
     ),
     "engine.imports": ("schemas", "engine.settings"),
+    "engine.console": ("schemas", "engine.settings", "projections"),
     "engine.demo": ("schemas", "rules", "engine", "projections"),
     "engine.bench": ("schemas", "rules", "engine", "projections"),
     "engine.commands": ("schemas", "rules", "engine", "projections"),
@@ -89,6 +90,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.stream.clients",
         "engine.settings",
         "engine.telemetry",
+        "engine.processes",
     ),
 }
 

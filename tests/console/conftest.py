@@ -1,0 +1,97 @@
+"""One file made from the demo's real shop data, and one console that shows it, for all tests here."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import httpx
+import pytest
+
+import engine.demo
+from engine import replay
+from engine.imports.account import Account
+from engine.imports.events import write_events
+from engine.imports.online_retail import CURRENCY, convert
+from rules.book import load_directory
+
+DATA = Path(engine.demo.__file__).parent / "data" / "online-retail-2010-12.csv.gz"
+PROGRAMME = Path(__file__).parents[2] / "rules" / "programmes" / "gift-shop"
+QUERY_SECONDS = 5
+
+
+@pytest.fixture(scope="session")
+def month(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """December 2010 of the gift shop, replayed."""
+    folder = tmp_path_factory.mktemp("month")
+    events = convert(DATA, Account(CURRENCY), lambda _done, _total: None)
+    write_events(folder / "events.jsonl", events)
+    replay.replay(folder / "events.jsonl", load_directory(PROGRAMME), folder / "month.duckdb")
+    return folder / "month.duckdb"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A console that runs: the file it shows, its process, where it writes its log, and how to reach it."""
+
+    db: Path
+    process: subprocess.Popen[str]
+    log: Path
+    url: str
+    token: str
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[httpx.Client]:
+        """Somebody who is logged in."""
+        with httpx.Client(base_url=self.url, timeout=100, headers={"accept": "text/html"}) as client:
+            assert client.post("/login", data={"token": self.token}).status_code == 303
+            yield client
+
+    def ask(self, query: str, **parameters: object) -> list[tuple[object, ...]]:
+        """The same file asked directly, with nothing of ours in between."""
+        with duckdb.connect(str(self.db), read_only=True) as connection:
+            connection.execute("set timezone = 'UTC'")
+            return connection.execute(query, parameters or None).fetchall()
+
+
+@pytest.fixture(scope="session")
+def shown(month: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """The console of a copy of that file, as the command starts it; tests may write the copy."""
+    folder = tmp_path_factory.mktemp("console")
+    db = folder / "shop.duckdb"
+    shutil.copy(month, db)
+    (folder / "own").mkdir()
+    (folder / "own" / "mine.sql").write_text("-- My own question\nselect 42 as mine\n", encoding="utf-8")
+    options = {
+        "db": db, "console-port": 0, "query-seconds": QUERY_SECONDS, "refresh-seconds": 0.2, "memory-limit": "400MB",
+        "questions": folder / "own", "datadir": folder,
+    }  # fmt: skip
+    command = [sys.executable, "-c", "from engine.cli import main; main()", "console"]
+    command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    log = folder / "console.log"
+    with log.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    found = re.search(r"http://127\.0\.0\.1:\d+", said)
+    assert found, f"the console said {said!r} and {log.read_text(encoding='utf-8')}"
+    token = Path(f"{db}.console-token").read_text(encoding="utf-8")
+    yield Shown(db, process, log, found[0], token)
+    process.terminate()
+    assert process.wait(30) == 0
+    assert not Path(f"{db}.console-token").exists()
+    assert list(folder.glob("stammgast-readers-*")) == []
+
+
+@pytest.fixture
+def client(shown: Shown) -> Iterator[httpx.Client]:
+    """Somebody who is logged in."""
+    with shown.client() as one:
+        yield one
