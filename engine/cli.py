@@ -26,6 +26,9 @@ VERBS: dict[str, Verb] = {
     "worker": Verb("engine.commands.worker:worker", "Turn events into facts and facts into points."),
     "projector": Verb("engine.commands.projector:projector", "Keep a DuckDB file in step with the logs, and serve it."),
     "import": Verb("engine.commands.import_:import_", "Turn a till's export into events."),
+    "conform": Verb(
+        "engine.commands.conform:conform", "Examine events before they are published: schema, ids, times, order."
+    ),
     "publish": Verb("engine.commands.publish:publish", "Send a file of events to Kafka, in its order, acknowledged."),
     "replay": Verb("engine.commands.replay:replay", "The whole road offline: the same tables without Kafka."),
     "dump": Verb("engine.commands.dump:dump", "Write the facts log to a file, for replay."),

@@ -172,7 +172,7 @@ async def _send_all(
     """Chunk by chunk: while the broker writes one, the next is read. One is under way at a time, which keeps the order."""
     under_way: asyncio.Task[None] | None = None
     try:
-        for chunk in _chunks(path, _lines(path, raw), partitions):
+        for chunk in _chunks(path, lines_of(path, raw), partitions):
             if under_way is not None:
                 await under_way
                 progressed(raw.tell(), done.events)
@@ -206,7 +206,7 @@ async def _send(producer: Any, chunk: _Chunk, done: Published) -> None:
     done.partitions.update({number: len(records) for number, records in chunk.records.items()})
 
 
-def _lines(path: Path, raw: BinaryIO) -> Iterator[bytes]:
+def lines_of(path: Path, raw: BinaryIO) -> Iterator[bytes]:
     """The lines of a plain or gzipped file. Errors: UnreadableError for a broken archive."""
     zipped = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
