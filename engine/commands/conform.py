@@ -102,5 +102,9 @@ async def _topic(cluster: Cluster, topic: str, last: int | None, found: Examinat
             async for records in batches:
                 for record in records:
                     found.take(
-                        record.value or b"", f"{topic}/{number}@{record.offset}", record.key or b"", record.timestamp
+                        record.value or b"",
+                        f"{topic}/{number}@{record.offset}",
+                        record.key or b"",
+                        record.timestamp,
+                        record.headers,
                     )

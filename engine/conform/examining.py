@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
 from schemas import facts
+from schemas.binary import structured
 from schemas.envelope import Fact
 from schemas.normalise import OPEN_POLICY, Policy, normalise
 from schemas.rejects import INTAKE_REASONS, Rejected
@@ -103,18 +104,28 @@ class Examination:
         self._delays: dict[str, list[int]] = defaultdict(list)
         self._with_member = 0
 
-    def take(self, raw: bytes, place: str, key: bytes | None = None, stamp_ms: int | None = None) -> None:
+    def take(
+        self,
+        raw: bytes,
+        place: str,
+        key: bytes | None = None,
+        stamp_ms: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         """Examine one event.
 
         Args:
             place: where it stands: FILE:LINE or TOPIC/PARTITION@OFFSET.
             key: its Kafka key; None where there is none to look at.
             stamp_ms: when it was sent, where that is known.
+            headers: of its record; in binary mode they hold its attributes.
         """
         self.events += 1
         now_us = self._now_us if stamp_ms is None else stamp_ms * MILLISECOND_US
         now_us -= now_us % MILLISECOND_US
         try:
+            if headers:
+                raw = structured(headers, raw)
             fact = normalise(raw, to_text(now_us), now_us, self._policy)
         except Rejected as rejected:
             source, event_id = _named(raw)

@@ -12,6 +12,8 @@ import orjson
 from engine.stream.outbox import OUR_HEADERS, Header
 from engine.stream.topics import FACTS
 from engine.verify.logs import Logs
+from schemas.binary import structured
+from schemas.rejects import Rejected
 from schemas.times import MILLISECOND_US, to_text, to_us
 
 Place = tuple[int, int]
@@ -75,8 +77,8 @@ class Refused:
     def event(self) -> dict[str, Any]:
         """Its value as a JSON object, {} where it is none."""
         try:
-            event = orjson.loads(self.value or b"")
-        except orjson.JSONDecodeError:
+            event = orjson.loads(structured(self.headers, self.value or b""))
+        except (orjson.JSONDecodeError, Rejected):
             return {}
         return event if isinstance(event, dict) else {}
 

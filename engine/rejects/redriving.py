@@ -19,6 +19,7 @@ from engine.stream.topics import FACTS, Inbound, partition_count
 from engine.vault.vault import EphemeralVault
 from engine.verify.logs import Logs
 from rules.book import Programme
+from schemas.binary import structured, without_attributes
 from schemas.envelope import Fact, readable
 from schemas.facts import PERSONAL_TYPES
 from schemas.normalise import normalise
@@ -119,6 +120,8 @@ def _draft(one: Plan, desk: Desk) -> Plan:
             one.refusal = "this was never a fact: whoever wrote it to facts must publish it as an event"
         return one
     try:
+        if one.value == one.record.value:
+            one.value = structured(one.record.headers, one.value)
         one.fact = desk.fact_of(one.value, one.topic)
     except Rejected as rejected:
         one.refusal = str(rejected)
@@ -145,7 +148,8 @@ async def _send_one(cluster: Cluster, producer: Any, prefix: str, one: Plan) -> 
     record, fact = one.record, one.fact
     topic = prefix + one.topic
     partitions = await partition_count(cluster, topic)
-    headers: list[Header] = [*record.headers, (REDRIVEN, record.name.encode())]
+    own = record.headers if one.value == record.value else without_attributes(record.headers)
+    headers: list[Header] = [*own, (REDRIVEN, record.name.encode())]
     if one.topic == FACTS and fact is not None:
         home = record.origin[0] if fact.key is None else partition_for(fact.key.encode(), partitions)
         stamp = to_us(fact.recorded_at) // MILLISECOND_US

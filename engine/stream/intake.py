@@ -25,6 +25,7 @@ from engine.stream.outbox import LEFT_OUT_HEADER, Outbox, reject_headers
 from engine.stream.tools import MissingKeys, loop_time
 from engine.stream.topics import FACTS, REJECTS, Inbound, Layout
 from engine.vault.vault import NoVault, Vault
+from schemas.binary import PREFIX, structured
 from schemas.envelope import Fact, encode_fact
 from schemas.facts import PERSONAL_TYPES
 from schemas.normalise import MAX_CLOCK_SKEW_US, MAX_EVENT_BYTES, Policy, normalise
@@ -107,7 +108,10 @@ class Intake:
         return taken
 
     def _accept(self, record: Any, rules: Rules, recorded_ms: int, recorded_at: str, taken: Taken) -> None:
-        fact = normalise(record.value or b"", recorded_at, recorded_ms * MILLISECOND_US, rules.policy)
+        raw = record.value or b""
+        if record.headers:
+            raw = structured(record.headers, raw)
+        fact = normalise(raw, recorded_at, recorded_ms * MILLISECOND_US, rules.policy)
         if not rules.inbound.admits(fact.source):
             raise Rejected("not_allowed", f"{rules.inbound.topic} does not take events of this source", "source")
         if fact.type in PERSONAL_TYPES:
@@ -129,12 +133,22 @@ class Intake:
         headers = reject_headers(record, rejected, recorded_at)
         place = (self._rejects_topic, record.offset % self._partitions)
         key, value = record.key, record.value
-        if is_personal(value or b"", self._rules[record.topic].policy.types):
+        event = _event(record)
+        if is_personal(event, self._rules[record.topic].policy.types):
             # Neither bytes nor key nor headers of its own: nobody knows what stands in them.
             headers = [*reject_headers(record, rejected, recorded_at, own=False), (LEFT_OUT_HEADER, b"data")]
-            key, value = None, without_data(value or b"")
+            key, value = None, without_data(event)
         taken.outbox.add(place, key, value, recorded_ms, headers)
         taken.rejects[rejected.reason] += 1
+
+
+def _event(record: Any) -> bytes:
+    """A refused event as one piece, so that a profile in binary mode is known for one; its headers too where it is none."""
+    value = record.value or b""
+    try:
+        return structured(record.headers, value)
+    except Rejected:
+        return b" ".join([value, *(text or b"" for name, text in record.headers if name.startswith(PREFIX))])
 
 
 def _key(fact: Fact) -> str:

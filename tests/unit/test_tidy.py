@@ -63,7 +63,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "projections",
     ),
     "engine.rejects": ("schemas", "rules", "engine.ledger", "engine.stream", "engine.vault", "engine.verify"),
-    "engine.rejects": ("schemas", "rules", "engine.ledger", "engine.stream", "engine.verify"),
     "engine.conform": ("schemas",),
     "engine.gateway": (
         "schemas",
