@@ -26,7 +26,7 @@ from engine.compiled import core
 from engine.settings import UsageError
 from schemas.decision_forms import Outcome
 from schemas.decisions import Decision
-from schemas.rejects import INTAKE_REASONS, KEEPER_REASONS
+from schemas.rejects import REASONS
 
 LogFormat = Literal["auto", "console", "json"]
 Probe = Callable[[], tuple[bool, str]]
@@ -227,7 +227,7 @@ class Metrics:
             self.ledger_violations.labels(check)
         for outcome in get_args(Outcome):
             self.decisions.labels(outcome)
-        for reason in (*INTAKE_REASONS, *KEEPER_REASONS):
+        for reason in REASONS:
             self.rejects.labels(reason)
 
     def _gauges(self) -> None:

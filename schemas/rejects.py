@@ -16,14 +16,16 @@ IntakeReason = Literal[
     "unknown_currency",
     "too_many_decimals",
     "too_large",
-    "no_profile_keys",
-    "forgotten",
 ]
+#: Of intake, too, where a profile may not or cannot be sealed.
+ProfileReason = Literal["no_profile_keys", "forgotten"]
 KeeperReason = Literal["id_reused", "too_late", "too_late_to_deduplicate", "quarantined"]
-Reason = IntakeReason | KeeperReason
+Reason = IntakeReason | ProfileReason | KeeperReason
 
 INTAKE_REASONS: tuple[str, ...] = get_args(IntakeReason)
+PROFILE_REASONS: tuple[str, ...] = get_args(ProfileReason)
 KEEPER_REASONS: tuple[str, ...] = get_args(KeeperReason)
+REASONS: tuple[str, ...] = (*INTAKE_REASONS, *PROFILE_REASONS, *KEEPER_REASONS)
 
 
 class Rejected(Exception):

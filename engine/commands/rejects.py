@@ -71,13 +71,13 @@ def _filters(command: Command) -> Command:
 def _wanted(given: dict[str, Any], names: tuple[str, ...] = ()) -> Wanted:
     """Take the options of `_filters` out of a command's arguments. Errors: UsageError for a reason that there is not."""
     from engine.rejects.reading import Wanted
-    from schemas.rejects import INTAKE_REASONS, KEEPER_REASONS
+    from schemas.rejects import REASONS
 
     fields = ("reasons", "since_us", "until_us", "sources", "topics")
     wanted = Wanted(names=names, **{name: given.pop(name) for name in fields})
-    unknown = set(wanted.reasons) - {*INTAKE_REASONS, *KEEPER_REASONS}
+    unknown = set(wanted.reasons) - {*REASONS}
     if unknown:
-        known = ", ".join((*INTAKE_REASONS, *KEEPER_REASONS))
+        known = ", ".join(REASONS)
         raise UsageError(f"--reason {min(unknown)}: there is no such reason; known are {known}.")
     return wanted
 

@@ -16,7 +16,7 @@ from engine.rejects.rehearsal import LogsBroken
 from engine.stream.clients import partition_for
 from engine.stream.topics import default_inbound
 from schemas.envelope import encode_fact
-from schemas.rejects import INTAKE_REASONS, KEEPER_REASONS, Rejected
+from schemas.rejects import REASONS, Rejected
 from schemas.times import to_us
 from tests.unit.verify_history import RECORDED, buy, history, index_of, refer
 from tests.unit.written_logs import POINTS_LOG, RECORDED_MS, WrittenLogs
@@ -67,7 +67,7 @@ def test_each_record_says_whence_and_why() -> None:
     assert naive.headers == (("trace", b"t1"),)
     assert "subject" not in naive.brief()
     assert all(one.by_keeper for one in everything if one.place != naive.place)
-    assert set(MENDING) == {*INTAKE_REASONS, *KEEPER_REASONS}
+    assert set(MENDING) == {*REASONS}
 
 
 @pytest.mark.parametrize(
