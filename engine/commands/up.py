@@ -123,9 +123,25 @@ class Child:
 @options("app", "topic_prefix", "inbound", "partitions", "replication_factor", "rejects_days", "clock")
 @options("max_clock_skew", "max_event_bytes", "shutdown_seconds", "profile_key_file", "profile_keys")
 @options("memory_limit", "churn_horizon_days", "churn_threshold", "log_format", "log_level")
+@click.option(
+    "--http", type=click.IntRange(1, 65_535), metavar="PORT", help="Also start the gateway, on 127.0.0.1:PORT."
+)
+@click.option(
+    "--keys", type=click.Path(dir_okay=False, path_type=Path), default=Path("gateway-keys.yaml"), show_default=True,
+    help="Its API keys; `stammgast gateway key new` makes one.",
+)  # fmt: skip
 @click.option("--fresh", is_flag=True, help="Set an existing DuckDB file aside and build a new one from the logs.")
 @kafka_security_options
-def up(*, bootstrap: str | None, db: Path, fresh: bool, security: KafkaSecurity, **chosen: Any) -> None:
+def up(
+    *,
+    bootstrap: str | None,
+    db: Path,
+    fresh: bool,
+    http: int | None,
+    keys: Path,
+    security: KafkaSecurity,
+    **chosen: Any,
+) -> None:
     """Broker (embedded unless --bootstrap), worker and projector in one go, until Ctrl-C.
 
     The embedded broker forgets everything when it stops; the DuckDB file then belongs to logs that are gone, and the next
@@ -138,11 +154,17 @@ def up(*, bootstrap: str | None, db: Path, fresh: bool, security: KafkaSecurity,
         load_programmes(chosen["programme"])  # its mistakes are told before anything is started
     if not db.absolute().parent.is_dir():
         raise UsageError(f"--db {db}: there is no folder {db.absolute().parent}; make it, or name another file.")
+    if http is not None and not keys.is_file():
+        raise UsageError(
+            f"--keys {keys}: there is no such file; make a key with `stammgast gateway key new ID --source S`."
+        )
     stop = _stop_on_signals()
     seconds = float(chosen["shutdown_seconds"])
     try:
         with _broker(bootstrap) as server:
             children = _children(server, db, fresh, security, chosen)
+            if http is not None:
+                children.append(_gateway(server, http, keys, security, chosen))
             try:
                 _watch(list(children), stop, server, db)
             finally:
@@ -193,6 +215,18 @@ def _children(server: str, db: Path, fresh: bool, security: KafkaSecurity, chose
         environment = as_environment({**own, **shared, "metrics_port": port}) | security.environment()
         children.append(Child(verb, arguments, environment, f"http://127.0.0.1:{port}/readyz"))
     return children
+
+
+def _gateway(server: str, port: int, keys: Path, security: KafkaSecurity, chosen: Mapping[str, Any]) -> Child:
+    """The role that speaks HTTP; its port and keys are no settings of others, so they stand in its environment alone."""
+    from engine.broker import free_port
+
+    names = ("topic_prefix", "inbound", "clock", "max_clock_skew", "max_event_bytes", "log_format", "log_level")
+    metrics_port = free_port()
+    told = {name: chosen[name] for name in names} | {"bootstrap": server, "metrics_host": "127.0.0.1"}
+    environment = as_environment(told | {"metrics_port": metrics_port}) | security.environment()
+    environment |= {"STAMMGAST_HOST": "127.0.0.1", "STAMMGAST_PORT": str(port), "STAMMGAST_KEYS": str(keys)}
+    return Child("gateway", [], environment, f"http://127.0.0.1:{metrics_port}/readyz")
 
 
 def _watch(waiting: list[Child], stop: threading.Event, server: str, db: Path) -> None:
