@@ -26,6 +26,7 @@ from engine.gateway.model import ReadModel
 from engine.gateway.problems import MEDIA_TYPE, Problem
 from engine.gateway.publishing import Publisher, answer_of, encoded
 from engine.gateway.quoting import NOBODY, programme_at, purchase_of, quote
+from engine.ledger.member import ProfileUnavailable
 from engine.telemetry import Health, raised_at
 from schemas.envelope import Fact
 
@@ -227,7 +228,7 @@ def _till(app: FastAPI, rooms: Rooms) -> None:
     @app.post(
         "/quote",
         summary="What a basket would earn, and why; nothing is written",
-        responses=_problems(401, 403, 413, 422, 429, 503),
+        responses=_problems(401, 403, 409, 413, 422, 429, 503),
         openapi_extra=_schema(QuoteAsk),
     )
     async def quoted(request: Request) -> Response:
@@ -240,7 +241,12 @@ def _till(app: FastAPI, rooms: Rooms) -> None:
         now_us = now_of(partition, rooms.now_us(), rooms.clock)
         programme = programme_at(partition, ask.time, now_us)
         fact = purchase_of(ask, subject, programme, now_us)
-        told = quote(partition, None if found is None else found.member, fact, programme)
+        try:
+            told = quote(partition, None if found is None else found.member, fact, programme)
+        except ProfileUnavailable as error:
+            raise Problem(
+                "profile_closed", "a rule asks the profile of this member, which is sealed", "member"
+            ) from error
         told["fresh"] = model.freshness_of(partition.number)._asdict()
         return Response(encoded(told), media_type="application/json")
 

@@ -38,6 +38,8 @@ KINDS: Mapping[str, Kind] = {
     "unknown_currency": Kind(422, "No such currency", "Use an ISO 4217 code such as EUR."),
     "too_many_decimals": Kind(422, "More decimals than there are", "Round the amount to the digits of its currency."),
     "too_large": Kind(413, "Too large", "Send less at once: smaller events, or smaller batches."),
+    "forgotten": Kind(422, "A key that was forgotten", "This person was forgotten: use another key for a new account."),
+    "no_profile_keys": Kind(422, "Profiles are not taken here", "Start the workers with --profile-key-file and send it again."),
     # of a request
     "no_key": Kind(401, "No API key", "Send the header Authorization: Bearer KEY."),
     "bad_key": Kind(401, "This API key is not valid", "Ask whoever runs the gateway for a new one."),
@@ -48,6 +50,11 @@ KINDS: Mapping[str, Kind] = {
     "not_found": Kind(404, "There is no such thing", "Check the address; /docs lists what there is."),
     "unknown_member": Kind(404, "No such member", "Nothing is known of this key: the first event opens an account."),
     "wrong_method": Kind(405, "Not this method", "/docs lists the methods of every address."),
+    "profile_closed": Kind(
+        409,
+        "This depends on a profile",
+        "The gateway opens no profile: ask without a member, or publish the purchase; the worker decides it.",
+    ),
     "id_reused": Kind(409, "This id was used for something else", "Give every request an id of its own."),
     "unsupported": Kind(
         415, "This content type is not understood",

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from engine.rejects.reading import refused_of
+from engine.stream.intake import _event
 from schemas.binary import structured, without_attributes
 from schemas.normalise import normalise
+from schemas.personal import is_personal, without_data
 from schemas.rejects import Rejected
 from schemas.times import to_us
 from tests.kafka.deployment import purchase
@@ -50,6 +52,15 @@ def test_what_cannot_be_read_is_rejected(headers: list[tuple[str, bytes]], data:
     with pytest.raises(Rejected) as caught:
         structured(headers, data)
     assert caught.value.reason == reason
+
+
+def test_a_refused_profile_in_binary_mode_is_known_for_one() -> None:
+    """Its type stands in the headers: nothing of its data goes to rejects."""
+    headers = [(name, b"stammgast.profile.v1" if name == "ce_type" else value) for name, value in HEADERS]
+    for value in (b'{"birthday":"1990-06-30"}', b"no json 1990-06-30"):
+        event = _event(Record("shop-events", 0, 0, None, value, headers=headers))
+        assert is_personal(event, frozenset())
+        assert b"1990" not in without_data(event)
 
 
 def test_a_refused_one_tells_its_source() -> None:
