@@ -439,6 +439,8 @@ def _load(
             while (batch := batches.get()) is not None:
                 with explained(db):
                     warehouse.apply(batch.facts.table(), batch.decisions.table(), batch.rejects)
+            with explained(db):
+                warehouse.score_if_due()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent process raises it
         failures.put(error)
         failures.close()

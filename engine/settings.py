@@ -141,6 +141,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "churn_horizon_days", "integer", "Days within which a member is expected to buy again.", 90, low=1, high=3_650
     ),
+    Setting(
+        "score_every_days",
+        "integer",
+        "Every so many days members are scored by the models (customer_values, model_fits), from what is known then; 0: never.",
+        7,
+        low=0,
+        high=366,
+    ),
     Setting("churn_threshold", "number", "Flag a member whose chance to stay away passes this.", 0.5, low=0, high=1),
     Setting(
         "memory_limit",

@@ -38,6 +38,8 @@ FETCH_BYTES = 32 * 1024 * 1024
 PARTITION_FETCH_BYTES = 8 * 1024 * 1024
 # How long to wait for more records while the writer is busy anyway.
 BUSY_WAIT_S = 0.02
+# How often it is asked whether a day is to be scored, once the logs are read to their end. Too often: every batch looks.
+SCORE_LOOK_S = 10.0
 # How long a projector that was started before the worker waits for the logs to be created, and how often it looks.
 LOGS_WAIT_S = 30.0
 LOGS_LOOK_S = 0.5
@@ -118,6 +120,7 @@ class Projector:
         self._goal: dict[TopicPartition, int] = {}
         self._reached: set[TopicPartition] = set()
         self._deaf = False
+        self._next_score_s = 0.0
 
     @property
     def caught_up(self) -> bool:
@@ -229,9 +232,17 @@ class Projector:
         try:
             with self._metrics.time_batch("projector"):
                 self._warehouse.apply(facts, decisions, rejects)
+            self._score(batch)
         except duckdb.Error as error:
             raise FileTrouble.of(self._warehouse.path, error) from error
         self.applied_records += batch.count
+
+    def _score(self, batch: Batch) -> None:
+        """Writer thread: score the members when a day is due and nothing is left to read that would still belong to it."""
+        if self.caught_up and not batch.full and time.monotonic() > self._next_score_s:
+            if self._warehouse.score_if_due():
+                log.info("members scored", file=self._warehouse.path)
+            self._next_score_s = time.monotonic() + SCORE_LOOK_S
 
     async def _tell(self, consumer: AIOKafkaConsumer, batch: Batch) -> None:
         """Publish position and lag, after each batch and while nothing comes; `batch` is read and not yet applied."""

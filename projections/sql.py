@@ -76,6 +76,9 @@ BUILD_ORDER = (
     "metrics/breakage",
     "metrics/liability_by_expiry",
     "metrics/leaderboards",
+    "metrics/model_fits",
+    "metrics/customer_values",
+    "metrics/plain_value",
 )
 # What is computed from the marts: each file makes a macro `<name>_as_of` and the view `<name>`, which asks it for the newest day.
 METRICS = tuple(name.removeprefix("metrics/") for name in BUILD_ORDER if name.startswith("metrics/"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple, Self, TypeAlias
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from engine.settings import UsageError
-from projections import sql
+from projections import scoring, sql
 from projections.files import set_aside
 from projections.trouble import FileTrouble, Kind, OtherLogs, OtherVersion, explained
 
@@ -120,6 +121,8 @@ class Warehouse:
         self._in_transaction = False
         self._positions: dict[tuple[str, int], int] = {}
         self._file = _identity(path)
+        self._score_every_days, self._horizon_days = 0, 90
+        self._scored_on: date | None = None
 
     @classmethod
     def open(
@@ -133,6 +136,7 @@ class Warehouse:
         commit_records: int = 0,
         churn_horizon_days: int = 90,
         churn_threshold: float = 0.5,
+        score_every_days: int = 0,
     ) -> Self:
         """Open the file to write it, create it where there is none, and bring its views up to date.
 
@@ -145,6 +149,7 @@ class Warehouse:
             commit_records: a transaction takes batches until it holds so many records, and `close` commits the last one:
                 a twentieth cheaper than one each (0), for a file that is built whole or thrown away. Too many cost memory.
             churn_horizon_days, churn_threshold: settings that stand in every row of churn_flags.
+            score_every_days: how far the days lie apart that `score_if_due` scores; 0: never.
 
         Raises:
             UsageError: the file holds other logs, another version's tables or somebody else's; exit 2.
@@ -161,6 +166,7 @@ class Warehouse:
             if log_id is not None:
                 warehouse.bind(log_id)
             warehouse._commit_records = commit_records
+            warehouse._score_every_days, warehouse._horizon_days = score_every_days, churn_horizon_days
         except BaseException:
             connection.close()
             raise
@@ -252,6 +258,21 @@ class Warehouse:
             self._run("staging/positions", {"new_positions": _positions_table(positions)})
             self._uncommitted_records += sum(table.num_rows for _, _, table in filled)
         self._positions = positions
+
+    def score_if_due(self) -> bool:
+        """Fit the models and score every member, if a day to be scored is over (`projections.scoring`); did it?
+
+        Raises:
+            duckdb.Error: nothing was changed.
+        """
+        wanted = scoring.due(self.connection, self._score_every_days) if self._score_every_days else None
+        if wanted is None or wanted[0] == self._scored_on:
+            return False
+        day, known_at = wanted
+        with self._transaction():
+            found = scoring.score(self.connection, day, known_at, self._horizon_days)
+        self._scored_on = day  # who cannot be told yet is not asked again on the same day
+        return found
 
     def _fresh(self, topic: str, table: pa.Table, spans: Sequence[_Span]) -> pa.Table:
         """The records behind the stored positions: all of them but for a second delivery."""

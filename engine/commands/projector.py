@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 @settings.option("memory_limit")
 @settings.option("churn_horizon_days")
 @settings.option("churn_threshold")
+@settings.option("score_every_days")
 @settings.telemetry_options
 @settings.kafka_security_options
 @click.option("--fresh", is_flag=True, help="Set an existing file aside and build a new one from the logs.")
@@ -42,6 +43,7 @@ def projector(
     memory_limit: str,
     churn_horizon_days: int,
     churn_threshold: float,
+    score_every_days: int,
     log_format: str,
     log_level: str,
     metrics_host: str,
@@ -74,6 +76,7 @@ def projector(
         "memory_limit": memory_limit,
         "churn_horizon_days": churn_horizon_days,
         "churn_threshold": churn_threshold,
+        "score_every_days": score_every_days,
     }
     upkeep = Upkeep(cluster, db, prefix=topic_prefix, options=options, progress=progress, hearing=hearing)
     health.add("file", upkeep.probe)

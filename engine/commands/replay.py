@@ -31,6 +31,7 @@ from engine.vault.vault import vault_of
 @options("profile_key_file", "profile_keys")
 @option("churn_horizon_days")
 @option("churn_threshold")
+@option("score_every_days")
 @option("memory_limit")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def replay(
@@ -44,6 +45,7 @@ def replay(
     profile_keys: Path | None,
     churn_horizon_days: int,
     churn_threshold: float,
+    score_every_days: int,
     memory_limit: str,
     as_json: bool,
 ) -> None:
@@ -62,6 +64,7 @@ def replay(
         "fresh": fresh,
         "churn_horizon_days": churn_horizon_days,
         "churn_threshold": churn_threshold,
+        "score_every_days": score_every_days,
         "memory_limit": memory_limit,
     }
     try:

@@ -122,7 +122,7 @@ class Child:
 @option("db", default=Path("stammgast.duckdb"), show_default=True)
 @options("app", "topic_prefix", "inbound", "partitions", "replication_factor", "rejects_days", "clock")
 @options("max_clock_skew", "max_event_bytes", "shutdown_seconds", "profile_key_file", "profile_keys")
-@options("memory_limit", "churn_horizon_days", "churn_threshold", "log_format", "log_level")
+@options("memory_limit", "churn_horizon_days", "churn_threshold", "score_every_days", "log_format", "log_level")
 @click.option(
     "--http", type=click.IntRange(1, 65_535), metavar="PORT", help="Also start the gateway, on 127.0.0.1:PORT."
 )
@@ -200,7 +200,7 @@ def _children(server: str, db: Path, fresh: bool, security: KafkaSecurity, chose
     """The roles, in the order in which they start."""
     from engine.broker import free_port
 
-    tables = ("memory_limit", "churn_horizon_days", "churn_threshold")
+    tables = ("memory_limit", "churn_horizon_days", "churn_threshold", "score_every_days")
     shared = {"bootstrap": server, "metrics_host": "127.0.0.1"}
     children = []
     for verb, own, arguments in (

@@ -240,6 +240,21 @@ create table staging.settings (churn_horizon_days integer not null, churn_thresh
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: model_fits
+-- The newest fit of each model: a row per parameter (projections/scoring.py).
+create table staging.model_fits (
+    model varchar not null, parameter varchar not null, value double not null, log_likelihood double not null, members bigint not null,
+    as_of date not null, known_at timestamptz not null, metric_version integer not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
+-- statement: member_values
+create table staging.member_values (
+    member_id varchar not null, as_of date not null, horizon_days integer not null, p_alive double not null, p_no_purchase double not null,
+    expected_purchases double not null, expected_spend_minor double not null, value_minor double not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: allowed_functions
 -- What remote readers may call and see, filled by the server from the DuckDB that runs (serving/authoriser.sql).
 create table staging.allowed_functions (name varchar not null,

@@ -44,14 +44,20 @@ def learnt(*, sample: bool, end: date = CUT) -> History:
     return history(*zip(*rows, strict=True))
 
 
-def warehouse(path: Path | str, *, sample: bool) -> Warehouse:
-    """Tables with a purchase for every customer and day, settled at the end of the data."""
-    opened = Warehouse.open(path, log_id="cdnow", threads=1)
-    notes = [
+def notes(*, sample: bool, count: int | None = None) -> list[dict[str, object]]:
+    """A purchase for every customer and day, of the first `count` customers, and a tick at the end of the data."""
+    chosen = list(customers(sample=sample).items())[:count]
+    bought: list[dict[str, object]] = [
         {"type": "purchase", "id": f"{customer}-{day}", "subject": f"c{customer}", "time": f"{day}T12:00:00Z",
          "data": {"total_minor": cents, "lines": []}}
-        for customer, days in customers(sample=sample).items() for day, cents in days.items()
+        for customer, days in chosen for day, cents in days.items()
     ]  # fmt: skip
     tick = {"type": "tick", "source": "urn:stammgast:clock", "id": "end", "subject": None, "time": f"{END}T22:00:00Z"}
-    opened.apply(*given.records([*notes, tick]))
+    return [*bought, tick]
+
+
+def warehouse(path: Path | str, *, sample: bool, score_every_days: int = 0) -> Warehouse:
+    """Tables with a purchase for every customer and day, settled at the end of the data."""
+    opened = Warehouse.open(path, log_id="cdnow", threads=1, score_every_days=score_every_days)
+    opened.apply(*given.records(notes(sample=sample)))
     return opened
