@@ -21,6 +21,8 @@ TRANSFER_SOURCE = "urn:stammgast:transfer"
 REFERRAL_SOURCE = "urn:stammgast:referral"
 REFUND_SOURCE = "urn:stammgast:refund"
 STOCK_SOURCE = "urn:stammgast:stock"
+#: Of decisions on records that nobody can read as facts; they are named after their place.
+UNREADABLE_SOURCE = "urn:stammgast:unreadable"
 REWARD_SOURCE = "urn:stammgast:reward"
 FORGET_SOURCE = "urn:stammgast:forget"
 ORDER_KEY = "order:"

@@ -4,7 +4,8 @@ An exception out of `decide` quarantines its fact at once. A fact that ends the 
 that somebody kills) leaves no exception; what it leaves is a marker without progress. Before the first turn after a start
 the keeper commits which facts it is about to decide. A start that finds the marker and no decision since goes carefully: a
 few facts at a time, each few named by a marker before they are tried; after a death there one fact at a time; and a fact
-that was tried three times alone is quarantined.
+that was tried three times alone is quarantined. The quarantine names its fact, so it parses it; where that ends the worker
+as well, the record is quarantined under the name of its place, and nobody who starts reads it again.
 
 Decisions after a marker make it void, so nothing has to be taken back while work goes on. What ends without being a fact's
 fault takes its marker back: a stop in order, and a death that Kafka is to blame for. A worker that is frozen or killed in
@@ -22,6 +23,9 @@ import orjson
 ATTEMPT_FORMAT = 1
 #: A fact that was alone in so many tries, each of which ended its worker, is not tried again.
 TRIES = 3
+#: Reason of a decision on a fact that nobody dares to try again.
+KILLER = "ended_its_worker"
+KILLER_TEXT = f"the worker ended while it decided this fact, {TRIES} times, with no other fact beside it"
 #: So many facts are tried together before one fact is tried alone. Too few: going carefully through the turn that a worker
 #: died in takes long, a transaction for each few. Too many: the same for those in which it died again.
 SOME_FACTS = 64
@@ -72,11 +76,13 @@ class Step:
         records: of `facts`.
         attempt: the marker to commit before; None when none is needed.
         hopeless: the one fact is to be quarantined, not decided.
+        unread: not even its name is to be read: that ended a worker too.
     """
 
     records: Sequence[Any]
     attempt: Attempt | None = None
     hopeless: bool = False
+    unread: bool = False
 
     @property
     def careful(self) -> bool:
@@ -126,9 +132,10 @@ class Attempts:
         if first != last:
             return Step(records, Attempt("some", first, last, 0, last))
         tried = found.tries if found.kind == "one" and found.first == first else 0
-        if tried >= TRIES:
-            return Step(records, hopeless=True)
-        return Step(records, Attempt("one", first, last, tried + 1, found.until))
+        if tried > TRIES:
+            return Step(records, hopeless=True, unread=True)
+        # The quarantine names its fact, so it reads it: that is a try as well.
+        return Step(records, Attempt("one", first, last, tried + 1, found.until), hopeless=tried == TRIES)
 
     def _bold_step(self, records: Sequence[Any]) -> Step:
         """A turn as always; the first one after a start says what it is at."""

@@ -21,6 +21,7 @@ import structlog
 from engine.ledger.partition import FoldFailed, UnknownProgramme
 from engine.stream.attempts import Attempts, Step
 from engine.stream.outbox import Outbox
+from engine.stream.pace import Pace
 from engine.stream.recovery import Recovered, recover
 from engine.stream.snapshots import (
     IDLE_MOST,
@@ -39,6 +40,9 @@ from engine.stream.writing import CLEAN_UP_SECONDS, FENCED, Writer, blames_no_fa
 
 #: A turn takes what waits, up to this many facts: longer transactions cost less each, shorter ones show sooner.
 TURN_RECORDS = 4_000
+#: So many facts go into the first transaction of a keeper. One that is written within the first time may be twice as large the
+#: next time; one that takes longer than the second, of the 10 s that brokers leave it open, is followed by a smaller one.
+FIRST_RECORDS, WRITE_QUICK_S, WRITE_SLOW_S = 250, 1.0, 3.0
 #: Batches that may wait in a keeper before its partition is paused, and before it flows again. Twice as many fit, for
 #: those already on their way when it was paused; what comes after that is dropped and read again.
 QUEUE_HIGH = 4
@@ -73,6 +77,7 @@ class Keeper:
         self._decider: Decider
         self._snapshots: Snapshots
         self._attempts = Attempts(None, 0, marks=False)
+        self._pace = Pace(FIRST_RECORDS, TURN_RECORDS, WRITE_QUICK_S, WRITE_SLOW_S)
         self._queue: deque[Delivery] = deque()
         self._at_hand: list[Delivery] = []
         self._filled = asyncio.Event()
@@ -332,6 +337,8 @@ class Keeper:
                 return  # the rest is read again by whoever has the partition then
             async with self._tools.one_at_a_time if step.careful else contextlib.nullcontext():
                 await self._take_step(step)
+            if step.records[-1].offset >= self.next_offset:
+                return  # the rest of it is read again by whoever has the partition then
         self.idle_since = self._tools.seconds()
         for delivery in deliveries:
             delivery.acknowledge()
@@ -342,15 +349,25 @@ class Keeper:
             await self._note(attempt_key(self.partition), step.attempt.encode())
             self._attempts.marked(step.attempt)
         if step.careful:
-            self._tools.watch.attempt("given_up" if step.attempt is None else step.attempt.kind)
-        turn = Turn(self._writer.producer)
+            self._tools.watch.attempt("given_up" if step.hopeless or step.attempt is None else step.attempt.kind)
         if step.hopeless:
-            self._decider.give_up(step.records[0], turn)
-        else:
-            await self._decider.decide(step.records, turn)
+            turn = Turn(self._writer.producer)
+            self._decider.give_up(step.records[0], turn, unread=step.unread)
+            await self._finish(turn, began)
+            return
+        taken = 0
+        while taken < len(step.records) and not (taken and self._resting):
+            began, turn = self._tools.seconds(), Turn(self._writer.producer)
+            taken += await self._decider.decide(step.records[taken : taken + self._pace.records], turn)
+            await self._finish(turn, began)
+
+    async def _finish(self, turn: Turn, began: float) -> None:
+        writing = self._tools.seconds()
         await self._commit(turn)
+        now = self._tools.seconds()
+        self._pace.took(turn.facts, now - writing)
         self._attempts.progressed()
-        self._tools.watch.decided(turn.tally, self._tools.seconds() - began)
+        self._tools.watch.decided(turn.tally, now - began)
 
     async def _commit(self, turn: Turn) -> None:
         """Write what the turn led to, some snapshots with it, and begin the next checkpoint when it is time."""

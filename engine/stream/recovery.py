@@ -17,7 +17,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from engine.ledger.partition import UnknownProgramme
-from engine.stream.attempts import Attempt
+from engine.stream.attempts import KILLER, Attempt
 from engine.stream.chain import GENESIS, link_of
 from engine.stream.clients import Cluster, KafkaTrouble, LogEndsEarlier, first_offset, read_partition
 from engine.stream.parts import joined
@@ -25,7 +25,7 @@ from engine.stream.snapshots import Checkpoint, Shelf, Unusable
 from engine.stream.tools import Batches, Ledger, Logs
 from engine.stream.topics import FACTS, MEMBER_SNAPSHOTS, POINTS_LOG, Layout
 from schemas.decisions import Decision, parse_decision
-from schemas.envelope import readable
+from schemas.envelope import UNREADABLE_SOURCE, readable
 from schemas.facts import TICK
 
 #: So many members are restored before others get the event loop.
@@ -203,7 +203,10 @@ async def _next(batches: Batches) -> Sequence[Any]:
 
 
 def _fold(value: bytes | None, parts: Sequence[Decision], found: Recovered) -> None:
-    decision, fact = joined(parts), readable(value)
+    decision = joined(parts)
+    # Nothing is folded of what was given up unread, and reading it ended workers.
+    unread = decision.source == UNREADABLE_SOURCE and decision.reason == KILLER
+    fact = None if unread else readable(value)
     if fact is not None:
         if (fact.source, fact.id) != (decision.source, decision.fact_id):
             raise LogsDisagree(

@@ -13,10 +13,11 @@ import structlog
 
 from engine.ledger.member import ProfileUnavailable
 from engine.ledger.partition import FoldFailed, UnknownProgramme
-from engine.stream.attempts import TRIES
+from engine.stream.attempts import KILLER, KILLER_TEXT
 from engine.stream.chain import CHAIN_HEADER, link
 from engine.stream.clients import BATCH_BYTES
 from engine.stream.outbox import Outbox, Place, reject_headers
+from engine.stream.pace import Pace
 from engine.stream.parts import records_of
 from engine.stream.recovery import Recovered
 from engine.stream.snapshots import Checkpoint
@@ -24,7 +25,7 @@ from engine.stream.tools import MissingKeys, MissingProgramme, Tools
 from engine.stream.topics import FACTS, POINTS_LOG, REJECTS
 from engine.telemetry import Tally, raised_at
 from schemas.decisions import Decision
-from schemas.envelope import Fact, encode_fact, readable
+from schemas.envelope import UNREADABLE_SOURCE, Fact, encode_fact, readable
 from schemas.facts import TICK
 from schemas.rejects import Rejected
 from schemas.times import to_text
@@ -33,12 +34,13 @@ from schemas.times import to_text
 #: loop. Going through all steps fact by fact costs a third more: each step's code and data push those of the others out of
 #: the processor's caches. More than some hundred gain nothing and hold the loop.
 BREATH_RECORDS = 250
-
-#: Reason of a decision on a fact that nobody dares to try again.
-KILLER = "ended_its_worker"
-KILLER_TEXT = f"the worker ended while it decided this fact, {TRIES} times, with no other fact beside it"
+#: What a keeper takes in one step at first. A step that takes longer than the second time holds up the transactions of the
+#: other keepers on this event loop: the next one is smaller. One that takes less than the first may be doubled.
+FIRST_BREATH, BREATH_QUICK_S, BREATH_SLOW_S = 16, 0.1, 0.3
+#: A turn that has decided for so long is written as it is; what is left comes in the next one.
+DECIDE_SECONDS = 2.0
 UNREADABLE = "stammgast.unreadable"
-UNREADABLE_SOURCE = "urn:stammgast:unreadable"
+NO_FACT = Rejected("quarantined", "this record of facts is not a fact: only the engine may write to facts")
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +84,7 @@ class Decider:
         self.log_end: int | None = found.log_end
         self._begins = found.begins
         self._skip_parts = found.parts_written
+        self._breath = Pace(FIRST_BREATH, BREATH_RECORDS, BREATH_QUICK_S, BREATH_SLOW_S)
         self._partition = partition
         self._tools = tools
         self._facts_topic = tools.layout.name(FACTS)
@@ -101,11 +104,14 @@ class Decider:
             self.next_offset, self.log_end, self.link, self.last_tick_us, self._begins, self.ledger.outline()
         )
 
-    def give_up(self, record: Any, turn: Turn) -> None:
-        """Quarantine a fact that ended its worker whenever it was tried."""
+    def give_up(self, record: Any, turn: Turn, *, unread: bool) -> None:
+        """Quarantine a fact that ended its worker whenever it was tried; `unread`: even when it was only read for its name."""
         turn.facts += 1
-        fact = readable(record.value)
-        if fact is None:
+        fact = None if unread else readable(record.value)
+        if unread:
+            log.error("fact given up unread: it ended its worker", place=self._where, offset=record.offset)
+            self._write_unreadable(record, turn, KILLER, Rejected("quarantined", KILLER_TEXT))
+        elif fact is None:
             self._write_unreadable(record, turn)
         else:
             log.error("fact given up: it ended its worker", place=self._where, offset=record.offset, fact_id=fact.id)
@@ -113,14 +119,18 @@ class Decider:
         self.next_offset = record.offset + 1
         self._encode(turn)
 
-    async def decide(self, records: Sequence[Any], turn: Turn) -> None:
-        """Decide fetched records of `facts`; those that are decided already are passed over.
+    async def decide(self, records: Sequence[Any], turn: Turn) -> int:
+        """Decide fetched records of `facts`, all of them or as many as there is time for; those that are decided already are
+        passed over. Returns how many were taken, at least one.
 
         Errors: MissingProgramme; whatever else is raised leaves a ledger that must not be used on.
         """
-        for start in range(0, len(records), BREATH_RECORDS):
+        began, taken = self._tools.seconds(), 0
+        while taken < len(records):
+            step_began, step = self._tools.seconds(), records[taken : taken + self._breath.records]
+            taken += len(step)
             # Read again after a rebalance, some may be decided already.
-            chunk = [record for record in records[start : start + BREATH_RECORDS] if record.offset >= self.next_offset]
+            chunk = [record for record in step if record.offset >= self.next_offset]
             facts = [readable(record.value) for record in chunk]
             turn.facts += len(chunk)
             for record, fact in zip(chunk, facts, strict=True):
@@ -130,7 +140,12 @@ class Decider:
                     await self._with_new_programmes(record, fact, turn)
                 self.next_offset = record.offset + 1
             self._encode(turn)
+            now = self._tools.seconds()
+            self._breath.took(len(chunk), now - step_began)
             await asyncio.sleep(0)
+            if now - began > DECIDE_SECONDS:
+                break
+        return taken
 
     async def _with_new_programmes(self, record: Any, fact: Fact | None, turn: Turn) -> None:
         """A version was published since this worker read the programmes: read them again, once."""
@@ -201,23 +216,25 @@ class Decider:
         turn.derived.add(self._rejects_place, record.key, record.value, self._tools.now_ms(), headers)
         turn.tally.rejects[rejected.reason] += 1
 
-    def _write_unreadable(self, record: Any, turn: Turn) -> None:
-        """Something wrote to `facts` that is no fact. It still gets its one decision, or the log would stop here."""
-        log.error("record in facts is no fact", place=self._where, offset=record.offset)
-        turn.decided.append((record, [unreadable_decision(self._partition, record.offset)]))
-        rejected = Rejected("quarantined", "this record of facts is not a fact: only the engine may write to facts")
+    def _write_unreadable(
+        self, record: Any, turn: Turn, reason: str = "unreadable", rejected: Rejected = NO_FACT
+    ) -> None:
+        """Nobody can read this. It still gets its one decision, or the log would stop here."""
+        if rejected is NO_FACT:
+            log.error("record in facts is no fact", place=self._where, offset=record.offset)
+        turn.decided.append((record, [unreadable_decision(self._partition, record.offset, reason)]))
         self._write_reject(record, rejected, "", turn)
 
 
-def unreadable_decision(partition: int, offset: int) -> Decision:
-    """The decision on a record of `facts` that is no fact: quarantined, named after its place."""
+def unreadable_decision(partition: int, offset: int, reason: str = "unreadable") -> Decision:
+    """The decision on a record of `facts` that is no fact, or that nobody dares to read: quarantined, named after its place."""
     return Decision(
         source=UNREADABLE_SOURCE,
         fact_id=f"{partition}:{offset}",
         type=UNREADABLE,
         member_id=None,
         outcome="quarantined",
-        reason="unreadable",
+        reason=reason,
         programme=None,
         occurred_at=to_text(0),
         offset=offset,

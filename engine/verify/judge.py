@@ -15,6 +15,7 @@ from typing import Any
 from engine.ledger.member import ProfileUnavailable
 from engine.ledger.partition import FoldFailed, Partition, UnknownProgramme
 from engine.ledger.profiles import Opens, closed
+from engine.stream.attempts import KILLER
 from engine.stream.clients import BATCH_BYTES
 from engine.stream.parts import joined, records_of
 from engine.stream.turn import unreadable_decision
@@ -24,7 +25,7 @@ from engine.verify.scope import Mode, Scope
 from rules.book import Programme
 from schemas import facts
 from schemas.decisions import Decision, encode_decision, parse_decision
-from schemas.envelope import Fact, readable
+from schemas.envelope import UNREADABLE_SOURCE, Fact, readable
 
 #: Fields of a decision that are named in a message; both decisions stand there in full anyhow.
 DIFFERENCES_TOLD = 5
@@ -45,6 +46,11 @@ class Verdict:
     mode: Mode
     derived: Sequence[tuple[str, str, str | None]] = ()
     differs: bool = False
+
+
+def given_up_unread(group: Group | None) -> bool:
+    """Tell whether the log says that reading this record ended workers: then nobody reads it."""
+    return group is not None and group.identity[0] == UNREADABLE_SOURCE and group.raws[0].get("reason") == KILLER
 
 
 class Judge:
@@ -76,7 +82,7 @@ class Judge:
 
     def take(self, record: Any, group: Group | None) -> Verdict:
         """Judge the next fact; `group` is what the log answers, None where it answers nothing."""
-        fact = readable(record.value)
+        fact = None if given_up_unread(group) else readable(record.value)
         if fact is None:
             return self._unreadable(record, group)
         mode = "skim" if self.stopped else self._scope.mode(record, fact.key)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from engine.stream.turn import UNREADABLE, UNREADABLE_SOURCE
+from engine.stream.turn import UNREADABLE
 from engine.verify.pairing import raw_of
+from schemas.envelope import UNREADABLE_SOURCE
 from schemas.facts import PROFILE, TAKEOVER
 from schemas.times import to_us
 

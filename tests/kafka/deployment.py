@@ -44,7 +44,7 @@ NO_MEMBER = (PROGRAMME, TICK)
 SESSION_S = 5.0
 EMBEDDED_SESSION_S = 2.0
 _SHORT_SESSIONS = f"batches.SESSION_S = {SESSION_S}; batches.EMBEDDED_SESSION_S = {EMBEDDED_SESSION_S}"
-_START = f"from engine.cli import main; from engine.stream import batches; {_SHORT_SESSIONS}; main()"
+_START = f"from engine.cli import main; from engine.stream import batches; {_SHORT_SESSIONS}"
 
 Event = dict[str, Any]
 #: Values of metrics by name and labels.
@@ -93,13 +93,21 @@ def samples_of(text: bytes) -> Samples:
 class Role:
     """One process of ours that tells about itself: `stammgast worker` or `stammgast projector`."""
 
-    def __init__(self, verb: str, arguments: Sequence[str], folder: Path) -> None:
+    def __init__(self, verb: str, arguments: Sequence[str], folder: Path, patch: str = "") -> None:
         self.port = free_port()
         self.log = folder / f"{verb}-{self.port}.log"
         self._url = f"http://127.0.0.1:{self.port}"
         with self.log.open("wb") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _START, verb, *arguments, "--metrics-port", str(self.port)],
+                [
+                    sys.executable,
+                    "-c",
+                    f"{_START}\n{patch}\nmain()",
+                    verb,
+                    *arguments,
+                    "--metrics-port",
+                    str(self.port),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
@@ -154,12 +162,13 @@ class Role:
 
 @dataclass
 class Deployment:
-    """Topics with a prefix of their own, and its workers; a context manager that ends them."""
+    """Topics with a prefix of their own, and its workers (they run the Python of `patch` first); a context manager, ends them."""
 
     cluster: Cluster
     prefix: str
     partitions: int = 3
     programme: Path = PROGRAMMES / "coffee-bar"
+    patch: str = ""
     workers: list[Role] = field(default_factory=list)
     _known: dict[int, list[Decision]] = field(default_factory=dict, repr=False)
     _read_to: dict[int, int] = field(default_factory=dict, repr=False)
@@ -200,7 +209,7 @@ class Deployment:
 
     def begin(self, verb: str, arguments: Sequence[str]) -> Role:
         """Start a process of ours; returns at once."""
-        role = Role(verb, arguments, Path(self._folder.name))
+        role = Role(verb, arguments, Path(self._folder.name), self.patch)
         self.workers.append(role)
         return role
 

@@ -21,13 +21,15 @@ from aiokafka.protocol.admin import DeleteGroupsRequest
 from engine.commands.dump import dump_facts
 from engine.ledger.partition import Partition
 from engine.replay import Replay
+from engine.stream import recovery, turn
 from engine.stream.app import Worker
+from engine.stream.attempts import KILLER
 from engine.stream.clients import Cluster, send_values
-from engine.stream.turn import KILLER
 from engine.telemetry import Health, Metrics
 from rules.book import load_directory
 from schemas.decisions import parse_decision
-from schemas.envelope import Fact
+from schemas.envelope import UNREADABLE_SOURCE, Fact, readable
+from schemas.facts import PROGRAMME
 from tests.kafka.deployment import Deployment, purchases, until
 from tests.kafka.harness import group_offset, log_end, read_all, set_group_offset
 from tests.kafka.test_keeper import settings_of, worker_inside
@@ -165,6 +167,39 @@ async def test_workers_join_and_leave_while_checkpoints_are_written(cluster: Clu
 
 class Deadly(BaseException):
     """In place of a crash in C: no handler of ours sees it."""
+
+
+async def test_a_fact_that_nobody_can_read_is_given_up(
+    cluster: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a fact that ends its worker while it is parsed, when workers start again and again, then it alone is quarantined
+    under the name of its place, and the next start does not read it."""
+    genuine = readable
+
+    def deadly(value: bytes | None) -> Fact | None:
+        if b'"p70"' in (value or b""):
+            raise Deadly
+        return genuine(value)
+
+    with Deployment(cluster, prefix, partitions=1) as shop:
+        async with at_work(shop):
+            pass
+        await shop.append_facts(purchases(100))
+        monkeypatch.setattr(turn, "readable", deadly)
+        monkeypatch.setattr(recovery, "readable", deadly)
+        lives = 0
+        while len([d for d in await shop.decisions() if d.type != PROGRAMME]) < 100:
+            lives += 1
+            assert lives < 12
+            await _one_life(shop)
+        async with at_work(shop):
+            await shop.publish(purchases(1, name="after"))
+            await shop.decided(101)
+        found = [d for d in await shop.decisions() if d.type != PROGRAMME]
+        (reject,) = await read_all(cluster, shop.topic("rejects"))
+
+    assert [(d.source, d.reason) for d in found if d.outcome != "decided"] == [(UNREADABLE_SOURCE, KILLER)]
+    assert b'"p70"' in reject.value
 
 
 async def test_a_fact_that_ends_every_worker_is_given_up(

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pytest
 
 from engine.settings import No, UsageError
-from engine.stream.turn import UNREADABLE, UNREADABLE_SOURCE
+from engine.stream.turn import UNREADABLE
 from projections import sql
 from projections.files import set_aside
 from projections.trouble import explanation
 from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, OutOfOrder, Record, Warehouse
+from schemas.envelope import UNREADABLE_SOURCE
 from tests.projections import given
 
 STORY: list[dict[str, Any]] = [

@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 
 from engine.ledger.partition import Partition
-from engine.stream.attempts import TRIES
+from engine.stream.attempts import KILLER, KILLER_TEXT, TRIES
 from engine.stream.chain import GENESIS, link, link_of
 from engine.stream.parts import records_of
-from engine.stream.turn import KILLER, KILLER_TEXT, unreadable_decision
+from engine.stream.turn import unreadable_decision
 from schemas.decisions import Decision, parse_decision
-from schemas.envelope import CLOCK_SOURCE, PROGRAMME_SOURCE, Fact, readable
+from schemas.envelope import CLOCK_SOURCE, PROGRAMME_SOURCE, UNREADABLE_SOURCE, Fact, readable
 from tests.chaos.plans import PLANS
 from tests.properties.naive import Model
 from tests.properties.writing import compiled
@@ -112,7 +112,13 @@ class Auditor:
             return False
         books.fact, books.cursor = fact, fact.offset + 1
         books.decided += 1
-        books.awaited = records_of(self._answer(books, fact, given_up=said.get("reason") == KILLER), self._batch_bytes)
+        answer = self._answer(
+            books,
+            fact,
+            given_up=said.get("reason") == KILLER,
+            unread=said.get("source") == UNREADABLE_SOURCE,
+        )
+        books.awaited = records_of(answer, self._batch_bytes)
         return True
 
     def next_fact(self, books: Books) -> Record | None:
@@ -123,7 +129,7 @@ class Auditor:
                 return records[offset]
         return None
 
-    def _answer(self, books: Books, record: Record, *, given_up: bool) -> list[Decision]:
+    def _answer(self, books: Books, record: Record, *, given_up: bool, unread: bool) -> list[Decision]:
         fact = readable(record.value)
         if fact is None:
             self._count(record, ["quarantined"])
@@ -131,6 +137,10 @@ class Auditor:
             return [unreadable_decision(record.partition, record.offset)]
         if given_up:
             self._given_up(fact)
+            if unread:
+                self._count(record, ["quarantined"])
+                books.given_up.add(record.offset)
+                return [unreadable_decision(record.partition, record.offset, KILLER)]
             answer = books.fold.quarantine(fact, record.offset, KILLER_TEXT, KILLER)
             self.outcomes["given up"] += 1
             self._count(record, ["quarantined"])

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from engine.stream.attempts import SOME_FACTS, TRIES, Attempt, Attempts
+from engine.stream import recovery, turn
+from engine.stream.attempts import KILLER, KILLER_TEXT, SOME_FACTS, TRIES, Attempt, Attempts
 from engine.stream.keeper import Keeper
 from engine.stream.tools import Delivery
-from engine.stream.turn import KILLER, KILLER_TEXT
 from schemas.decisions import parse_decision
-from schemas.envelope import Fact
+from schemas.envelope import UNREADABLE_SOURCE, Fact, readable
 from tests.unit.stream_fakes import Bench, FakeBroker, FakeLedger, Record, fact_record
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -108,6 +108,36 @@ async def test_a_deadly_fact_is_found_and_given_up(deadly: set[int]) -> None:
     assert dict(rejected[0].headers)["stammgast-message"] == KILLER_TEXT.encode()
     # The death, the start without progress, the few facts, and the tries alone.
     assert deaths <= len(deadly) * (3 + TRIES)
+
+
+@pytest.mark.parametrize("deadly", [{0}, {150}, {10, 11}], ids=str)
+async def test_a_fact_that_nobody_can_read_is_given_up_unread(
+    deadly: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given facts that end every worker while they are parsed, when workers start again and again, then those alone are
+    quarantined, under the names of their places, and whoever recovers later does not read them."""
+
+    def lethal(value: bytes | None) -> Fact | None:
+        if b"deadly" in (value or b""):
+            raise Killed
+        return readable(value)
+
+    monkeypatch.setattr(turn, "readable", lethal)
+    monkeypatch.setattr(recovery, "readable", lethal)
+    broker, deaths = broker_with(deadly), 0
+    while not (await one_life(broker))[1]:
+        deaths += 1
+        assert deaths < 20
+    broker.hold([fact_record(200)])
+    assert (await one_life(broker))[1]
+
+    log = [parse_decision(record.value or b"") for record in broker.logs["points-log", 0]]
+    assert [decision.offset for decision in log] == list(range(201))
+    given_up = [(d.offset, d.source, d.reason) for d in log if d.outcome == "quarantined"]
+    assert given_up == [(offset, UNREADABLE_SOURCE, KILLER) for offset in sorted(deadly)]
+    rejected = broker.logs["rejects", 0]
+    assert [int(dict(record.headers)["stammgast-offset"]) for record in rejected] == sorted(deadly)
+    assert deaths <= len(deadly) * (4 + TRIES)
 
 
 async def test_partitions_of_the_same_worker_are_not_blamed() -> None:
