@@ -40,6 +40,9 @@ VERBS: dict[str, Verb] = {
         "engine.commands.backtest_churn:backtest_churn",
         "Hold the churn flag to what members did: AUC, Brier, precision.",
     ),
+    "export": Verb(
+        "engine.commands.export:export_", "Write every table to Parquet, CSV or a DuckDB file, daily if asked."
+    ),
     "console": Verb("engine.commands.console:console", "Show the tables in a browser: members, cohorts, churn, SQL."),
     "verify": Verb("engine.commands.verify:verify", "Prove that not one point was lost or doubled, or show what was."),
     "rejects": Verb("engine.commands.rejects:rejects", "List and show what was refused, and send it back."),

@@ -32,6 +32,10 @@ ATTEMPTS = 20
 AGAIN_S = 0.1
 
 
+class TooBusy(No):
+    """The file was rewritten during every attempt to copy it."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What tells whether a file has changed: its header, and the log's identity, size and time."""
@@ -118,7 +122,7 @@ def _copy_in_one_piece(db: Path, path: Path) -> State:
             return before
         remove(path)
         time.sleep(AGAIN_S)
-    raise No(
+    raise TooBusy(
         f"{db} changes faster than it can be copied ({ATTEMPTS} attempts): ask its projector instead, with `stammgast query`."
     )
 

@@ -11,6 +11,7 @@ import pyarrow.parquet
 
 from engine.console import plots
 from projections.desks import Rows
+from projections.export import STAMP_KEY
 from projections.formats import write_csv
 from projections.reading import NUMBERS
 
@@ -18,7 +19,6 @@ SHOWN_ROWS = 1_000
 FILE_ROWS = 1_000_000
 FILE_BYTES = 256 << 20
 CHART_ROWS = 400
-STAMP_KEY = b"stammgast.stamp"
 
 
 def numeric(rows: Rows) -> list[bool]:
