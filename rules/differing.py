@@ -118,7 +118,8 @@ def _touched(old: EarnRule | None, new: EarnRule | None) -> str:
     for rule in (old, new):
         if rule is not None:
             when = condition_words(rule)
-            who = f"every {rule.on}" if when == "always" else f"a {rule.on}, {when}"
+            one = f"an {rule.on}" if rule.on[0] in "aeiou" else f"a {rule.on}"
+            who = f"every {rule.on}" if when == "always" else f"{one}, {when}"
             said += [who] if who not in said else []
     return " or ".join(said)
 

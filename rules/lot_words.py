@@ -49,18 +49,19 @@ def _pending_words(pending: str | WaitingTime) -> str:
 
 def reward_words(document: ProgrammeFile) -> list[str]:
     """Return one line for everything that points can be spent on."""
-    return [_reward_words(reward) for reward in document.rewards or ()]
+    return [_reward_words(reward, document.points.name) for reward in document.rewards or ()]
 
 
-def _reward_words(reward: Reward) -> str:
+def _reward_words(reward: Reward, points: str) -> str:
     label = f" ({reward.label})" if reward.label and reward.label != reward.id else ""
-    parts = [f"{reward.id}{label}: {reward.cost}"]
+    parts = [f"{reward.id}{label}: {reward.cost} {points}"]
     parts += [_voucher_words(reward.voucher)] if reward.voucher is not None else []
     parts += [f"only for {either(reward.tiers)}"] if reward.tiers else []
     parts += [f"{reward.stock} in stock"] if reward.stock is not None else []
     parts += [f"from {reward.from_}"] if reward.from_ is not None else []
     parts += [f"until {reward.until}"] if reward.until is not None else []
-    parts += [f"to be collected within {reward.valid_for}"] if reward.valid_for is not None else []
+    how = "collected" if reward.voucher is None else "used"
+    parts += [f"to be {how} within {reward.valid_for}"] if reward.valid_for is not None else []
     return ", ".join(parts)
 
 

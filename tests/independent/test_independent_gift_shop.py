@@ -69,8 +69,9 @@ def test_lots_carry_the_balance() -> None:
 
 
 def test_the_restated_programme_is_the_shipped_one() -> None:
-    """The numbers restated for the comparison are those of the programme's files."""
-    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(PROGRAMME.glob("*.yaml"))]
+    """The numbers restated for the comparison are those of the programme's files, as far as the data go: to the end of 2011."""
+    paths = [path for path in sorted(PROGRAMME.glob("*.yaml")) if path.stem < "2012"]
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths]
     assert [file["version"] for file in files] == [version.number for version in GIFT_SHOP]
     for file, version in zip(files, GIFT_SHOP, strict=True):
         assert str(file["valid"]["from"]) == f"{version.begins:%Y-%m-%d}"

@@ -24,7 +24,7 @@ def test_check_of_a_good_programme_says_so() -> None:
     """A good directory: exit code 0, a line per version."""
     result = run("check", str(SHIPPED / "coffee-bar"))
     assert result.exit_code == 0
-    assert result.output.count("no mistakes") == 2
+    assert result.output.count("no mistakes") == 3
     assert "from 2026-03-05" in result.output
 
 
@@ -48,7 +48,7 @@ def test_check_answers_scripts_in_json() -> None:
     assert answer["problems"][0].keys() == {"file", "line", "field", "message", "proposal"}
     good = json.loads(run("check", str(SHIPPED / "gift-shop"), "--json").stdout)
     assert good["ok"] is True
-    assert [version["version"] for version in good["versions"]] == [1, 2]
+    assert [version["version"] for version in good["versions"]] == [1, 2, 3]
     assert good["versions"][1]["valid_from"] == "2010-12-15T00:00:00.000000Z"
 
 
@@ -67,9 +67,12 @@ def test_show_reads_aloud() -> None:
     said = result.output
     for words in ("version 1", "version 2", "hash ", "1 point per 1.00 EUR", "regular (Stammgast): from 30.00 EUR"):
         assert words in said
-    second = said[said.index("version 2") :]
+    second = said[said.index("version 2") : said.index("version 3")]
     assert second.index("spend") < second.index("bakery") < second.index("happy-hour")
     assert "Referrals: referrer 100 beans" in second
+    third = said[said.index("version 3") :]
+    for words in ("free-coffee, free of cost", "Reward free-coffee (A coffee): 120 beans", "code BAR-####-####-##"):
+        assert " ".join(words.split()) in " ".join(third.split())
 
 
 def test_show_answers_scripts_in_json() -> None:

@@ -116,14 +116,17 @@ def test_what_show_has_words_for_is_said_in_them_first() -> None:
 
 def test_the_command_reads_directories_and_files() -> None:
     """Of a directory the newest version; --json says the same."""
-    old = str(SHIPPED / "2026-01-01.yaml")
-    result = CliRunner().invoke(rules, ["diff", old, str(SHIPPED)])
+    old, new = str(SHIPPED / "2026-01-01.yaml"), str(SHIPPED / "2026-03-05.yaml")
+    result = CliRunner().invoke(rules, ["diff", old, new])
 
     assert result.exit_code == 0, result.output
     assert "coffee-bar version 1 -> coffee-bar version 2" in result.output
     assert "rule bakery added" in result.output
     assert "between 14:00 and 17:00 -> channel pos" in result.output
-    said = json.loads(CliRunner().invoke(rules, ["diff", old, str(SHIPPED), "--json"]).output)
+    said = json.loads(CliRunner().invoke(rules, ["diff", old, new, "--json"]).output)
     assert {change["what"] for change in said["changes"]} >= {"rule happy-hour", "rule coffee-for-two", "referrals"}
+    newest = CliRunner().invoke(rules, ["diff", old, str(SHIPPED)]).output
+    assert "coffee-bar version 1 -> coffee-bar version 3" in newest
+    assert "touches: an activity, named sport" in newest
     assert "nothing that a guest would notice" in CliRunner().invoke(rules, ["diff", old, old]).output
     assert CliRunner().invoke(rules, ["diff", old, "nowhere.yaml"]).exit_code == 2
