@@ -42,6 +42,7 @@ KEYS_FILE = "gateway-keys.yaml"
     "--tls-certfile", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Serve HTTPS with it."
 )
 @click.option("--tls-keyfile", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its key.")
+@options("profile_key_file", "profile_keys")
 @options("topic_prefix", "inbound", "clock", "max_clock_skew", "max_event_bytes", "live_members")
 @telemetry_options
 @kafka_security_options
@@ -61,13 +62,15 @@ def gateway(*, bootstrap: str | None, security: KafkaSecurity, **chosen: Any) ->
 def _serve(
     *, bootstrap: str, keys: Path, host: str, port: int, decision_seconds: float, tls_certfile: Path | None,
     tls_keyfile: Path | None, topic_prefix: str, inbound: str, clock: str, max_clock_skew: float, max_event_bytes: int,
-    live_members: int, log_format: Any, log_level: str, metrics_host: str, metrics_port: int, security: KafkaSecurity,
+    live_members: int, profile_key_file: Path | None, profile_keys: Path | None,
+    log_format: Any, log_level: str, metrics_host: str, metrics_port: int, security: KafkaSecurity,
 ) -> None:  # fmt: skip
     from engine.gateway.keys import KeyFileBroken
     from engine.gateway.serving import GatewaySettings, serve
     from engine.stream.clients import Cluster, KafkaTrouble
     from engine.stream.topics import parse_inbound
     from engine.telemetry import METRICS, Health, TelemetryServer, set_up_logging
+    from engine.vault.vault import vault_of
 
     if (tls_certfile is None) != (tls_keyfile is None):
         raise UsageError("--tls-certfile and --tls-keyfile go together.")
@@ -78,6 +81,7 @@ def _serve(
     settings = GatewaySettings(
         Cluster(bootstrap, security), keys, host, port, topic_prefix, carried, clock, round(max_clock_skew * 1_000_000),
         max_event_bytes, live_members, decision_seconds, tls_certfile, tls_keyfile,
+        vault_of(profile_key_file, profile_keys),
     )  # fmt: skip
     set_up_logging(log_format, log_level)
     health = Health()

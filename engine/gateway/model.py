@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from engine.gateway.following import Decided, Follower, Memory, Name, Recalling
 from engine.ledger.member import RESERVED, Member
 from engine.ledger.partition import Partition, UnknownProgramme
+from engine.ledger.profiles import Opens, closed
 from engine.ledger.redemptions import redemption_name
 from engine.rejects.reading import refused_of
 from engine.stream.clients import Cluster, KafkaTrouble, log_ends, partition_for
@@ -70,9 +71,10 @@ class ReadModel:
         layout: Layout,
         live_members: int,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        opens: Opens = closed,
     ) -> None:
         self._cluster, self._layout, self._live = cluster, layout, live_members
-        self._clock_ms = clock_ms
+        self._clock_ms, self._opens = clock_ms, opens
         self._versions: dict[str, Programme] = {}
         self._followers: list[Follower] = []
         self._level_ms: dict[int, int] = {}
@@ -165,7 +167,7 @@ class ReadModel:
         made: list[Recalling] = []
 
         def ledger() -> Recalling:
-            made.append(Recalling(Partition(number, self._versions, self._live), memory))
+            made.append(Recalling(Partition(number, self._versions, self._live, self._opens), memory))
             return made[-1]
 
         logs = KafkaLogs(self._cluster, self._layout, number)

@@ -53,7 +53,7 @@ KINDS: Mapping[str, Kind] = {
     "profile_closed": Kind(
         409,
         "This depends on a profile",
-        "The gateway opens no profile: ask without a member, or publish the purchase; the worker decides it.",
+        "Start the gateway with the workers' --profile-key-file and --profile-keys; or ask without a member, or publish it.",
     ),
     "id_reused": Kind(409, "This id was used for something else", "Give every request an id of its own."),
     "unsupported": Kind(

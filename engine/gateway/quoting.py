@@ -86,9 +86,15 @@ def quote(partition: Partition, member: Member | None, fact: Fact, programme: Pr
         partition: of the member; any where nobody is named.
         member: None for somebody of whom nothing is known.
         programme: in force at the fact's time.
+
+    Errors: ProfileUnavailable where the answer depends on a profile that does not open here.
     """
     answer = partition.preview(fact)
     settled = settle(member or Member(fact.subject or NOBODY), partition.book, fact.time_us)[0]
+    sealed = settled.sealed
+    if sealed is not None and partition.book.asks_profile:
+        settled = settled.fork()  # the state itself keeps it sealed
+        settled.opened = partition.opens(sealed)
     decision, now_us = answer.decisions[0], settled.now_us(fact.time_us)
     mine = [entry for entry in decision.entries if entry.fact_id == fact.id]
     before = points_of(settled, now_us)

@@ -24,6 +24,7 @@ from engine.stream.clients import Cluster
 from engine.stream.topics import FACTS, Inbound, Layout, default_inbound, partition_count, require
 from engine.telemetry import Health, Metrics
 from engine.tuning import expect_a_large_calm_heap
+from engine.vault.vault import NoVault, Vault
 from schemas.normalise import MAX_CLOCK_SKEW_US, MAX_EVENT_BYTES
 
 #: Requests under way that may end after a stop was asked for.
@@ -52,6 +53,7 @@ class GatewaySettings:
     wait_seconds: float = WAIT_SECONDS
     certificate: Path | None = None
     certificate_key: Path | None = None
+    vault: Vault = field(default_factory=NoVault)
 
 
 class Server(uvicorn.Server):
@@ -73,7 +75,7 @@ async def serve(settings: GatewaySettings, metrics: Metrics, health: Health) -> 
     counters = GatewayMetrics(metrics.registry)
     sender = Sender(settings.cluster)
     await sender.start()
-    model = ReadModel(settings.cluster, layout, settings.live_members)
+    model = ReadModel(settings.cluster, layout, settings.live_members, opens=settings.vault.opens(gone=None))
     health.add("events", sender.probe)
     health.add("model", model.probe)
     publisher = Publisher(sender, layout, settings.inbound, settings.max_clock_skew_us, settings.max_event_bytes)

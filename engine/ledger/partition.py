@@ -94,7 +94,7 @@ class Partition:
         self.next_offset = 0
         self.newest_us: int | None = None
         self._programmes = programmes
-        self._opens = opens
+        self.opens = opens
         self._due = DueIndex()
         self._changed: dict[str, None] = {}
 
@@ -330,7 +330,7 @@ class Partition:
         if member.sealed is None or not self.book.asks_profile:
             settled, moved = settle(member, self.book, fact.time_us)
             return settled, moved, decide(settled, fact, programme, decision, self.book)
-        member.opened = self._opens(member.sealed)
+        member.opened = self.opens(member.sealed)
         try:
             settled, moved = settle(member, self.book, fact.time_us)
             return settled, moved, decide(settled, fact, programme, decision, self.book)

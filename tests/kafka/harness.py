@@ -128,6 +128,10 @@ class KafkaNode:
             # A topic that somebody forgot to create is an error in our tests, not an invitation.
             "auto.create.topics.enable": "false",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
+            # What is over by its retention goes at once, and not after minutes.
+            "log.initial.task.delay.ms": 0,
+            "log.retention.check.interval.ms": 1000,
+            "log.segment.delete.delay.ms": 0,
         }
 
     @property

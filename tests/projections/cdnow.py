@@ -52,7 +52,13 @@ def notes(*, sample: bool, count: int | None = None) -> list[dict[str, object]]:
          "data": {"total_minor": cents, "lines": []}}
         for customer, days in chosen for day, cents in days.items()
     ]  # fmt: skip
-    tick = {"type": "tick", "source": "urn:stammgast:clock", "id": "end", "subject": None, "time": f"{END}T22:00:00Z"}
+    tick: dict[str, object] = {
+        "type": "tick",
+        "source": "urn:stammgast:clock",
+        "id": "end",
+        "subject": None,
+        "time": f"{END}T22:00:00Z",
+    }
     return [*bought, tick]
 
 

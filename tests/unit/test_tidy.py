@@ -74,6 +74,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.settings",
         "engine.telemetry",
         "engine.tuning",
+        "engine.vault",
     ),
     "engine.imports": ("schemas", "engine.settings"),
     "engine.console": ("schemas", "engine.settings", "projections"),

@@ -15,6 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli import main
+from engine.gateway.quoting import quote
+from engine.ledger.engine_facts import programme_fact
 from engine.ledger.member import CLOSED, ProfileClosed, Sealed
 from engine.ledger.packing import pack
 from engine.ledger.partition import Partition, UndecidableInPrivate
@@ -25,7 +27,7 @@ from engine.vault.rotating import rotate
 from engine.vault.store import Forgotten, KeyStore, KeysUnavailable
 from engine.vault.vault import EphemeralVault, NoVault, StoreVault, vault_of
 from schemas import facts
-from schemas.envelope import Fact, encode_fact
+from schemas.envelope import Fact, encode_fact, make_fact
 from schemas.normalise import normalise
 from schemas.personal import is_personal, without_data
 from schemas.rejects import Rejected
@@ -34,7 +36,7 @@ from tests.unit.ledger import RECORDED, Stage, points, programme
 
 SECRET = "Zebulon-Ypsilanti"
 GERMAN = "earn: [{id: german, on: visit, when: {profile: {language: de}}, award: {points: 5}}]\n"
-DAY_US = 86_400_000_000
+NOW_US = to_us("2026-03-05T10:00:00Z")
 
 
 def said(
@@ -322,6 +324,32 @@ def test_without_keys_an_answer_that_needs_a_profile_is_not_made_up() -> None:
     assert pack(stage.partition.members["anna"]) == before
     assert points(stage.say(facts.VISIT, "ben", "2026-03-02T10:00:00Z", {})) == []
     assert stage.buy("2026-03-02T10:00:00Z", ("mug", "1.00")).outcome == "decided"
+
+
+def test_a_quote_knows_the_profile_or_says_that_it_cannot(master: Path, keys: Path) -> None:
+    """It never counts somebody as a stranger only because the gateway has no keys; the state keeps the profile sealed."""
+    vault = vault_of(master, keys, create=True)
+    version = programme(GERMAN.replace("on: visit", "on: purchase"))
+    fact = vault.seal(said()[1])
+    basket = make_fact(
+        id="q1", source="urn:till", type=facts.PURCHASE, subject="anna", time_us=NOW_US, recorded_at=RECORDED,
+        data={"order_source": "urn:till", "order_id": "q1", "lines": [], "total_minor": 0, "currency": "EUR", "channel": "pos",
+              "store": None, "paid_with_points_minor": 0, "paid_with_voucher_minor": 0},
+    )  # fmt: skip
+
+    def asked(opens: Any) -> dict[str, Any]:
+        partition = Partition(0, {version.hash: version}, opens=opens)
+        partition.answer(programme_fact(version, RECORDED), 0)
+        partition.answer(fact, 1)
+        told = quote(partition, partition.members["anna"], basket, version)
+        assert partition.members["anna"].opened is None
+        return told
+
+    told = asked(vault.opens(None))
+    assert [(rule["rule"], rule["why"]) for rule in told["why"]] == [("german", "no line meets them all")]
+    assert told["why"][0]["conditions"][0]["saw"] == "a profile, which is not shown"
+    with pytest.raises(ProfileClosed):
+        asked(NoVault().opens(None))
 
 
 def test_a_state_holds_a_profile_as_the_log_does(master: Path, keys: Path) -> None:
