@@ -32,6 +32,7 @@ VERBS: dict[str, Verb] = {
     "publish": Verb("engine.commands.publish:publish", "Send a file of events to Kafka, in its order, acknowledged."),
     "replay": Verb("engine.commands.replay:replay", "The whole road offline: the same tables without Kafka."),
     "dump": Verb("engine.commands.dump:dump", "Write the facts log to a file, for replay."),
+    "restore": Verb("engine.commands.restore:restore", "Write a dump into an empty Kafka: the same logs again."),
     "explain": Verb(
         "engine.commands.explain:explain", "Say why a member has these points: conditions, caps, lots, what followed."
     ),

@@ -34,6 +34,7 @@ class Dumped:
     partitions: int = 0
     facts: int = 0
     unreadable: int = 0
+    programmes: int | None = None
     seconds: float = 0.0
 
 
@@ -46,11 +47,20 @@ class Dumped:
     metavar="FACTS.jsonl[.gz]",
     help="Where the facts go, one per line, by partition and offset.",
 )
+@click.option(
+    "--programmes",
+    "versions_out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="VERSIONS.jsonl[.gz]",
+    help="Also write every published version of the programme here: with both files `stammgast restore` needs no other.",
+)
 @option("topic_prefix")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @kafka_security_options
-def dump(bootstrap: str, out: Path, topic_prefix: str, as_json: bool, security: KafkaSecurity) -> None:
-    """Write the facts log to a file: what `stammgast replay --facts FILE` decides again.
+def dump(
+    bootstrap: str, out: Path, versions_out: Path | None, topic_prefix: str, as_json: bool, security: KafkaSecurity
+) -> None:
+    """Write the facts log to a file: what `stammgast replay --facts FILE` decides again, and a backup for `restore`.
 
     A fact that was quarantined carries how: why it could not be decided is nothing that a replay could compute. Facts of a
     member with a profile carry their decision, for replays without the keys; the profile itself stays sealed.
@@ -62,9 +72,13 @@ def dump(bootstrap: str, out: Path, topic_prefix: str, as_json: bool, security: 
     from engine.stream.clients import Cluster, KafkaTrouble
     from engine.stream.topics import LogMissing
 
+    cluster = Cluster(bootstrap, security)
     try:
         with _progress() as progressed, _file(out) as file:
-            done = asyncio.run(dump_facts(Cluster(bootstrap, security), topic_prefix, file, progressed))
+            done = asyncio.run(dump_facts(cluster, topic_prefix, file, progressed))
+        if versions_out is not None:  # after the facts: a version is published before any fact names it
+            with _file(versions_out) as file:
+                done.programmes = asyncio.run(dump_programmes(cluster, topic_prefix, file))
     except LogMissing as error:
         raise UsageError(
             f"{error}: is --topic-prefix right? A worker that was never started here wrote no facts."
@@ -118,6 +132,18 @@ async def dump_facts(cluster: Any, prefix: str, file: IO[bytes], progressed: Pro
             (progressed or _nobody_looks)(partition, done.partitions, done.facts)
     done.seconds = round(time.monotonic() - began, 3)
     return done
+
+
+async def dump_programmes(cluster: Any, prefix: str, file: IO[bytes]) -> int:
+    """Write every published version, one per line in its canonical form, in the order of their beginnings; returns how many.
+
+    Errors: as `engine.stream.programmes.load_published`, OSError.
+    """
+    from engine.stream.programmes import load_published
+
+    versions = sorted((await load_published(cluster, prefix)).values(), key=lambda one: one.valid_from_us)
+    file.writelines(version.canonical_json() + b"\n" for version in versions)
+    return len(versions)
 
 
 async def _quarantined(cluster: Any, prefix: str, partition: int) -> dict[int, dict[str, str | None]]:

@@ -127,6 +127,7 @@ def test_what_is_no_fact_is_left_out_and_counted(embedded_cluster: Cluster, pref
         "partitions": PARTITIONS,
         "facts": 2,
         "unreadable": 3,
+        "programmes": None,
         "seconds": 0,
     }
     assert [orjson.loads(line)["offset"] for line in out.read_bytes().splitlines()] == [0, 4]
