@@ -18,12 +18,18 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import NewTopic
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from engine.broker import free_port
 from engine.stream.clients import Cluster, KafkaTrouble, acknowledged, read_partition, send_values
@@ -79,7 +85,7 @@ def _fetch(jars: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A name and a password for an additional listener: SASL_SSL with PLAIN."""
+    """A name and a password for an additional listener, SASL_SSL with PLAIN and SCRAM-SHA-512; a third wants a certificate."""
 
     username: str
     password: str
@@ -94,6 +100,7 @@ class KafkaNode:
         self.port = free_port()
         self.controller_port = free_port()
         self.secure_port = free_port()
+        self.certified_port = free_port()
         self.login = login
         self._heap = heap
         self.process: subprocess.Popen[bytes] | None = None
@@ -104,7 +111,11 @@ class KafkaNode:
         settings = self._settings(voters, copies) | self._secure_settings()
         text = "\n".join(f"{name}={value}" for name, value in settings.items())
         (self.folder / "server.properties").write_text(text, encoding="utf-8")
-        self._java(jars, "kafka.tools.StorageTool", "format", "-t", cluster_uuid, "-c", "server.properties").check()
+        formatting = ["format", "-t", cluster_uuid, "-c", "server.properties"]
+        if self.login is not None:
+            user = f"name={self.login.username},password={self.login.password}"
+            formatting += ["--add-scram", f"SCRAM-SHA-512=[{user}]"]
+        self._java(jars, "kafka.tools.StorageTool", *formatting).check()
 
     def _settings(self, voters: str, copies: int) -> dict[str, object]:
         here = f"PLAINTEXT://127.0.0.1:{self.port}"
@@ -139,6 +150,11 @@ class KafkaNode:
         """The certificate of the secure listener, which signs itself."""
         return self.folder / "kafka.pem"
 
+    @property
+    def client_certificate(self) -> tuple[Path, Path]:
+        """Certificate and key of the one client that the third listener lets in."""
+        return self.folder / "client.pem", self.folder / "client.key"
+
     def _secure_settings(self) -> dict[str, object]:
         if self.login is None:
             return {}
@@ -146,13 +162,19 @@ class KafkaNode:
         name, password = self.login.username, self.login.password
         module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
         plain, controller = f"PLAINTEXT://127.0.0.1:{self.port}", f"CONTROLLER://127.0.0.1:{self.controller_port}"
-        secure = f"SECURE://127.0.0.1:{self.secure_port}"
+        secure = f"SECURE://127.0.0.1:{self.secure_port},CERTIFIED://127.0.0.1:{self.certified_port}"
+        scram = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+        protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL,CERTIFIED:SSL"
         return {
             "listeners": f"{plain},{controller},{secure}",
             "advertised.listeners": f"{plain},{secure}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL",
+            "listener.security.protocol.map": protocols,
             "inter.broker.listener.name": "PLAINTEXT",
-            "listener.name.secure.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.secure.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+            "listener.name.secure.scram-sha-512.sasl.jaas.config": f"{scram};",
+            "listener.name.certified.ssl.client.auth": "required",
+            "listener.name.certified.ssl.truststore.type": "PEM",
+            "listener.name.certified.ssl.truststore.location": self.client_certificate[0],
             "listener.name.secure.plain.sasl.jaas.config": f'{module} user_{name}="{password}";',
             "ssl.keystore.location": self.folder / "kafka.p12",
             "ssl.keystore.type": "PKCS12",
@@ -165,6 +187,7 @@ class KafkaNode:
         export = ["keytool", "-exportcert", "-rfc", *store, "-file", str(self.certificate)]
         for command in (make, export):
             subprocess.run(command, check=True, capture_output=True, timeout=START_TIMEOUT_S)
+        make_client_certificate(*self.client_certificate)
 
     def start(self, jars: Path) -> None:
         """Start the process; it answers later (`KafkaCluster.wait`)."""
@@ -207,6 +230,16 @@ class KafkaNode:
             self.process.send_signal(signal.SIGCONT)
 
 
+def make_client_certificate(certificate: Path, key: Path) -> None:
+    """Write a key and a certificate that signs itself, both PEM, good for a day."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stammgast")]), datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+    signed = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
+    certificate.write_bytes(signed.sign(private, hashes.SHA256()).public_bytes(Encoding.PEM))
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
 class _Run:
     """A started java process and where it writes."""
 
@@ -246,6 +279,11 @@ class KafkaCluster:
     def secure_bootstrap(self) -> str:
         """The same for the listener that wants a login."""
         return ",".join(f"127.0.0.1:{node.secure_port}" for node in self.nodes)
+
+    @property
+    def certified_bootstrap(self) -> str:
+        """The same for the listener that wants a certificate."""
+        return ",".join(f"127.0.0.1:{node.certified_port}" for node in self.nodes)
 
     def start(self) -> Self:
         """Start all nodes and wait until they answer."""

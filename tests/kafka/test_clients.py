@@ -29,7 +29,15 @@ from engine.stream.clients import (
     read_partition,
     send_values,
 )
-from tests.kafka.harness import KafkaCluster, Login, create_topic, group_offset, read_all, write
+from tests.kafka.harness import (
+    KafkaCluster,
+    Login,
+    create_topic,
+    group_offset,
+    make_client_certificate,
+    read_all,
+    write,
+)
 from tests.kafka.workers import Collector, eventually, running
 
 LOGIN = Login("counter", "beans-and-milk")
@@ -56,10 +64,23 @@ def guarded(kafka: str) -> Iterator[KafkaCluster]:
         yield cluster
 
 
+def let_in(guarded: KafkaCluster, way: str) -> Cluster:
+    """The guarded Kafka by one of its ways in."""
+    node = guarded.nodes[0]
+    if way != "certificate":
+        return Cluster(guarded.secure_bootstrap, secured(node.certificate, sasl_mechanism=way))
+    certificate, key = node.client_certificate
+    security = KafkaSecurity(
+        security_protocol="SSL", ssl_cafile=node.certificate, ssl_certfile=certificate, ssl_keyfile=key
+    )
+    return Cluster(guarded.certified_bootstrap, security)
+
+
 @pytest.mark.kafka
-async def test_tls_and_login_reach_every_client(guarded: KafkaCluster, prefix: str) -> None:
-    """Admin, plain, idempotent and transactional producers, consumers and Faust all work over SASL_SSL."""
-    cluster = Cluster(guarded.secure_bootstrap, secured(guarded.nodes[0].certificate))
+@pytest.mark.parametrize("way", ["PLAIN", "SCRAM-SHA-512", "certificate"])
+async def test_tls_and_login_reach_every_client(guarded: KafkaCluster, prefix: str, way: str) -> None:
+    """Admin, plain, idempotent and transactional producers, consumers and Faust all work over TLS with each login."""
+    cluster = let_in(guarded, way)
     layout = topics.Layout(prefix=prefix, partitions=1)
     collector, facts = Collector(), layout.name(topics.FACTS)
 
@@ -74,14 +95,31 @@ async def test_tls_and_login_reach_every_client(guarded: KafkaCluster, prefix: s
 
 
 @pytest.mark.kafka
-async def test_a_wrong_password_is_said_so(guarded: KafkaCluster) -> None:
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+async def test_a_wrong_password_is_said_so(guarded: KafkaCluster, mechanism: str) -> None:
     """A refused login is not taken for a broker that is away, and the password is in no message."""
-    security = secured(guarded.nodes[0].certificate, sasl_password=Secret("not-the-password"))
+    wrong = Secret("not-the-password")
+    security = secured(guarded.nodes[0].certificate, sasl_password=wrong, sasl_mechanism=mechanism)
 
     with pytest.raises(Unreachable, match="refuses the login") as caught:
         async with Cluster(guarded.secure_bootstrap, security).admin():
             pass
     assert "not-the-password" not in str(caught.value)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("own", [False, True], ids=["none", "a stranger's"])
+async def test_who_has_not_the_right_certificate_is_kept_out(guarded: KafkaCluster, tmp_path: Path, own: bool) -> None:
+    """Where Kafka asks for a client's certificate, none and a stranger's end the start with a message."""
+    files: dict[str, Any] = {}
+    if own:
+        files = {"ssl_certfile": tmp_path / "other.pem", "ssl_keyfile": tmp_path / "other.key"}
+        make_client_certificate(*files.values())
+    security = KafkaSecurity(security_protocol="SSL", ssl_cafile=guarded.nodes[0].certificate, **files)
+
+    with pytest.raises(Unreachable):
+        async with Cluster(guarded.certified_bootstrap, security).admin():
+            pass
 
 
 @pytest.mark.kafka

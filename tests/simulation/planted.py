@@ -141,7 +141,7 @@ PLANTED: tuple[Variant, ...] = (
     Variant(
         "batches side by side without transactions",
         {"engine.stream.outbox.Outbox.send_one_by_one": Outbox.send},
-        {"transactional": False, "workers": 1, "fates": ("error_before",), "batch_records": 3},
+        {"transactional": False, "workers": 1, "fates": ("error_before",), "batch_records": 3, "deadly": 0},
     ),
     Variant("a broker that fences nobody", {"tests.simulation.logs.Broker._check": _let_in}),
 )
