@@ -34,8 +34,8 @@ PREFIX = "chaos-"
 #: Until the deployment works for the first time.
 START_S = 120.0
 LOOK_S = 0.2
-AUDIT_S = 300.0
-VERIFY_S = 240.0
+AUDIT_S = 900.0
+VERIFY_S = 900.0
 #: Rounds of a single fault; in the others up to three happen within SPREAD_S.
 ALONE = 0.6
 SPREAD_S = 5.0
