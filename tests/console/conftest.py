@@ -15,26 +15,15 @@ import duckdb
 import httpx
 import pytest
 
-import engine.demo
-from engine import replay
-from engine.imports.account import Account
-from engine.imports.events import write_events
-from engine.imports.online_retail import CURRENCY, convert
-from rules.book import load_directory
+from tests.console.demo_file import make_month
 
-DATA = Path(engine.demo.__file__).parent / "data" / "online-retail-2010-12.csv.gz"
-PROGRAMME = Path(__file__).parents[2] / "rules" / "programmes" / "gift-shop"
 QUERY_SECONDS = 5
 
 
 @pytest.fixture(scope="session")
 def month(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """December 2010 of the gift shop, replayed."""
-    folder = tmp_path_factory.mktemp("month")
-    events = convert(DATA, Account(CURRENCY), lambda _done, _total: None)
-    write_events(folder / "events.jsonl", events)
-    replay.replay(folder / "events.jsonl", load_directory(PROGRAMME), folder / "month.duckdb")
-    return folder / "month.duckdb"
+    return make_month(tmp_path_factory.mktemp("month"), "month.duckdb")
 
 
 @dataclass(frozen=True, slots=True)
