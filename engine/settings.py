@@ -149,6 +149,14 @@ SETTINGS: tuple[Setting, ...] = (
         low=0,
         high=366,
     ),
+    Setting(
+        "segments_every_days",
+        "integer",
+        "Every so many days the projector tells the engine who entered and left a segment (`stammgast segments`); 0: never.",
+        0,
+        low=0,
+        high=366,
+    ),
     Setting("churn_threshold", "number", "Flag a member whose chance to stay away passes this.", 0.5, low=0, high=1),
     Setting(
         "memory_limit",

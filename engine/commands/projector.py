@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 import click
@@ -15,12 +15,15 @@ from aiokafka.errors import KafkaError
 from engine import settings
 from engine.settings import KafkaSecurity, No, UsageError, sentence
 from engine.stream.clients import Cluster, KafkaTrouble, Unreachable
+from engine.stream.topics import SHOP_EVENTS
 from engine.telemetry import METRICS, Health, Hearing, Progress, TelemetryServer, set_up_logging
 from projections.files import set_aside
 from projections.projector import logs_id
+from projections.segments import keep_publishing
 from projections.upkeep import Upkeep
 
 log = structlog.get_logger(__name__)
+Telling = Callable[[asyncio.Event], Coroutine[None, None, None]]
 
 
 @click.command()
@@ -31,6 +34,7 @@ log = structlog.get_logger(__name__)
 @settings.option("churn_horizon_days")
 @settings.option("churn_threshold")
 @settings.option("score_every_days")
+@settings.option("segments_every_days")
 @settings.telemetry_options
 @settings.kafka_security_options
 @click.option("--fresh", is_flag=True, help="Set an existing file aside and build a new one from the logs.")
@@ -44,6 +48,7 @@ def projector(
     churn_horizon_days: int,
     churn_threshold: float,
     score_every_days: int,
+    segments_every_days: int,
     log_format: str,
     log_level: str,
     metrics_host: str,
@@ -84,7 +89,9 @@ def projector(
         log.info("telling about itself", metrics=telemetry.url)
         if fresh:
             set_aside(db)
-        asyncio.run(_until_stopped(upkeep))
+        asyncio.run(
+            _until_stopped(upkeep, _telling(cluster, db, topic_prefix, segments_every_days, churn_horizon_days))
+        )
 
 
 @contextlib.contextmanager
@@ -111,7 +118,21 @@ async def _logs_are_there(cluster: Cluster, prefix: str) -> None:
     await logs_id(cluster, prefix, _stopping())
 
 
-async def _until_stopped(upkeep: Upkeep) -> None:
+def _telling(cluster: Cluster, db: Path, prefix: str, every_days: int, horizon_days: int) -> Telling | None:
+    """What tells the engine of segments for as long as the projector runs; None where nobody wants it."""
+    if not every_days:
+        return None
+    return lambda stop: keep_publishing(cluster, db, prefix + SHOP_EVENTS, every_days, horizon_days, stop)
+
+
+async def _until_stopped(upkeep: Upkeep, telling: Telling | None) -> None:
     """Run until SIGTERM or SIGINT; what was read by then is applied first."""
-    await upkeep.run(_stopping())
+    stop = _stopping()
+    beside = None if telling is None else asyncio.create_task(telling(stop))
+    try:
+        await upkeep.run(stop)
+    finally:
+        stop.set()
+        if beside is not None:
+            await beside
     log.info("stopping", applied_records=upkeep.applied_records)

@@ -52,14 +52,8 @@ def notes(*, sample: bool, count: int | None = None) -> list[dict[str, object]]:
          "data": {"total_minor": cents, "lines": []}}
         for customer, days in chosen for day, cents in days.items()
     ]  # fmt: skip
-    tick: dict[str, object] = {
-        "type": "tick",
-        "source": "urn:stammgast:clock",
-        "id": "end",
-        "subject": None,
-        "time": f"{END}T22:00:00Z",
-    }
-    return [*bought, tick]
+    tick: dict[str, object] = {"type": "tick", "source": "urn:stammgast:clock", "id": "end", "subject": None}
+    return [*bought, {**tick, "time": f"{END}T22:00:00Z"}]
 
 
 def warehouse(path: Path | str, *, sample: bool, score_every_days: int = 0) -> Warehouse:
