@@ -48,7 +48,7 @@ def command_findings(words: list[str]) -> list[str]:
     if words[0] not in VERBS:
         return [f"no verb {words[0]}"]
     command, rest = load(words[0], VERBS[words[0]]), words[1:]
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and not (command.invoke_without_command and rest[0].startswith("--")):
         found = command.get_command(click.Context(command), rest[0])
         if found is None:
             return [f"{command.name} has no {rest[0]}"]

@@ -1,0 +1,164 @@
+"""The Kubernetes manifests have the form of its API and fit the code. No cluster runs here, so they are read, not applied."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from engine.settings import SETTINGS
+from tests.docs.test_deploy import command_findings
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "kubernetes"
+SCHEMAS = json.loads((Path(__file__).parent / "kubernetes.schema.json").read_text(encoding="utf-8"))["kinds"]
+Manifest = dict[str, Any]
+
+
+def manifests() -> list[Manifest]:
+    """Every object of every file."""
+    return [one for path in sorted(FOLDER.glob("*.yaml")) for one in yaml.safe_load_all(path.read_text("utf-8"))]
+
+
+def named(manifest: Manifest) -> str:
+    """Kind and name."""
+    return f"{manifest['kind']}/{manifest['metadata']['name']}"
+
+
+def validate(manifest: Manifest) -> None:
+    """Errors: jsonschema.ValidationError, KeyError for a kind that is not in the schema."""
+    jsonschema.validate(manifest, SCHEMAS[f"{manifest['apiVersion']}/{manifest['kind']}"])
+
+
+def pods() -> list[tuple[str, Manifest]]:
+    """(owner, pod specification) of everything that runs pods."""
+    found = []
+    for one in manifests():
+        template = one.get("spec", {}).get("template")
+        if template:
+            found.append((named(one), template["spec"]))
+    return found
+
+
+@pytest.mark.parametrize("manifest", manifests(), ids=named)
+def test_a_manifest_has_the_form_of_the_api(manifest: Manifest) -> None:
+    """Every key and value is one that Kubernetes knows."""
+    validate(manifest)
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda one: one["spec"].update(replica=2),
+        lambda one: one["spec"].update(replicas="two"),
+        lambda one: one["spec"]["template"]["spec"]["containers"][0].update(resource={}),
+        lambda one: one["spec"].pop("selector"),
+    ],
+)
+def test_a_wrong_manifest_is_found(break_it: Callable[[Manifest], Any]) -> None:
+    """Unknown keys, wrong types and missing parts do not pass."""
+    # given
+    worker = copy.deepcopy(next(one for one in manifests() if named(one) == "StatefulSet/worker"))
+
+    # when
+    break_it(worker)
+
+    # then
+    with pytest.raises(jsonschema.ValidationError):
+        validate(worker)
+
+
+@pytest.mark.parametrize(("owner", "pod"), pods(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_container_runs_a_command_of_ours(owner: str, pod: Manifest) -> None:
+    """Verb and options exist; what a command requires comes as an argument or from the shared settings."""
+    # given
+    shared = next(one for one in manifests() if named(one) == "ConfigMap/stammgast")["data"]
+    known = {setting.env: setting.flag for setting in SETTINGS}
+
+    # when
+    (container,) = pod["containers"]
+    words = [part for word in container["args"] for part in word.split("=", 1)]
+    words += ["--bootstrap", shared["STAMMGAST_BOOTSTRAP"]]
+
+    # then
+    assert command_findings(words) == [], owner
+    assert set(shared) <= set(known)
+    assert {variable["name"] for variable in container["env"]} <= set(known)
+
+
+@pytest.mark.parametrize(("owner", "pod"), pods(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_pod_may_do_nothing_that_it_does_not_need(owner: str, pod: Manifest) -> None:
+    """Not root, no writable root, no capabilities, no token; memory is bounded; secrets are files."""
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert set(container["resources"]) == {"requests", "limits"}
+    assert "cpu" not in container["resources"]["limits"]
+    assert not any("valueFrom" in variable or "PASSWORD" in variable["name"] for variable in container["env"]), owner
+
+
+@pytest.mark.parametrize(("owner", "pod"), pods(), ids=lambda value: value if isinstance(value, str) else "")
+def test_what_is_mounted_is_there_and_what_is_named_is_mounted(owner: str, pod: Manifest) -> None:
+    """Every mount has its volume, every path of an argument or a setting lies in a mount."""
+    # given
+    (container,) = pod["containers"]
+    shared = next(one for one in manifests() if named(one) == "ConfigMap/stammgast")["data"]
+    owner_object = next(one for one in manifests() if named(one) == owner)
+    claimed = {one["metadata"]["name"] for one in owner_object["spec"].get("volumeClaimTemplates", ())}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+
+    # when
+    words = [*container["args"], *shared.values()]
+    paths = [found for word in words for found in re.findall(r"(?:^|=)(/[\w./-]+)", word)]
+
+    # then
+    assert set(mounts) == {volume["name"] for volume in pod["volumes"]} | claimed
+    for path in paths:
+        assert any(path == mount or path.startswith(mount + "/") for mount in mounts.values()), path
+
+
+def test_probes_ask_the_port_that_the_role_opens() -> None:
+    """/readyz, which is about progress, decides who gets work; /healthz, who is killed; services name the same ports."""
+    for owner, pod in pods():
+        (container,) = pod["containers"]
+        if "readinessProbe" not in container:
+            assert owner == "Job/topics"
+            continue
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert f"--metrics-port={ports['metrics']}" in container["args"]
+        assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+        assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+        service = next(one for one in manifests() if named(one) == f"Service/{owner.partition('/')[2]}")
+        assert {port["targetPort"] for port in service["spec"]["ports"]} == set(ports)
+
+
+def test_selectors_find_pods() -> None:
+    """Services, budgets and network rules select labels that some pod bears."""
+    # given
+    templates = [
+        one["spec"]["template"]["metadata"]["labels"] for one in manifests() if "template" in one.get("spec", {})
+    ]
+
+    # then
+    for one in manifests():
+        spec = one.get("spec", {})
+        selector = spec.get("podSelector") or spec.get("selector") or {}
+        wanted = selector.get("matchLabels", selector)
+        assert any(wanted.items() <= labels.items() for labels in templates), named(one)
+
+
+def test_readme_says_that_it_was_not_applied() -> None:
+    """Whoever reads it is told what was not tried."""
+    assert "not applied to a cluster" in (FOLDER / "README.md").read_text(encoding="utf-8")
