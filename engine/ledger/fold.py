@@ -47,6 +47,7 @@ from engine.ledger.member import (
     order_ref,
 )
 from engine.ledger.orders import Returned, day_number, keep_order, of_referral
+from engine.ledger.pruning import drop_over, year_of
 from engine.ledger.takeover import become_alias, take_over
 from schemas import facts
 from schemas.decisions import Decision, Entry, StateChange, TierChange
@@ -95,8 +96,12 @@ def _add_progress(member: Member, day: str, amount: int) -> None:
 
 
 def _move(counted: dict[str, tuple[int, int]], key: str, first: int, second: int) -> None:
-    """Move a pair of numbers; one that is back at the beginning is not kept."""
-    old = counted.get(key, (0, 0))
+    """Move a pair of numbers; one that is back at the beginning is not kept, and one that was dropped is not given back."""
+    old = counted.get(key)
+    if old is None:
+        if first < 0 or second < 0:
+            return
+        old = (0, 0)
     new = (old[0] + first, old[1] + second)
     if new == (0, 0):
         counted.pop(key, None)
@@ -109,7 +114,10 @@ def _remember(member: Member, fact: Fact, order: bytes | None) -> None:
     if member.joined_us is None:
         member.joined_us = time_us
     if member.newest_us is None or time_us > member.newest_us:
-        member.newest_us = time_us
+        before_us, member.newest_us = member.newest_us, time_us
+        if (member.caps or member.counters) and before_us is not None and year_of(before_us) != year_of(time_us):
+            drop_over(member.caps, year_of(time_us))
+            drop_over(member.counters, year_of(time_us))
     order_name = None if order is None else (fact.data["order_source"], fact.data["order_id"])
     fresh = Fresh(fact.body_hash, time_us, order, order_name)
     member.history.remember(fact.source, fact.id, fresh, member.newest_us - DEDUPE_HORIZON_US)
