@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +17,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.gateway import redeeming, signing
-from engine.gateway.asking import Ask, QuoteAsk, RedemptionAsk, read
+from engine.gateway import redeeming, signing, using
+from engine.gateway.asking import Ask, QuoteAsk, RedemptionAsk, VoucherAsk, read
 from engine.gateway.card import card, now_of
 from engine.gateway.content import BATCH, STRUCTURED, events_of
+from engine.gateway.following import Decided
 from engine.gateway.keys import ApiKey, Keyring
 from engine.gateway.limits import Limiter
 from engine.gateway.metrics import GatewayMetrics
@@ -251,6 +254,18 @@ def _till(app: FastAPI, rooms: Rooms) -> None:
         return Response(encoded(told), media_type="application/json")
 
     @app.post(
+        "/vouchers/{code}/redeem",
+        summary="Use a voucher of a member, once; waits for the decision",
+        response_description="`outcome` is granted or refused, with what it is worth.",
+        responses=_problems(401, 403, 409, 413, 422, 429, 503) | {202: {"description": "not decided yet: ask again"}},
+        openapi_extra=_schema(VoucherAsk),
+    )
+    async def used(code: str, request: Request) -> Response:
+        key, body = await _asked(rooms, request, "redeem", ASK_BYTES)
+        rooms.limiter.take(key.id, key.events_per_second, 1)
+        return _decided(await _use(rooms, key, code, read(VoucherAsk, body), request))
+
+    @app.post(
         "/redemptions",
         summary="Spend points; waits for the decision",
         response_description="`outcome` is granted or refused, with the numbers.",
@@ -262,11 +277,15 @@ def _till(app: FastAPI, rooms: Rooms) -> None:
         rooms.limiter.take(key.id, key.events_per_second, 1)
         told = await _redeem(rooms, key, read(RedemptionAsk, body), request)
         rooms.metrics.redemptions.labels(told["outcome"]).inc()
-        if told["outcome"] == redeeming.UNDECIDED:
-            told["mend"] = "Send the same request with the same id again: it counts once."
-            headers = {"Retry-After": str(redeeming.UNDECIDED_RETRY_S)}
-            return Response(encoded(told), 202, headers, "application/json")
-        return Response(encoded(told), media_type="application/json")
+        return _decided(told)
+
+
+def _decided(told: dict[str, Any]) -> Response:
+    if told["outcome"] == redeeming.UNDECIDED:
+        told["mend"] = "Send the same request with the same id again: it counts once."
+        headers = {"Retry-After": str(redeeming.UNDECIDED_RETRY_S)}
+        return Response(encoded(told), 202, headers, "application/json")
+    return Response(encoded(told), media_type="application/json")
 
 
 async def _redeem(rooms: Rooms, key: ApiKey, ask: RedemptionAsk, request: Request) -> dict[str, Any]:
@@ -278,18 +297,46 @@ async def _redeem(rooms: Rooms, key: ApiKey, ask: RedemptionAsk, request: Reques
     known = redeeming.known_answer(model, fact, clock_us)
     if known is not None:
         return known
+    async with _sent(rooms, key, raw, fact) as future:
+        return await redeeming.outcome(model, fact, future, _wait(rooms, request), clock_us)
+
+
+async def _use(rooms: Rooms, key: ApiKey, code: str, ask: VoucherAsk, request: Request) -> dict[str, Any]:
+    model, now_us = _ready(rooms), rooms.now_us()
+    raw = using.event_of(ask, code, _source(key, ask), _id(ask, request), now_us)
+    fact: Fact = rooms.publisher.check(raw, key, now_us)
+    known = using.known_answer(model, fact)
+    if known is not None:
+        return known
+    async with _sent(rooms, key, raw, fact) as future:
+        try:
+            async with asyncio.timeout(_wait(rooms, request)):
+                decided = await asyncio.shield(future)
+        except TimeoutError:
+            return {"outcome": redeeming.UNDECIDED, "id": fact.id, "source": fact.source}
+    if decided.decision.outcome not in ("rejected", "duplicate"):
+        return using.told(model, fact, decided)
+    known = using.known_answer(model, fact)
+    if known is None:
+        raise using.reused(fact)
+    return known
+
+
+@asynccontextmanager
+async def _sent(rooms: Rooms, key: ApiKey, raw: bytes, fact: Fact) -> AsyncIterator[asyncio.Future[Decided]]:
+    """Send a fact that is waited for: a future of its decision. Errors: Problem kafka_away."""
     name = fact.source, fact.id
-    future = model.expect(name)
+    future = rooms.model.expect(name)
     try:
         (problem,) = await rooms.sender.send([rooms.publisher.parcel(raw, fact, key)])
         if problem is not None:
             raise problem
-        return await redeeming.outcome(model, fact, future, _wait(rooms, request), clock_us)
+        yield future
     finally:
-        model.forget(name, future)
+        rooms.model.forget(name, future)
 
 
-def _source(key: ApiKey, ask: RedemptionAsk) -> str:
+def _source(key: ApiKey, ask: RedemptionAsk | VoucherAsk) -> str:
     source = ask.source or key.own_source()
     if source is None:
         raise Problem("bad_request", f"key {key.id} speaks for several sources: say which one asks", "source")
@@ -297,15 +344,13 @@ def _source(key: ApiKey, ask: RedemptionAsk) -> str:
     return source
 
 
-def _id(ask: RedemptionAsk, request: Request) -> str:
+def _id(ask: RedemptionAsk | VoucherAsk, request: Request) -> str:
     header = request.headers.get("idempotency-key")
     if header is not None and ask.id is not None and header != ask.id:
         raise Problem("bad_request", "id and the header Idempotency-Key differ: send one of them", "id")
     name = ask.id or header
     if not name:
-        raise Problem(
-            "bad_request", "a redemption needs an id, so that it can be sent again: `id` or Idempotency-Key", "id"
-        )
+        raise Problem("bad_request", "this needs an id, so that it can be sent again: `id` or Idempotency-Key", "id")
     return name
 
 

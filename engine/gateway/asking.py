@@ -14,6 +14,8 @@ from schemas.cloudevent import RFC3339
 from schemas.facts import MAX_LINES, Money, Payment, PurchaseLine, Token
 
 Key = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+RequestId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f|]+$")]
+Source = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f|]+$")]
 Time = Annotated[str, Field(pattern=RFC3339)]
 Asked = TypeVar("Asked", bound="Ask")
 
@@ -49,16 +51,23 @@ class RedemptionAsk(Ask):
     member: Key = Field(description="card, app account or member")
     reward: Token | None = Field(None, description="id of a reward of the programme")
     points: Annotated[int, Field(ge=1, le=10**9, strict=True)] | None = None
-    id: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f|]+$")] | None = Field(
+    id: RequestId | None = Field(
         None, description="your own id of this redemption; else the header Idempotency-Key is it"
     )
-    source: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f|]+$")] | None = Field(
-        None, description="who asks; default: the one source that the key speaks for"
-    )
+    source: Source | None = Field(None, description="who asks; default: the one source that the key speaks for")
     time: Time | None = Field(None, description="when it was wanted, RFC 3339 with an offset; default: now")
     store: Token | None = None
     order_id: Token | None = Field(None, description="the order that the points pay a part of")
     order_source: Token | None = None
+
+
+class VoucherAsk(Ask):
+    """A till takes a voucher: is it the member's, and still good?"""
+
+    member: Key = Field(description="card, app account or member")
+    id: RequestId | None = Field(None, description="your own id of this use; else the header Idempotency-Key is it")
+    source: Source | None = Field(None, description="who asks; default: the one source that the key speaks for")
+    time: Time | None = Field(None, description="when it was used, RFC 3339 with an offset; default: now")
 
 
 def read(model: type[Asked], body: bytes) -> Asked:

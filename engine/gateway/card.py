@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from engine.ledger.lots import available, open_lots
-from engine.ledger.member import Member
+from engine.ledger.member import GRANTED, Member, Spent
 from engine.ledger.outlook import outlook
 from engine.ledger.partition import Partition
 from engine.ledger.timers import settle
 from rules.book import Book, Programme, RewardPlan
 from rules.language import ProgrammeFile
+from rules.plan import VoucherPlan
 from schemas.times import to_text
 
 
@@ -43,6 +44,7 @@ def card(member: Member, book: Book, now_us: int) -> dict[str, Any]:
         "tier": None if programme is None else _tier(settled, programme, now_us),
         "next_expiry": _next_expiry(settled),
         "rewards": [] if programme is None else rewards_of(settled, programme, now_us, points["available"]),
+        "vouchers": vouchers_of(settled, book),
         "joined_at": None if settled.joined_us is None else to_text(settled.joined_us),
         "left_at": None if settled.left_us is None else to_text(settled.left_us),
     }
@@ -79,6 +81,33 @@ def _next_expiry(member: Member) -> dict[str, Any] | None:
     first = min(moments)
     ending = sum(lot.left for lot in lots if (member.slides_us if lot.expires_us is None else lot.expires_us) == first)
     return {"at": to_text(first), "points": ending}
+
+
+def vouchers_of(member: Member, book: Book, basket_minor: int | None = None) -> list[dict[str, Any]]:
+    """The vouchers that the member, settled to the moment, can use; with a basket whether each is meant for one so large."""
+    told = []
+    for spent in member.spent.values():
+        if spent.state != GRANTED or spent.code is None:
+            continue
+        reward, voucher = spent.rule_id.removeprefix("reward:"), voucher_of(spent, book)
+        one: dict[str, Any] = {
+            "code": spent.code,
+            "reward": reward,
+            "worth": None if voucher is None else voucher.worth,
+            "at_least": None if voucher is None else voucher.at_least,
+            "until": None if spent.until_us is None else to_text(spent.until_us),
+        }
+        if basket_minor is not None:
+            one["applies"] = voucher is None or basket_minor >= voucher.at_least_minor
+        told.append(one)
+    return told
+
+
+def voucher_of(spent: Spent, book: Book) -> VoucherPlan | None:
+    """What a granted voucher was when it was granted."""
+    programme = book.of_number(spent.rule_version)
+    reward = None if programme is None else programme.rewards.get(spent.rule_id.removeprefix("reward:"))
+    return None if reward is None else reward.voucher
 
 
 def rewards_of(member: Member, programme: Programme, now_us: int, can_spend: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from engine.stream.parts import joined
 from engine.stream.recovery import LogsDisagree
 from schemas.decisions import Decision, parse_decision
 from schemas.envelope import Fact, readable
-from schemas.facts import REDEMPTION
+from schemas.facts import REDEMPTION, REDEMPTION_FULFILLED
 
 #: Decided redemptions that are remembered with their answer, for whoever asks again. A granted one is known for ever by its
 #: member's state; a refused one as long as it is here.
@@ -32,7 +32,7 @@ class Decided(NamedTuple):
 
 
 class Memory:
-    """The newest decisions on redemptions, by the source and id of the request."""
+    """The newest decisions on redemptions and used vouchers, by the source and id of the request."""
 
     def __init__(self, most: int = REMEMBERED) -> None:
         self._most = most
@@ -41,7 +41,11 @@ class Memory:
     def note(self, decided: Decided) -> None:
         """Keep a decision that answers a redemption; of several on one name the first that decided it."""
         name = decided.fact.source, decided.fact.id
-        if decided.fact.type != REDEMPTION or decided.decision.outcome != "decided" or name in self._known:
+        if (
+            decided.fact.type not in (REDEMPTION, REDEMPTION_FULFILLED)
+            or decided.decision.outcome != "decided"
+            or name in self._known
+        ):
             return
         self._known[name] = decided
         if len(self._known) > self._most:

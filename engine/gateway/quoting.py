@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.explain.examining import rules_asked
 from engine.gateway.asking import Basket, QuoteAsk
-from engine.gateway.card import points_of, rewards_of
+from engine.gateway.card import points_of, rewards_of, vouchers_of
 from engine.gateway.problems import Problem, of_rejected
 from engine.ledger.member import Member
 from engine.ledger.outlook import outlook
@@ -116,6 +116,7 @@ def quote(partition: Partition, member: Member | None, fact: Fact, programme: Pr
             "benefits": [] if seen is None else list(seen.benefits),
         },
         "available": before["available"],
+        "vouchers": vouchers_of(settled, partition.book, sum(line["amount_minor"] for line in fact.data["lines"])),
         "rewards": rewards_of(settled, programme, now_us, before["available"]),
     }
 

@@ -117,7 +117,7 @@ def _told_of(found: Found, fact: Fact, spent: Spent, clock_us: int) -> dict[str,
     said = _answer(found, fact, GRANTED_ANSWER, None, clock_us)
     until = None if spent.until_us is None else to_text(spent.until_us)
     cost = sum(points for _, points in spent.burns)
-    return said | {"state": spent.state, "points": -cost if cost else None, "collect_until": until}
+    return said | {"state": spent.state, "points": -cost if cost else None, "collect_until": until, "code": spent.code}
 
 
 def _answer(

@@ -79,7 +79,7 @@ async def test_events_come_in_and_the_till_is_told(cluster: Cluster, prefix: str
             anna = await told(client, "anna")
             assert anna["tier"]["id"] == "gold"
             assert [(one["reward"], one["within_reach"]) for one in anna["rewards"]] == [
-                ("lounge", True), ("coffee", True), ("machine", False)]  # fmt: skip
+                ("lounge", True), ("five-off", True), ("coffee", True), ("machine", False)]  # fmt: skip
             assert anna["next_expiry"] == {"at": "2027-02-02T23:00:00.000000Z", "points": 620}
             assert anna["fresh"]["behind"] == 0
 

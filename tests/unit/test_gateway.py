@@ -252,6 +252,36 @@ async def test_a_quote_writes_nothing_and_is_what_happens(world: World) -> None:
         assert money.json()["detail"]
 
 
+async def test_a_voucher_is_used_once(world: World) -> None:
+    """Granted with its code, shown on the card and in quotes, used by the till, refused the second time and to others."""
+    async with world.client(world.key()) as client:
+        await buy(client, "p1", "anna", "150.00")
+        bought = (await client.post("/redemptions", json={"member": "anna", "reward": "five-off", "id": "r1"})).json()
+        code = bought["code"]
+        assert code.startswith("TILL-")
+        (shown,) = (await client.get("/members/anna")).json()["vouchers"]
+        assert (shown["code"], shown["worth"], shown["at_least"]) == (code, "5.00 EUR", "20.00 EUR")
+        basket: dict[str, Any] = {"lines": purchase("x", None, "19.99")["data"]["lines"]}
+        quoted = (await client.post("/quote", json={"member": "anna", "basket": basket})).json()
+        assert [(one["code"], one["applies"]) for one in quoted["vouchers"]] == [(code, False)]
+        use = f"/vouchers/{code}/redeem"
+        wrong = (await client.post(use, json={"member": "ben", "id": "u0"})).json()
+        assert (wrong["outcome"], wrong["reason"]) == ("refused", "unknown_redemption")
+        for _ in range(2):
+            first = (await client.post(use, json={"member": "anna"}, headers={"Idempotency-Key": "u1"})).json()
+            assert (first["outcome"], first["state"], first["worth"]) == ("granted", "fulfilled", "5.00 EUR")
+        second = (await client.post(use.lower(), json={"member": "anna", "id": "u2"})).json()
+        assert (second["outcome"], second["reason"]) == ("refused", "already_fulfilled")
+        assert problem(await client.post("/vouchers/OTHER/redeem", json={"member": "anna", "id": "u1"})) == (
+            409,
+            "id_reused",
+        )
+        assert (await client.get("/members/anna")).json()["vouchers"] == []
+        world.deaf = True
+        late = await client.post(use, json={"member": "anna", "id": "u3"}, headers={"Prefer": "wait=0"})
+        assert (late.status_code, late.json()["outcome"]) == (202, "undecided")
+
+
 async def test_nobody_of_that_name_and_no_such_address(world: World) -> None:
     async with world.client(world.key()) as client:
         assert problem(await client.get("/members/nobody")) == (404, "unknown_member")
