@@ -29,6 +29,9 @@ VERBS: dict[str, Verb] = {
     "conform": Verb(
         "engine.commands.conform:conform", "Examine events before they are published: schema, ids, times, order."
     ),
+    "simulate": Verb(
+        "engine.commands.simulate:simulate", "Make the events of an invented chain of shops, and the truth behind them."
+    ),
     "publish": Verb("engine.commands.publish:publish", "Send a file of events to Kafka, in its order, acknowledged."),
     "replay": Verb("engine.commands.replay:replay", "The whole road offline: the same tables without Kafka."),
     "dump": Verb("engine.commands.dump:dump", "Write the facts log to a file, for replay."),

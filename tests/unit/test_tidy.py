@@ -64,6 +64,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "engine.rejects": ("schemas", "rules", "engine.ledger", "engine.stream", "engine.vault", "engine.verify"),
     "engine.conform": ("schemas",),
+    "engine.simulate": ("schemas",),
     "engine.gateway": (
         "schemas",
         "rules",
