@@ -19,8 +19,8 @@ PROGRAMME = ROOT / "rules/programmes/gift-shop"
 WHOLE_FILE = "STAMMGAST_ONLINE_RETAIL"
 
 
-def replayed(csv: Path, folder: Path) -> Tables:
-    """The product's tables: `stammgast import`, then `stammgast replay`."""
+def replay_to(csv: Path, folder: Path) -> Path:
+    """The product's file: `stammgast import`, then `stammgast replay`."""
     events, db = folder / "events.jsonl.gz", folder / "replayed.duckdb"
     for arguments in (
         ["import", csv, "--preset", "online-retail", "--out", events],
@@ -28,7 +28,12 @@ def replayed(csv: Path, folder: Path) -> Tables:
     ):
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         assert result.exit_code == 0, result.output
-    return product(db)
+    return db
+
+
+def replayed(csv: Path, folder: Path) -> Tables:
+    """Its tables."""
+    return product(replay_to(csv, folder))
 
 
 def test_the_bundled_month_agrees(tmp_path: Path) -> None:
