@@ -13,6 +13,8 @@ import pytest
 from engine.commands.dump import _Answers, _line
 from engine.ledger.engine_facts import programme_fact, tick_fact
 from engine.ledger.member import CLOSED
+from engine.rejects.reading import refused_of
+from engine.rejects.redriving import Desk, plan
 from engine.replay import ReplayError, replay
 from engine.stream.forgetting import _follow
 from engine.stream.intake import Intake, rules_of
@@ -137,6 +139,22 @@ async def test_a_refused_profile_leaves_nothing_in_rejects(
     written = repr(record)
     assert SECRET not in written
     assert "zebulon" not in written.lower()
+
+
+async def test_a_refused_profile_cannot_be_sent_back_but_a_mended_one_can(store: KeyStore) -> None:
+    """What was not kept cannot be sent: the plan says so. A copy that the source mended goes its way, and is rehearsed."""
+    [(_, record)] = await taken(store, said(time="2027-01-01T00:00:00Z")[0])
+    one = refused_of(Record("rejects", 0, 0, None, record["value"], 0, record["headers"]), "")
+    desk = Desk(default_inbound(), NOW_US, 300_000_000, 900_000)
+    logs = history(store)
+
+    [again] = plan(logs, logs.programmes, [one], desk)
+    [mended] = plan(logs, logs.programmes, [one], desk, [(said("dora")[0], PROFILE_EVENTS)])
+
+    assert one.left_out
+    assert again.outcome == "refused"
+    assert "was not kept" in again.refusal
+    assert (mended.outcome, mended.topic) == ("decided", PROFILE_EVENTS)
 
 
 async def test_without_keys_profiles_are_refused_with_how_to_mend_it() -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
+from engine.ledger.member import ProfileClosed
 from engine.ledger.partition import UnknownProgramme
 from engine.stream.clients import LogEndsEarlier
 from engine.stream.keeper import QUEUE_HIGH, QUEUE_MOST, Keeper
@@ -16,7 +17,8 @@ from engine.stream.outbox import Outbox
 from engine.stream.parts import joined, records_of
 from engine.stream.recovery import LogsDisagree, recover
 from engine.stream.rewards import Keepers
-from engine.stream.tools import Delivery, MissingProgramme
+from engine.stream.tools import Delivery, MissingKeys, MissingProgramme
+from engine.stream.writing import blames_no_fact
 from schemas.decisions import Decision, Note, encode_decision, parse_decision
 from schemas.envelope import Fact
 from tests.unit.stream_fakes import (
@@ -323,6 +325,23 @@ async def test_a_programme_that_is_not_at_hand_is_looked_up_once() -> None:
     assert bench.reloads == 1
     assert isinstance(bench.deaths[0], MissingProgramme)
     assert "rules publish" in str(bench.deaths[0])
+
+
+async def test_a_profile_that_cannot_be_opened_ends_the_worker_and_blames_no_fact() -> None:
+    """Given a fact that depends on a profile, when this worker has no keys, then it dies with how to mend it: no quarantine."""
+    bench = Bench()
+    keeper = await bench.keeper()
+
+    def sealed(fact: Fact, offset: int) -> None:
+        raise ProfileClosed("m1", "k1")
+
+    bench.ledgers[0].answer = sealed
+    keeper.offer(delivery(bench, fact_record(0)))
+    await until(lambda: bench.deaths)
+
+    assert isinstance(bench.deaths[0], MissingKeys)
+    assert blames_no_fact(bench.deaths[0])
+    assert "--profile-key-file" in str(bench.deaths[0])
 
 
 async def test_a_rebalance_keeps_the_producer_of_what_stays() -> None:
