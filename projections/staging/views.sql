@@ -71,6 +71,15 @@ from staging.purchases as p
 inner join staging.decided as d using (partition, position)
 where p.source = 'urn:stammgast:claim';
 
+-- statement: owned
+-- Orders that were told without a member and for one too, claimed or by two tills: the member's purchase is the one that counts.
+create or replace view staging.owned as
+select distinct p.order_source, p.order_id
+from staging.purchases as p
+inner join staging.decided as d using (partition, position)
+inner join staging.purchases as nobody on nobody.order_source = p.order_source and nobody.order_id = p.order_id and nobody.member_id is null
+where p.member_id is not null and d.reason is distinct from 'order_already_counted';
+
 -- statement: orders
 -- One row per counted order: what it was worth, by its own lines too (total can hold tax and delivery, lines do not), and its pieces.
 create or replace view staging.orders as
@@ -86,7 +95,7 @@ from staging.purchases as p
 inner join staging.decided as d using (partition, position)
 left join goods as g using (partition, position)
 left join staging.owners as w on w.alias = p.member_id
-left join staging.claimed as c on c.order_source = p.order_source and c.order_id = p.order_id and p.member_id is null
+left join staging.owned as c on c.order_source = p.order_source and c.order_id = p.order_id and p.member_id is null
 where d.reason is distinct from 'order_already_counted' and c.order_id is null;
 
 -- statement: releases
