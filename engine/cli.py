@@ -62,7 +62,9 @@ VERBS: dict[str, Verb] = {
     "keys": Verb("engine.commands.keys:keys", "Make, rotate and check the keys that profiles are sealed with."),
     "tick": Verb("engine.commands.tick:tick", "Settle every member up to a moment."),
     "topics": Verb("engine.commands.topics:topics", "Create a deployment's topics, or check those that are there."),
-    "schemas": Verb("engine.commands.schemas:schemas", "Write the JSON Schema of every event."),
+    "schemas": Verb(
+        "engine.commands.schemas:schemas", "Write the JSON Schema of every event, and an AsyncAPI document."
+    ),
     "compile": Verb(
         "engine.commands.compile:compile_", "Compile the core, where a C compiler is at hand: same results, faster."
     ),

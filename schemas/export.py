@@ -35,10 +35,11 @@ def _titled(schema: dict[str, Any], title: str) -> dict[str, Any]:
 
 def export_all(directory: Path) -> list[Path]:
     """Write every schema below ``directory`` and return the paths, in order of their names."""
-    paths = []
-    for name, schema in sorted(schemas().items()):
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
-        paths.append(path)
-    return paths
+    return [written(directory / name, schema) for name, schema in sorted(schemas().items())]
+
+
+def written(path: Path, document: dict[str, Any]) -> Path:
+    """Write one document and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+    return path

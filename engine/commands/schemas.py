@@ -1,5 +1,6 @@
 """`stammgast schemas`: the event formats as files, for those who send or read events."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -15,12 +16,19 @@ def schemas() -> None:
 @schemas.command()
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def export(directory: Path) -> None:
-    """Write one JSON Schema per event, fact and decision below DIR, which is made when it is not there."""
-    from schemas.export import export_all
+    """Write one JSON Schema per event, fact and decision below DIR, and asyncapi.json, which names the topics they travel by.
+
+    DIR is made when it is not there.
+    """
+    from engine.stream.topics import default_inbound
+    from schemas.asyncapi import document
+    from schemas.export import export_all, written
 
     try:
         directory.mkdir(parents=True, exist_ok=True)
         paths = export_all(directory)
+        inbound = {topic: sorted(one.types) for topic, one in default_inbound().items()}
+        paths.append(written(directory / "asyncapi.json", document(version("stammgast"), inbound)))
     except OSError as error:
         raise UsageError(
             f"{error.filename or directory}: {error.strerror}; choose a folder you may write to."

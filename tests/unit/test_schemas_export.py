@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from engine.cli import main
 from schemas.decisions import encode_decision, parse_decision
 from schemas.envelope import parse_fact
-from schemas.export import export_all, schemas
+from schemas.export import schemas
+from schemas.facts import INBOUND_TYPES
 from tests.unit.ledger import Stage, programme
 from tests.unit.test_ledger_examples import HAPPY, REFER, TIERS
 from tests.unit.test_schemas_normalise import event, fact_of
@@ -20,7 +25,9 @@ KEPT = Path(__file__).parents[2] / "schemas" / "json"
 
 def test_the_schemas_in_the_repository_are_current(tmp_path: Path) -> None:
     """`stammgast schemas export schemas/json` would change nothing."""
-    fresh = {path.relative_to(tmp_path): path.read_bytes() for path in export_all(tmp_path)}
+    result = CliRunner().invoke(main, ["schemas", "export", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    fresh = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.json")}
     kept = {path.relative_to(KEPT): path.read_bytes() for path in KEPT.rglob("*.json")}
 
     assert fresh == kept
@@ -30,6 +37,50 @@ def test_the_schemas_in_the_repository_are_current(tmp_path: Path) -> None:
 def test_every_schema_is_a_schema(name: str) -> None:
     """Valid by the dialect it names."""
     jsonschema.Draft202012Validator.check_schema(schemas()[name])
+
+
+def asyncapi() -> dict[str, Any]:
+    """The AsyncAPI document in the repository."""
+    said: dict[str, Any] = orjson.loads((KEPT / "asyncapi.json").read_bytes())
+    return said
+
+
+def _refs(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        for name, inner in part.items():
+            if name == "$ref":
+                yield inner
+            else:
+                yield from _refs(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _refs(inner)
+
+
+def test_the_asyncapi_document_holds_together() -> None:
+    """Every reference leads somewhere within it, every event of every topic is described, and every operation has its channel."""
+    said = asyncapi()
+    assert said["asyncapi"] == "3.0.0"
+    for ref in _refs(said):
+        place: Any = said
+        for step in ref.removeprefix("#/").split("/"):
+            place = place[step]
+    carried = {name for channel in said["channels"].values() for name in channel["messages"]}
+    assert carried == {*INBOUND_TYPES, "decision"}
+    for operation in said["operations"].values():
+        assert operation["action"] in ("send", "receive")
+        channel = operation["channel"]["$ref"]
+        assert all(one["$ref"].startswith(f"{channel}/messages/") for one in operation["messages"])
+
+
+def test_a_purchase_keeps_the_schema_of_the_asyncapi_document() -> None:
+    """Its payload is a schema whose definitions are found in the document."""
+    said = asyncapi()
+    payload = said["components"]["messages"]["stammgast.purchase.v1"]["payload"]
+    schema = payload | {"components": said["components"]}
+    jsonschema.validate(orjson.loads(event()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(orjson.loads(event({"order_id": "o1"})), schema)
 
 
 def test_a_published_purchase_keeps_its_schema() -> None:
