@@ -6,6 +6,7 @@ STAMP   := $(VENV)/.stammgast-installed
 LOCKING := $(VENV)-lock
 PEERS   := $(VENV)-peers
 MUTANTS := $(VENV)-mutants
+AUDIT   := $(VENV)-audit
 PIP     := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
 
 # The first Python that is new enough; `make PYTHON=/path/to/python3.12 ...` overrides.
@@ -23,7 +24,7 @@ TEST_ARGS     ?=
 ONLINE_RETAIL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install compile demo test test-full chaos lint format types simulation properties mutants bench bench-peers docs lock
+.PHONY: help install compile demo test test-full chaos lint format types simulation properties mutants bench bench-peers audit sbom docs lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +76,13 @@ bench: $(STAMP) ## measure this machine, core compiled where possible, with bare
 bench-peers: $(STAMP) $(PEERS)/quix/.installed $(PEERS)/bytewax/.installed ## the same core in Quix Streams and Bytewax, beside the worker
 	@$(BIN)/stammgast bench --only peers $(BENCH_ARGS)
 
+audit: $(AUDIT)/.installed ## hold every locked package against the public lists of known weaknesses (asks the network)
+	@$(AUDIT)/bin/pip-audit --requirement requirements.lock --disable-pip --strict --progress-spinner off
+
+sbom: $(AUDIT)/.installed ## write sbom.json: what we are made of, CycloneDX
+	@$(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.json requirements.lock
+	@echo "sbom.json: $$(grep -c '"purl"' sbom.json) packages"
+
 docs: $(STAMP) ## refresh the generated parts of README.md
 	@$(BIN)/stammgast docs README.md
 
@@ -86,6 +94,8 @@ lock: pyproject.toml ## renew requirements.lock: hashes, no index addresses
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file peers/$$peer.lock || exit 1; done
 	@$(LOCKING)/bin/uv pip compile tests/mutants.in --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file tests/mutants.lock
+	@$(LOCKING)/bin/uv pip compile tests/audit.in --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --output-file tests/audit.lock
 	@rm -rf $(LOCKING)
 
 $(PEERS)/%/.installed: peers/%.lock
@@ -102,6 +112,14 @@ $(MUTANTS)/.installed: tests/mutants.lock
 	@test -x $(MUTANTS)/bin/python || $(PYTHON) -m venv $(MUTANTS) || { rm -rf $(MUTANTS); exit 2; }
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(MUTANTS)/bin/python -m pip install --quiet \
 		--require-hashes --requirement tests/mutants.lock
+	@touch $@
+
+$(AUDIT)/.installed: tests/audit.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: say make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "Setting up $(AUDIT) with $(PYTHON), once ..."
+	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT) || { rm -rf $(AUDIT); exit 2; }
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(AUDIT)/bin/python -m pip install --quiet \
+		--require-hashes --requirement tests/audit.lock
 	@touch $@
 
 $(STAMP): requirements.lock pyproject.toml

@@ -122,7 +122,7 @@ class Checkpoint:
         if not all(isinstance(number, int) for number in numbers) or len(link) != LINK_BYTES:
             raise Unusable("the checkpoint cannot be read")
         facts, points_log, last_tick_us, begins = numbers
-        if min(facts, points_log) < 1 or not isinstance(outline.get("members"), int):
+        if min(facts, points_log) < 1 or not isinstance(outline, dict) or not isinstance(outline.get("members"), int):
             raise Unusable("the checkpoint cannot be read")
         return cls(facts, points_log, link, last_tick_us, begins, outline)
 

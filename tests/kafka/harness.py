@@ -85,10 +85,16 @@ def _fetch(jars: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A name and a password for an additional listener, SASL_SSL with PLAIN and SCRAM-SHA-512; a third wants a certificate."""
+    """A name and a password for an additional listener, SASL_SSL with PLAIN and SCRAM-SHA-512; a third wants a certificate.
+
+    `others` may log in there too, with passwords of their own; with `rules` the broker lets nobody do anything but the one
+    without a login (on the plain listener, where tests prepare things) and those to whom rules give it.
+    """
 
     username: str
     password: str
+    others: tuple[tuple[str, str], ...] = ()
+    rules: bool = False
 
 
 class KafkaNode:
@@ -113,8 +119,8 @@ class KafkaNode:
         (self.folder / "server.properties").write_text(text, encoding="utf-8")
         formatting = ["format", "-t", cluster_uuid, "-c", "server.properties"]
         if self.login is not None:
-            user = f"name={self.login.username},password={self.login.password}"
-            formatting += ["--add-scram", f"SCRAM-SHA-512=[{user}]"]
+            for name, password in ((self.login.username, self.login.password), *self.login.others):
+                formatting += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         self._java(jars, "kafka.tools.StorageTool", *formatting).check()
 
     def _settings(self, voters: str, copies: int) -> dict[str, object]:
@@ -159,7 +165,12 @@ class KafkaNode:
         if self.login is None:
             return {}
         self._make_certificate()
-        name, password = self.login.username, self.login.password
+        known = ((self.login.username, self.login.password), *self.login.others)
+        users = " ".join(f'user_{name}="{password}"' for name, password in known)
+        authorizer = {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+        }
         module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
         plain, controller = f"PLAINTEXT://127.0.0.1:{self.port}", f"CONTROLLER://127.0.0.1:{self.controller_port}"
         secure = f"SECURE://127.0.0.1:{self.secure_port},CERTIFIED://127.0.0.1:{self.certified_port}"
@@ -175,11 +186,11 @@ class KafkaNode:
             "listener.name.certified.ssl.client.auth": "required",
             "listener.name.certified.ssl.truststore.type": "PEM",
             "listener.name.certified.ssl.truststore.location": self.client_certificate[0],
-            "listener.name.secure.plain.sasl.jaas.config": f'{module} user_{name}="{password}";',
+            "listener.name.secure.plain.sasl.jaas.config": f"{module} {users};",
             "ssl.keystore.location": self.folder / "kafka.p12",
             "ssl.keystore.type": "PKCS12",
             "ssl.keystore.password": _STORE_PASSWORD,
-        }
+        } | (authorizer if self.login.rules else {})
 
     def _make_certificate(self) -> None:
         store = ["-keystore", str(self.folder / "kafka.p12"), "-storepass", _STORE_PASSWORD, "-alias", "kafka"]
