@@ -37,6 +37,8 @@ LOOK_SECONDS = 0.2
 #: More than the shutdown of the child itself; then it is killed.
 STOP_GRACE_SECONDS = 5.0
 _START = "from engine.cli import main; main()"
+#: What opens profiles: for whoever decides or quotes.
+_KEYS = ("profile_key_file", "profile_keys")
 
 
 class Child:
@@ -221,7 +223,7 @@ def _gateway(server: str, port: int, keys: Path, security: KafkaSecurity, chosen
     """The role that speaks HTTP; its port and keys are no settings of others, so they stand in its environment alone."""
     from engine.broker import free_port
 
-    names = ("topic_prefix", "inbound", "clock", "max_clock_skew", "max_event_bytes", "log_format", "log_level")
+    names = ("topic_prefix", "inbound", "clock", "max_clock_skew", "max_event_bytes", "log_format", "log_level", *_KEYS)
     metrics_port = free_port()
     told = {name: chosen[name] for name in names} | {"bootstrap": server, "metrics_host": "127.0.0.1"}
     environment = as_environment(told | {"metrics_port": metrics_port}) | security.environment()

@@ -314,7 +314,7 @@ async def _use(rooms: Rooms, key: ApiKey, code: str, ask: VoucherAsk, request: R
                 decided = await asyncio.shield(future)
         except TimeoutError:
             return {"outcome": redeeming.UNDECIDED, "id": fact.id, "source": fact.source}
-    if decided.decision.outcome not in ("rejected", "duplicate"):
+    if decided.decision.outcome != "duplicate" and decided.decision.reason != "id_reused":
         return using.told(model, fact, decided)
     known = using.known_answer(model, fact)
     if known is None:

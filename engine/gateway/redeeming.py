@@ -89,7 +89,7 @@ async def outcome(
             decided = await asyncio.shield(future)
     except TimeoutError:
         return {"outcome": UNDECIDED, "id": fact.id, "source": fact.source}
-    if decided.decision.outcome in ("rejected", "duplicate"):
+    if decided.decision.outcome == "duplicate" or decided.decision.reason == "id_reused":
         known = known_answer(model, fact, clock_us)
         if known is not None:
             return known

@@ -220,6 +220,17 @@ async def test_a_redemption_may_be_sent_again(world: World) -> None:
         assert problem(await client.post("/redemptions", json=ask)) == (422, "bad_request")
 
 
+async def test_what_a_keeper_refuses_has_its_own_reason(world: World) -> None:
+    """A redemption or a use of a voucher from so long ago that nobody can tell whether it came before is refused as that."""
+    async with world.client(world.key()) as client:
+        await buy(client, "p1", "anna", "150.00")
+        late = {"member": "anna", "time": "2024-01-01T10:00:00Z"}
+        for address, ask in (("/redemptions", {"reward": "coffee", "id": "r1"}), ("/vouchers/X/redeem", {"id": "u1"})):
+            said = (await client.post(address, json=late | ask)).json()
+            assert (said["outcome"], said["reason"]) == ("refused", "too_late_to_deduplicate")
+        assert (await client.get("/members/anna")).json()["points"]["available"] == 150
+
+
 async def test_a_redemption_that_is_not_decided_says_so(world: World) -> None:
     """After the deadline it is 202 and undecided; `Prefer: wait` sets another one."""
     async with world.client(world.key()) as client:
