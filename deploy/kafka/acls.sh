@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What each role may do on Kafka, and nothing else: one principal per role. docs/threat-model.md has the same as a table, and
-# tests/kafka/test_acls.py runs every role on a broker with exactly these rules.
+# tests/kafka/test_acls.py runs worker, projector, reader and publisher on a broker with exactly these rules.
 #
 #   KAFKA_ACLS="kafka-acls --bootstrap-server HOST:PORT --command-config admin.properties" deploy/kafka/acls.sh ROLE PRINCIPAL [INBOUND TOPIC ...]
 #

@@ -1,4 +1,4 @@
-"""Every role works on a broker with exactly the rules of deploy/kafka/acls.sh, and may do nothing beside them."""
+"""The roles work on a broker with exactly the rules of deploy/kafka/acls.sh, and may do nothing beside them."""
 
 from __future__ import annotations
 
