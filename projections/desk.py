@@ -22,7 +22,7 @@ import pyarrow as pa
 from engine.processes import end_with
 from projections import sql
 
-# What a desk may take beside DuckDB's own limit: the interpreter, Arrow, one answer, and address space that an allocator sets aside
+# What a desk may take beside DuckDB's own limit: the interpreter, Arrow, one answer, address space that an allocator sets aside
 # without using it (160 MB resident and 1.4 GB of data were seen). Too small: questions fail for want of memory that nobody uses.
 BESIDE_BYTES = 3 << 30
 
