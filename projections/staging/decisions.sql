@@ -51,13 +51,14 @@ from parsed_decisions;
 -- An order is written "<order_source>|<order_id>"; a source is a URI and holds no bar.
 insert into staging.points_entries
 with entries as (
-    select partition, position, member_id, occurred_at, unnest(entries) as entry, generate_subscripts(entries, 1) as ordinal
+    select partition, position, member_id, cast(occurred_at as timestamptz) as occurred_at, unnest(entries) as entry,
+        generate_subscripts(entries, 1) as ordinal
     from parsed_decisions
     where len(entries) > 0
 )
 
 select partition, position, ordinal, entry.entry_id, coalesce(entry.member_id, member_id), entry.kind, entry.points, entry.rule_id,
-    entry.rule_version, entry.source, entry.fact_id, cast(coalesce(entry.occurred_at, occurred_at) as timestamptz), entry.caused_by,
+    entry.rule_version, entry.source, entry.fact_id, coalesce(cast(entry.occurred_at as timestamptz), occurred_at), entry.caused_by,
     cast(entry.active_from as timestamptz), cast(entry.expires_at as timestamptz),
     split_part(entry."order", '|', 1), substr(entry."order", strpos(entry."order", '|') + 1),
     list_transform(entry.lines, lambda pair: {'line': cast(pair[1] as integer), 'points': pair[2]}),
