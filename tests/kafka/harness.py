@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,8 +100,11 @@ class Login:
 class KafkaNode:
     """One broker and controller of a cluster: start, stop, kill, freeze, by process id."""
 
-    def __init__(self, number: int, folder: Path, heap: str, login: Login | None = None) -> None:
+    def __init__(
+        self, number: int, folder: Path, heap: str, login: Login | None = None, more: Mapping[str, object] | None = None
+    ) -> None:
         self.number = number
+        self._more = more or {}
         self.folder = folder
         self.port = free_port()
         self.controller_port = free_port()
@@ -114,7 +117,7 @@ class KafkaNode:
     def prepare(self, voters: str, copies: int, cluster_uuid: str, jars: Path) -> None:
         """Write its settings and format its storage."""
         self.folder.mkdir(parents=True)
-        settings = self._settings(voters, copies) | self._secure_settings()
+        settings = self._settings(voters, copies) | self._secure_settings() | dict(self._more)
         text = "\n".join(f"{name}={value}" for name, value in settings.items())
         (self.folder / "server.properties").write_text(text, encoding="utf-8")
         formatting = ["format", "-t", cluster_uuid, "-c", "server.properties"]
@@ -145,10 +148,6 @@ class KafkaNode:
             # A topic that somebody forgot to create is an error in our tests, not an invitation.
             "auto.create.topics.enable": "false",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
-            # What is over by its retention goes at once, and not after minutes.
-            "log.initial.task.delay.ms": 0,
-            "log.retention.check.interval.ms": 1000,
-            "log.segment.delete.delay.ms": 0,
         }
 
     @property
@@ -275,10 +274,16 @@ class KafkaCluster:
     Errors: NoKafka with the reason.
     """
 
-    def __init__(self, nodes: int = 1, heap: str = "512m", login: Login | None = None) -> None:
+    def __init__(
+        self,
+        nodes: int = 1,
+        heap: str = "512m",
+        login: Login | None = None,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="stammgast-kafka-")
         root = Path(self._folder.name)
-        self.nodes = [KafkaNode(number, root / f"node-{number}", heap, login) for number in range(1, nodes + 1)]
+        self.nodes = [KafkaNode(number, root / f"node-{number}", heap, login, more) for number in range(1, nodes + 1)]
         self._jars: Path | None = None
 
     @property

@@ -28,6 +28,8 @@ from tests.kafka.deployment import Deployment, Event, Role, event, purchase, unt
 from tests.kafka.harness import KafkaCluster, read_all
 
 pytestmark = pytest.mark.timeout(300)
+#: Of a broker: what is over goes within a second, and not after minutes.
+AT_ONCE = {"log.initial.task.delay.ms": 0, "log.retention.check.interval.ms": 1000, "log.segment.delete.delay.ms": 0}
 PROGRAMME = Path(__file__).parent / "programmes" / "profiles"
 STAFF = {"operator": "op-3", "reason": "lost_card"}
 #: What is looked for afterwards. Too odd to stand anywhere by chance, and of every kind that a profile can hold.
@@ -112,6 +114,13 @@ async def a_day_passes(cluster: Cluster, topic: str) -> None:
     async with cluster.admin() as admin:
         settings = {"retention.ms": "1", "message.timestamp.type": "LogAppendTime"}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+
+
+@pytest.fixture
+def tidy_kafka(kafka: str) -> Iterator[KafkaCluster]:
+    """A Kafka of its own that removes at once what is over by its retention."""
+    with KafkaCluster(more=AT_ONCE) as cluster:
+        yield cluster
 
 
 @dataclass
@@ -199,13 +208,13 @@ async def proven(world: World) -> None:
         assert (report["proven"], report["as_given"]) == (True, given)
 
 
-async def test_nothing_of_a_forgotten_person_is_left(own_kafka: KafkaCluster, prefix: str, tmp_path: Path) -> None:
+async def test_nothing_of_a_forgotten_person_is_left(tidy_kafka: KafkaCluster, prefix: str, tmp_path: Path) -> None:
     """Given profiles in a deployment, when a person is forgotten by one of her cards, then no topic, segment, table, log,
     metric or key store holds anything of her or of her keys, every sum is what it was, and the other profile opens."""
-    cluster = Cluster(own_kafka.bootstrap)
+    cluster = Cluster(tidy_kafka.bootstrap)
     needles = [form for text in (*PLANTED, *REFUSED) for form in forms(text)]
     with Deployment(cluster, prefix, partitions=2, programme=PROGRAMME) as shop:
-        world = World(cluster, shop, [node.folder for node in own_kafka.nodes], tmp_path)
+        world = World(cluster, shop, [node.folder for node in tidy_kafka.nodes], tmp_path)
         worker, projector = await live(world)
         gone = world.key_forms("anna", "card")
         # The search finds what is there: in clear in the inbound segment, wrapped in the key store.
