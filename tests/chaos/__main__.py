@@ -29,6 +29,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=int, default=500, help="decisions of a partition between two checkpoints")
     parser.add_argument("--plant", default="", help="a bug to plant (tests/chaos/planted): the run must then fail")
     parser.add_argument("--only", nargs="*", default=(), choices=sorted(BY_NAME), help="kinds of faults")
+    parser.add_argument(
+        "--shop", choices=("bar", "business"), default="bar", help="a coffee bar, or members who deal with each other"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs and tables there in any case")
     return parser.parse_args()
@@ -47,7 +50,7 @@ def main() -> int:
     seed = told.seed if told.seed is not None else random.randrange(1_000_000)
     options = Options(
         seed, told.minutes, told.brokers, told.workers, told.partitions, told.rate, told.patience, told.session,
-        told.plant, tuple(told.only), told.checkpoint,
+        told.plant, tuple(told.only), told.checkpoint, told.shop,
     )  # fmt: skip
     try:
         report = chaos(options, lambda line: print(line, flush=True), told.keep, _enough())

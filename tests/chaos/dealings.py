@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from schemas.facts import STAFF_TYPES
+from schemas.facts import REFUND, STAFF_TYPES
 from tests.chaos.traffic import BEGIN, SPAN, Outgoing
 from tests.simulation.business import Business
 
@@ -65,6 +65,8 @@ class Dealings:
 
     def _happening(self) -> Outgoing:
         kind, subject, data = self._shop.happens(self.count)
+        if kind == REFUND:
+            data.setdefault("amount", "3.00")  # one that does not say how much is refused; here every event is good
         moment = BEGIN + SPAN * (self.count / max(1, self.expected)) + timedelta(milliseconds=self._rnd.randrange(1000))
         event = {
             "specversion": "1.0", "id": f"e{self.count}", "source": SOURCE, "type": kind, "subject": subject,

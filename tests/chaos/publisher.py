@@ -10,12 +10,13 @@ import contextlib
 import heapq
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from engine.stream.clients import Cluster, partition_for
-from tests.chaos.traffic import Outgoing, Traffic
+from tests.chaos.traffic import Outgoing
 
 TURN_S = 0.05
 #: What may be on its way without an answer; beyond it no new event happens.
@@ -39,7 +40,7 @@ class Publisher:
     """
 
     def __init__(
-        self, cluster: Cluster, prefix: str, partitions: int, traffic: Traffic, rate: int, journal: Path
+        self, cluster: Cluster, prefix: str, partitions: int, traffic: Iterator[Outgoing], rate: int, journal: Path
     ) -> None:
         self.waiting: dict[str, int] = {}
         self.seen: set[int] = set()

@@ -22,6 +22,7 @@ from engine.stream.batches import SESSION_S
 from engine.stream.clients import Cluster, partition_for
 from tests.chaos.cluster import ROOT, ChaosCluster
 from tests.chaos.crew import Crew
+from tests.chaos.dealings import Dealings
 from tests.chaos.faults import BY_NAME, FAULTS, Fault, World
 from tests.chaos.follower import Disturbance, Follower
 from tests.chaos.plans import write_programme
@@ -29,6 +30,7 @@ from tests.chaos.publisher import Publisher, mark_of
 from tests.chaos.report import Report
 from tests.chaos.traffic import Traffic, probe
 from tests.kafka.harness import KAFKA_VERSION
+from tests.simulation import business
 
 PREFIX = "chaos-"
 #: Until the deployment works for the first time.
@@ -54,6 +56,7 @@ class Options:
         plant: name of a bug to plant, see tests/chaos/planted.
         only: kinds of faults to choose from; empty: all.
         checkpoint: decisions of a partition between two checkpoints; the product's own are further apart.
+        shop: `bar`, the coffee bar, or `business`, where members deal with each other.
     """
 
     seed: int
@@ -67,6 +70,7 @@ class Options:
     plant: str = ""
     only: tuple[str, ...] = ()
     checkpoint: int = 500
+    shop: str = "bar"
 
 
 class Run:
@@ -122,7 +126,7 @@ class Run:
     def _deploy(self, kafka: ChaosCluster, inside: Cluster, crew: Crew) -> World:
         options, db = self.options, self.folder / "live.duckdb"
         where = ["--bootstrap", kafka.through_proxy, "--topic-prefix", PREFIX]
-        programme = write_programme(self.folder / "programme")
+        programme = business.FOLDER if options.shop == "business" else write_programme(self.folder / "programme")
         told = [*where, "--programme", str(programme), "--partitions", str(options.partitions), "--clock", "log"]
         told += ["--replication-factor", str(options.brokers), "--checkpoint-decisions", str(options.checkpoint)]
         workers = [crew.hire(f"worker-{number}", "worker", told) for number in range(1, options.workers + 1)]
@@ -132,7 +136,7 @@ class Run:
         return World(kafka, inside, crew, workers, projector, db, PREFIX, group, options.partitions, session_s)
 
     def _start_auditor(self, bootstrap: str) -> subprocess.Popen[bytes]:
-        arguments = [bootstrap, PREFIX, str(self.options.partitions), str(self.folder)]
+        arguments = [bootstrap, PREFIX, str(self.options.partitions), str(self.folder), self.options.shop]
         with (self.folder / "auditor.log").open("wb") as said:
             return subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.auditor", *arguments], cwd=ROOT, stdout=said, stderr=said
@@ -142,7 +146,8 @@ class Run:
 
     async def _chaos(self, world: World, outside: Cluster, auditor: subprocess.Popen[bytes]) -> None:
         options = self.options
-        traffic = Traffic(options.seed, int(options.rate * options.minutes * 60))
+        shop = Dealings if options.shop == "business" else Traffic
+        traffic = shop(options.seed, int(options.rate * options.minutes * 60))
         journal = self.folder / "journal.txt"
         publisher = Publisher(outside, PREFIX, options.partitions, traffic, options.rate, journal)
         follower = Follower(world.inside, PREFIX, options.partitions, publisher, lambda: world.projector.port)

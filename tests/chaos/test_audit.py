@@ -12,27 +12,32 @@ import pytest
 from engine.ledger.engine_facts import programme_fact
 from engine.ledger.partition import Partition
 from schemas.decisions import encode_decision
-from schemas.envelope import encode_fact
+from schemas.envelope import encode_fact, parse_fact
+from schemas.facts import TRANSFER_ANSWER
 from schemas.normalise import normalise
 from schemas.rejects import Rejected
 from schemas.times import to_us
 from tests.chaos.audit import CHAIN_HEADER, GENESIS, Across, Findings, PartitionAudit, Stored, chain_of, link
+from tests.chaos.dealings import Dealings
 from tests.chaos.plans import PLANS
 from tests.chaos.publisher import mark_of
 from tests.chaos.traffic import Outgoing, Traffic
 from tests.properties.writing import compiled
+from tests.simulation import business
+from tests.simulation.conservation import Conservation
 
 RECORDED_AT = "2026-11-01T00:00:00.000000Z"
 Logs = tuple[list[Stored], list[Stored]]
 
 
 @cache
-def good() -> Logs:
+def good(shop: str = "bar") -> Logs:
     """Both logs of one partition that answered some hundred events, holes and chain included."""
-    versions = {compiled(plan).hash: compiled(plan) for plan in PLANS}
+    programmes = business.programmes() if shop == "business" else [compiled(plan) for plan in PLANS]
+    versions = {version.hash: version for version in programmes}
     ledger = Partition(0, versions)
     waiting = [programme_fact(version, RECORDED_AT) for version in versions.values()]
-    traffic = Traffic(seed=4, expected=600)
+    traffic = Dealings(seed=4, expected=600) if shop == "business" else Traffic(seed=4, expected=600)
     for _ in range(600):
         try:
             waiting.append(normalise(next(traffic).value, RECORDED_AT, to_us(RECORDED_AT)))
@@ -67,6 +72,32 @@ def audited(facts: list[Stored], log: list[Stored]) -> tuple[Findings, Partition
     return findings, audit
 
 
+def test_members_who_deal_with_each_other_add_up() -> None:
+    """Given the logs of members who deal with each other, when they are audited, then nothing is wrong; and when the answer
+    to a transfer never comes, then a transfer is half done, somebody waits for ever, and the fact that follows is lost."""
+    facts, log = good("business")
+    last = max(n for n, one in enumerate(facts) if parse_fact(one.value).type == TRANSFER_ANSWER)
+    for cut in (len(facts), last):
+        findings, across, conservation = Findings(), Across(), Conservation()
+        audit = PartitionAudit(0, findings, across, conservation)
+        audit.facts.extend(facts[:cut])
+        audit.log.extend(log[:cut])
+        audit.work()
+        audit.finish()
+        across.rejects.update(dict.fromkeys(across.refused, 1))
+        across.finish(findings)
+        wrong = list(conservation.findings([audit.ledger]))
+        if cut == len(facts):
+            assert not findings.counts, findings.shown
+            assert not wrong
+            assert {"decided", "duplicate", "forwarded"} <= across.outcomes.keys()
+            assert len(conservation.transfers) > 20
+        else:
+            assert findings.counts["derived facts lost"] > 0
+            assert any("waits for ever" in one for one in wrong), wrong
+            assert any(one.startswith("transfer ") for one in wrong), wrong
+
+
 def test_a_good_pair_of_logs_has_no_findings() -> None:
     """Given logs as the engine writes them, when they are audited, then all zeros are zero and every fact was compared."""
     facts, log = good()
@@ -75,7 +106,7 @@ def test_a_good_pair_of_logs_has_no_findings() -> None:
     assert not findings.counts, findings.shown
     assert audit.answered == len(facts)
     assert audit.chained == len(log)
-    assert sum(audit.across.derived.values()) > 0, "the traffic leads to no derived fact: it proves too little"
+    assert sum(audit.across.announced.values()) > 0, "the traffic leads to no derived fact: it proves too little"
     assert {"decided", "duplicate"} <= audit.across.outcomes.keys()
     assert sum(audit.balances().values()) == sum(left for _, left in audit.lots().values())
 
@@ -172,8 +203,14 @@ def test_each_damage_is_found(damage: str) -> None:
 def test_rejects_and_derived_facts_are_counted_over_partitions() -> None:
     """Given announcements and what is really there, when both are compared, then what is missing or twice is named."""
     findings, across = Findings(), Across()
-    across.announced.update([("s", "once"), ("s", "never"), ("s", "twice")])
-    across.derived.update([("s", "once"), ("s", "twice"), ("s", "twice"), ("s", "from nowhere")])
+    ours, till = "urn:stammgast:referral", "urn:till"
+    across.announced.update([(ours, "once", "m"), (ours, "never", "m"), (ours, "twice", "m"), (till, "forwarded", "m")])
+    across.derived.update(
+        [(ours, "once", "m"), (ours, "twice", "m"), (ours, "twice", "m"), (ours, "from nowhere", "m")]
+    )
+    across.derived.update(
+        [(till, "forwarded", "card"), (till, "forwarded", "m"), (till, "plain", "m"), (till, "plain", "m")]
+    )
     across.refused = {(0, 1), (0, 2), (0, 3)}
     across.rejects.update([(0, 1), (0, 2), (0, 2), (1, 9)])
     across.finish(findings)

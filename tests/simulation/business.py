@@ -33,9 +33,10 @@ def programmes() -> tuple[Programme, ...]:
 class Business:
     """A shop whose members deal with each other."""
 
-    def __init__(self, rng: Random, members: list[str]) -> None:
+    def __init__(self, rng: Random, members: list[str], cards: list[str] | None = None) -> None:
         self._rng = rng
-        self._keys = [*members, *(f"card{number}" for number in range(4))]
+        self._cards = cards or [f"card{number}" for number in range(4)]
+        self._keys = [*members, *self._cards]
         self._orders: list[tuple[str, str]] = []
         self._sales: deque[str] = deque(["o-unknown"], maxlen=6)
         self._wishes: deque[tuple[str, str]] = deque(maxlen=8)
@@ -94,7 +95,7 @@ class Business:
         return facts.REFUND, buyer, {"order_id": order, "currency": "EUR"} | self._rng.choice(({}, {"amount": "1.00"}))
 
     def _link(self, _: int) -> Happening:
-        card = self._rng.choice(self._keys[-4:])
+        card = self._rng.choice(self._cards)
         return facts.LINK, card, {"member": self._key(), **STAFF}
 
     def _merge(self, _: int) -> Happening:

@@ -8,7 +8,7 @@ from engine.stream import snapshots
 from engine.stream.outbox import Outbox
 from engine.stream.snapshots import Snapshots, checkpoint_key
 
-FEW = 5
+FEW = 1
 
 
 def plant() -> None:
