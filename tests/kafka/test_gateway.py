@@ -15,13 +15,13 @@ from tests.kafka.deployment import Deployment, Event, event, purchase, until
 from tests.kafka.gateways import Gateway, make_key
 from tests.kafka.harness import KafkaCluster
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 PROGRAMME = Path(__file__).parent / "programmes" / "till"
 #: Rounds of the race for the last hundred points; STAMMGAST_TEST_GATEWAY_ROUNDS=200 is the whole of it.
 ROUNDS = int(os.environ.get("STAMMGAST_TEST_GATEWAY_ROUNDS", "20"))
 #: Times that the gateway is killed amid requests; STAMMGAST_TEST_GATEWAY_KILLS=200 is the whole of it.
 KILLS = int(os.environ.get("STAMMGAST_TEST_GATEWAY_KILLS", "4"))
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240 + 20 * max(ROUNDS, KILLS) // 2)]
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}
 BATCH = {"Content-Type": "application/cloudevents-batch+json"}
 
