@@ -42,7 +42,8 @@ projector)
     allow "Read Describe" facts points-log rejects deployment
     ;;
 gateway)
-    allow "Read Describe" facts points-log rejects programmes deployment
+    # Its read model starts from the workers' snapshots.
+    allow "Read Describe" facts points-log rejects programmes member-snapshots deployment
     allow "Write Describe" shop-events pos-events app-events
     ;;
 reader)
