@@ -15,7 +15,6 @@ from tests.kafka.deployment import Deployment, Event, event, purchase, until
 from tests.kafka.gateways import Gateway, make_key
 from tests.kafka.harness import KafkaCluster
 
-
 PROGRAMME = Path(__file__).parent / "programmes" / "till"
 #: Rounds of the race for the last hundred points; STAMMGAST_TEST_GATEWAY_ROUNDS=200 is the whole of it.
 ROUNDS = int(os.environ.get("STAMMGAST_TEST_GATEWAY_ROUNDS", "20"))
