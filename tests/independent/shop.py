@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 from tests.independent.till import LONDON, Return, Sale, read
@@ -31,10 +31,20 @@ class Order:
     paid_back: list[tuple[date, int]] = field(default_factory=list)
     pieces_back: dict[int, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     pennies_back: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    returns: list[tuple[date, int, int]] = field(default_factory=list)
 
     def net(self, day: date) -> int:
         """What is left of its money at the end of a day."""
         return self.total - min(self.total, sum(pennies for when, pennies in self.paid_back if when <= day))
+
+    def whole_back(self, day: date) -> bool:
+        """Has every line come back whole by the end of a day? More paid for a line than it was makes up for no other."""
+        back: Counter[int] = Counter()
+        for when, line, pennies in self.returns:
+            if when <= day:
+                back[line] += pennies
+        lost = sum(min(self.lines[line - 1].pennies, pennies) for line, pennies in back.items())
+        return bool(back) and lost >= self.total
 
 
 class Shop:
@@ -60,6 +70,7 @@ class Shop:
         order.paid_back.append((day, thing.pennies))
         order.pieces_back[thing.line] += thing.quantity
         order.pennies_back[thing.line] += thing.pennies
+        order.returns.append((day, thing.line, thing.pennies))
 
     def until(self, day: date) -> list[Order]:
         """Orders until the end of a day."""
@@ -129,7 +140,7 @@ class Shop:
         rows: Rows = []
         for member, days in self.days(self.last).items():
             gaps = [(later - early).days for early, later in pairwise(days)]
-            said = (Decimal(str(round(mean(gaps), 1))), median(gaps), min(gaps), max(gaps)) if gaps else (None,) * 4
+            said = (tenths(gaps), median(gaps), min(gaps), max(gaps)) if gaps else (None,) * 4
             rows.append((member, len(days), *said, (self.last - days[-1]).days))
         return rows
 
@@ -197,8 +208,7 @@ class Shop:
         recency = {member: -(day - days[-1]).days for member, days in self.days(day).items()}
         frequency: Counter[str] = Counter(dict.fromkeys(recency, 0))
         for order in self.until(day):
-            back = sum(pennies for when, pennies in order.paid_back if when <= day)
-            if order.member is not None and not (order.paid_back and back >= order.total):
+            if order.member is not None and not order.whole_back(day):
                 frequency[order.member] += 1
         fifths = [scores(values) for values in (recency, frequency)]
         return {member: (fifths[0][member], fifths[1][member]) for member in recency}
@@ -216,6 +226,11 @@ class Shop:
                 if amount > 0 and place <= 100:
                     rows.append((month, place, member, amount))
         return rows
+
+
+def tenths(gaps: list[int]) -> Decimal:
+    """The mean, to one decimal, half a tenth counting as one."""
+    return (Decimal(sum(gaps)) / len(gaps)).quantize(Decimal("0.1"), ROUND_HALF_UP)
 
 
 def active(days: list[date], day: date, window: int) -> bool:

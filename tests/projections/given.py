@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -135,9 +139,25 @@ def records(notes: Iterable[Mapping[str, Any]], partition: int = 0) -> tuple[lis
     return facts, decisions
 
 
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Where the files of `warehouse` lie until the tests end."""
+    return tempfile.TemporaryDirectory(prefix="stammgast-given-")
+
+
+@cache
+def _empty() -> Path:
+    """A file with all tables and views and no rows: making it takes twenty times as long as copying it."""
+    path = Path(_folder().name) / "empty.duckdb"
+    Warehouse.open(path, log_id="test", threads=1).close()
+    return path
+
+
 def warehouse(notes: Iterable[Mapping[str, Any]], rejects: Iterable[Iterable[Any]] = ()) -> Warehouse:
-    """A warehouse in memory with these facts and the answers to them."""
-    opened = Warehouse.open(":memory:", log_id="test", threads=1)
+    """A warehouse with these facts and the answers to them, in a file of its own that goes when the tests end."""
+    path = Path(tempfile.mkstemp(suffix=".duckdb", dir=_folder().name)[1])
+    shutil.copyfile(_empty(), path)
+    opened = Warehouse.open(path, log_id="test", threads=1)
     facts, decisions = records(notes)
     opened.apply(facts, decisions, [Reject(*reject) for reject in rejects])
     return opened
