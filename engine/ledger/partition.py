@@ -312,7 +312,7 @@ class Partition:
         if decision.outcome != "decided":
             return Answer([decision], reject=reject)
         settled, moved, derived = self._decide_open(member, fact, programme, decision)
-        if not member.anonymous and not _ends_here(fact, decision):
+        if not member.anonymous and not _ends_here(member, fact, decision):
             change = self._review(settled, fact, programme, decision)
             if change is not None:
                 decision.tiers = [change]
@@ -374,6 +374,8 @@ def _new_decision(fact: Fact, offset: int, member_id: str | None, programme: str
     return Decision(fact.source, fact.id, fact.type, member_id, "decided", None, programme, fact.time, offset)
 
 
-def _ends_here(fact: Fact, decision: Decision) -> bool:
-    """Tell whether nobody is left at this key: it became an alias, or points came for a key that nobody has."""
-    return (fact.type in facts.ALIASING and decision.reason is None) or decision.reason == "unknown_member"
+def _ends_here(member: Member, fact: Fact, decision: Decision) -> bool:
+    """Tell whether nobody is left at this key: it became an alias, was one already, or points came for a key that nobody has."""
+    if fact.type in facts.ALIASING:
+        return decision.reason is None or member.alias_of is not None
+    return decision.reason == "unknown_member"

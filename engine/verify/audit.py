@@ -19,6 +19,7 @@ from engine.verify.identities import (
     FACT,
     FORWARDED,
     NOTHING,
+    OPEN,
     PASSED,
     REPEATED,
     VOID,
@@ -270,6 +271,9 @@ class _Pass:
             return
         name = digest(fact.source, fact.id)
         register = self._audit.register
+        if pair.state == "undecided":
+            register.add(Row(name, OPEN, digest(fact.key or ""), *at))
+            return
         if pair.group is not None and pair.group.outcome == "forwarded":
             register.add(Row(name, PASSED, digest(fact.key or ""), *at))
             for to in _passed_to(pair.group.raws):

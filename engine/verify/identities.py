@@ -18,7 +18,7 @@ BUCKETS = 64
 #: A bucket stays in memory below this; above it goes to a temporary file.
 BUCKET_BYTES = 1 << 20
 
-FACT, ANNOUNCED, COPY, REPEATED, VOID, PASSED, FORWARDED = range(7)
+FACT, ANNOUNCED, COPY, REPEATED, VOID, PASSED, FORWARDED, OPEN = range(8)
 _ROW = struct.Struct(">16sB16siq")
 NOTHING = bytes(16)
 
@@ -28,9 +28,10 @@ class Row(NamedTuple):
 
     Attributes:
         kind: FACT, told by a shop; ANNOUNCED by a decision; COPY of a derived fact in facts, REPEATED where it was answered
-            as a duplicate, VOID where it was quarantined or refused; PASSED on by an alias, to whom FORWARDED says.
-        other: of a FACT its member's hash, of PASSED the alias's, of FORWARDED that of the key it was written to; of an
-            announcement and a copy the hash of the body, NOTHING where unknown.
+            as a duplicate, VOID where it was quarantined or refused; PASSED on by an alias, to whom FORWARDED says; OPEN, of any
+            of these in facts, has no decision yet: it is here, and what else it is nobody can tell.
+        other: of a FACT and of what is OPEN its member's hash, of PASSED the alias's, of FORWARDED that of the key it was
+            written to; of an announcement and a copy the hash of the body, NOTHING where unknown.
         partition, offset: where: of an announcement the deciding record of facts.
     """
 
@@ -99,8 +100,9 @@ def derived(rows: list[Row]) -> Iterator[Derived]:
     copies = [row for row in rows if row.kind == COPY]
     repeated = [row for row in rows if row.kind == REPEATED]
     present = [row for row in rows if row.kind in (COPY, REPEATED, VOID)]
+    is_open = any(row.kind == OPEN for row in rows)
     forwarded = [row for row in rows if row.kind == FORWARDED]
-    arrived = {row.other for row in rows if row.kind in (FACT, PASSED)}
+    arrived = {row.other for row in rows if row.kind in (FACT, PASSED, OPEN)}
     if not present:
         yield from (Derived("derived_missing", row) for row in forwarded if row.other not in arrived)
     if announced and not (present or arrived):
@@ -109,7 +111,8 @@ def derived(rows: list[Row]) -> Iterator[Derived]:
         yield Derived("derived_unannounced", present[0])
     yield from (Derived("derived_doubled", row) for row in copies[1:])
     yield from (Derived("derived_repeated", row) for row in repeated)
-    if not announced or forwarded:  # under the key of an alias the same fact has another body
+    # Under the key of an alias the same fact has another body; a copy without a decision may be an alias's.
+    if not announced or forwarded or is_open:
         return
     told = announced[0]
     yield from (Derived("derived_differs", row) for row in copies if NOTHING != told.other != row.other)

@@ -354,6 +354,22 @@ def test_an_alias_is_no_second_member() -> None:
     assert report.proven(strict=True)
 
 
+def test_what_an_alias_has_not_passed_on_yet_is_judged_when_it_has() -> None:
+    """Given logs that were read while an alias was behind: the member's partition has decided what an alias passes on, and the
+    alias's decision came after the end that was read, then its copies are undecided here, and nobody calls them doubled."""
+    logs = between()
+    home = partition_for(b"card", logs.partitions)
+    log = logs.topics[POINTS_LOG][home]
+    first = next(n for n, record in enumerate(log) if b'"outcome":"forwarded"' in (record.value or b""))
+    del log[first:]
+
+    report = found(logs)
+
+    assert report.undecided >= 2
+    assert report.findings.first == []
+    assert report.proven(strict=True)
+
+
 def test_claims_and_transfers_are_proven() -> None:
     """Given business in two partitions, a sale that a member claimed and points that went and came back, then all is proven."""
     logs = between()
