@@ -12,16 +12,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 
 from engine.settings import No
-from projections import sql
 from projections.models import scores
 from projections.models.history import Floats
 from projections.models.scores import Bin, Bools
-from projections.reading import ask_file
-from projections.trouble import explanation
+from projections.reading import ask_named
 
 STATEMENTS = "serving/backtest"
 FOLDS = 5
@@ -117,15 +114,16 @@ def _judged(day: date, said: Outcomes, horizon_days: int) -> Cut:
 
 
 def _span(db: Path) -> tuple[date, date]:
-    ((newest, first),) = _ask(db, "span")
+    (span,) = ask_named(db, STATEMENTS, "span")
+    newest, first = span["as_of"], span["first_day"]
     if newest is None or first is None:
         raise No(f"{db} holds no purchase of a member yet: there is nothing to test on.")
     return first, newest
 
 
 def _outcomes(db: Path, day: date, horizon_days: int) -> Outcomes:
-    rows = _ask(db, "outcomes", cut=day.isoformat(), horizon=str(int(horizon_days)))
-    members, chance, flagged, silent, bought, away = zip(*rows, strict=True)
+    rows = ask_named(db, STATEMENTS, "outcomes", cut=day.isoformat(), horizon=str(int(horizon_days)))
+    members, chance, flagged, silent, bought, away = zip(*(row.values() for row in rows), strict=True)
     return Outcomes(
         np.array(chance, dtype=np.float64),
         np.array(flagged, dtype=np.bool_),
@@ -134,16 +132,3 @@ def _outcomes(db: Path, day: date, horizon_days: int) -> Outcomes:
         np.array(away, dtype=np.bool_),
         np.array([blake2b(one.encode(), digest_size=4).digest()[0] % FOLDS for one in members]),
     )
-
-
-def _ask(db: Path, name: str, **values: str) -> list[tuple[Any, ...]]:
-    statement = sql.statements(STATEMENTS)[name]
-    for parameter, value in values.items():
-        statement = statement.replace(f":{parameter}", value)
-    answer = ask_file(db, statement)
-    try:
-        return list(answer.all_rows())
-    except duckdb.Error as error:
-        raise No(explanation(db, error, to_reader=True)) from error
-    finally:
-        answer.connection.close()

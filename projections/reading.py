@@ -76,6 +76,30 @@ def ask_file(db: Path, statement: str) -> Answer:
             time.sleep(HANDOVER_LOOK_S)
 
 
+def ask_named(db: Path, group: str, name: str, **values: str | int) -> Iterator[dict[str, Any]]:
+    """Ask a statement of our own .sql files and yield its rows by column name.
+
+    Args:
+        group, name: of the file, without `.sql`, and of the statement in it.
+        values: what stands for `:parameter` there; ours alone, a reader's words never come here.
+
+    Raises:
+        UsageError, No: as `ask_file`.
+    """
+    statement = sql.statements(group)[name]
+    for parameter, value in values.items():
+        statement = statement.replace(f":{parameter}", str(value))
+    answer = ask_file(db, statement)
+    try:
+        names = answer.names()
+        for row in answer.all_rows():
+            yield dict(zip(names, row, strict=True))
+    except duckdb.Error as error:
+        raise No(explanation(db, error, to_reader=True)) from error
+    finally:
+        answer.connection.close()
+
+
 def _ask_holder(db: Path, statement: str) -> Answer:
     endpoint = read_endpoint(db)
     if not db.exists():

@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import orjson
 import structlog
 from aiokafka.errors import KafkaError
@@ -21,9 +19,7 @@ from aiokafka.errors import KafkaError
 from engine.settings import No, UsageError, sentence
 from engine.stream.clients import Cluster, KafkaTrouble, acknowledged, capabilities, partition_for, send_values
 from engine.stream.topics import LogMissing, partition_count
-from projections import sql
-from projections.reading import ask_file
-from projections.trouble import explanation
+from projections.reading import ask_named
 from schemas.facts import SEGMENT
 from schemas.times import to_text
 
@@ -68,10 +64,10 @@ def due_day(db: Path, every_days: int) -> date | None:
 
     Raises: as `projections.reading.ask_file`.
     """
-    rows = _ask(db, "standing")
+    rows = list(ask_named(db, STATEMENTS, "standing"))
     if not rows:
         return None
-    newest: date = rows[0][0]
+    newest: date = rows[0]["day"]
     return newest - timedelta(days=(newest - EPOCH).days % every_days)
 
 
@@ -83,8 +79,11 @@ def changes(db: Path, day: date, horizon_days: int) -> list[Change]:
 
     Raises: as `projections.reading.ask_file`.
     """
-    rows = _ask(db, "changes", day=day.isoformat(), horizon=str(int(horizon_days)), source=SOURCE)
-    return [Change(member, segment, entered, day, at_us) for member, segment, entered, at_us in rows]
+    rows = ask_named(db, STATEMENTS, "changes", day=day.isoformat(), horizon=str(int(horizon_days)), source=SOURCE)
+    return [
+        Change(member, segment, entered, day, at_us)
+        for member, segment, entered, at_us in (row.values() for row in rows)
+    ]
 
 
 async def publish(cluster: Cluster, topic: str, told: list[Change]) -> None:
@@ -131,16 +130,3 @@ async def keep_publishing(
 def _chunks(told: list[Change]) -> Iterator[list[Change]]:
     for start in range(0, len(told), CHUNK_EVENTS):
         yield told[start : start + CHUNK_EVENTS]
-
-
-def _ask(db: Path, name: str, **values: str) -> list[tuple[Any, ...]]:
-    statement = sql.statements(STATEMENTS)[name]
-    for parameter, value in values.items():
-        statement = statement.replace(f":{parameter}", value)
-    answer = ask_file(db, statement)
-    try:
-        return list(answer.all_rows())
-    except duckdb.Error as error:
-        raise No(explanation(db, error, to_reader=True)) from error
-    finally:
-        answer.connection.close()
