@@ -93,3 +93,9 @@ select bit_xor(hash(t)) from staging.allowed_functions as t;
 
 -- statement: allowed_tables
 select bit_xor(hash(t)) from staging.allowed_tables as t;
+
+-- statement: model_fits
+select bit_xor(hash(t)) from staging.model_fits as t;
+
+-- statement: member_values
+select bit_xor(hash(t)) from staging.member_values as t;
