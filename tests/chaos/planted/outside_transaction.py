@@ -25,6 +25,8 @@ def plant() -> None:
         self.outbox = Outbox(PLAIN[id(producer)])
 
     async def write(self: Any, outbox: Outbox, derived: Outbox | None) -> dict[Place, int | None]:
+        if outbox._producer is not PLAIN[id(self.producer)]:  # a note of the keeper's own, no turn
+            return await right_write(self, outbox, derived)
         ends = await outbox.send()
         await right_write(self, Outbox(self.producer), derived)
         return ends
