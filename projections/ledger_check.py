@@ -23,6 +23,8 @@ CHECKS = ("lot_below_zero", "debt_below_zero", "fact_without_decision", "lot_ove
 # counting. Too seldom: an alert is late.
 AGAIN_S = 60.0
 SHARE = 20
+# The first look waits: a file that was just opened catches up, and one that a full disk takes away again and again is left alone.
+FIRST_S = 3.0
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +51,7 @@ class LedgerCheck:
         self._connection.close()
 
     def _run(self) -> None:
+        self._stop.wait(min(FIRST_S, self._again_s))
         while not self._stop.is_set():
             began = time.monotonic()
             try:
