@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import threading
 import time
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import structlog
 
 from engine.telemetry import Metrics
 from projections import sql
+from projections.beside import Beside
 from projections.trouble import explanation
 from projections.warehouse import Warehouse
 
@@ -29,26 +28,14 @@ FIRST_S = 3.0
 log = structlog.get_logger(__name__)
 
 
-class LedgerCheck:
-    """A thread that asks the open file, beside the writer; every answer is of one moment of the tables."""
+class LedgerCheck(Beside):
+    """Asks the tables about themselves; every answer is of one moment of them."""
 
     def __init__(self, warehouse: Warehouse, metrics: Metrics, again_s: float = AGAIN_S) -> None:
-        self._path = Path(warehouse.path)
+        self._file = Path(warehouse.path)
         self._metrics = metrics
         self._again_s = again_s
-        self._connection = warehouse.connection.cursor()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ledger-check", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop asking; afterwards this holds nothing of the file."""
-        self._stop.set()
-        while self._thread.is_alive():
-            with contextlib.suppress(duckdb.Error):
-                self._connection.interrupt()
-            self._thread.join(0.05)
-        self._connection.close()
+        super().__init__(warehouse, "ledger-check")
 
     def _run(self) -> None:
         self._stop.wait(min(FIRST_S, self._again_s))
@@ -63,7 +50,7 @@ class LedgerCheck:
             except (duckdb.Error, OSError) as error:
                 if not self._stop.is_set():
                     log.warning(
-                        "the tables could not be checked", file=str(self._path), because=_words(self._path, error)
+                        "the tables could not be checked", file=str(self._file), because=_words(self._file, error)
                     )
             self._stop.wait(max(self._again_s, SHARE * (time.monotonic() - began)))
 
@@ -84,7 +71,7 @@ class LedgerCheck:
             self._metrics.table_violations.labels(check).set(rows)
             if rows:
                 log.error(
-                    "tables break an invariant: run `stammgast verify`", check=check, rows=rows, file=str(self._path)
+                    "tables break an invariant: run `stammgast verify`", check=check, rows=rows, file=str(self._file)
                 )
 
     def _one(self, statement: str) -> tuple[int, ...]:
@@ -92,9 +79,9 @@ class LedgerCheck:
         return (0,) if row is None else row
 
     def _tell_disk(self) -> None:
-        sizes = [path.stat().st_size for path in (self._path, Path(f"{self._path}.wal")) if path.exists()]
+        sizes = [path.stat().st_size for path in (self._file, Path(f"{self._file}.wal")) if path.exists()]
         self._metrics.file_bytes.set(sum(sizes))
-        self._metrics.disk_free_bytes.set(shutil.disk_usage(self._path.absolute().parent).free)
+        self._metrics.disk_free_bytes.set(shutil.disk_usage(self._file.absolute().parent).free)
 
 
 def _words(path: Path, error: Exception) -> str:

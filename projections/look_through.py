@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 
 import duckdb
 import structlog
 
 from projections import sql
+from projections.beside import Beside
 from projections.trouble import FileTrouble, Kind
 from projections.warehouse import Warehouse
 
@@ -20,27 +19,14 @@ AGAIN_S = 6 * 3600.0
 log = structlog.get_logger(__name__)
 
 
-class LookThrough:
-    """A thread that reads everything at once and every `AGAIN_S`; `trouble` is what it found, None as long as all is well."""
+class LookThrough(Beside):
+    """Reads everything at once and every `AGAIN_S`; `trouble` is what it found, None as long as all is well."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self.trouble: FileTrouble | None = None
-        self._path = warehouse.path
-        self._connection = warehouse.connection.cursor()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="look-through", daemon=True)
-        self._thread.start()
+        super().__init__(warehouse, "look-through")
 
-    def close(self) -> None:
-        """Stop reading; afterwards this holds nothing of the file."""
-        self._stop.set()
-        while self._thread.is_alive():
-            with contextlib.suppress(duckdb.Error):
-                self._connection.interrupt()
-            self._thread.join(0.05)
-        self._connection.close()
-
-    def _look(self) -> None:
+    def _run(self) -> None:
         while not self._stop.is_set():
             began = time.monotonic()
             try:
