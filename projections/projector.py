@@ -19,7 +19,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from engine.stream.clients import Cluster, KafkaTrouble, LogEndsEarlier
+from engine.stream.clients import Cluster, KafkaTrouble, LogEndsEarlier, stand_at
 from engine.stream.topics import LOGS, Layout, LogMissing, partition_count, require
 from engine.telemetry import METRICS, Hearing, Metrics, Progress
 from projections.trouble import FileTrouble
@@ -161,9 +161,7 @@ class Projector:
             for partition in range(count):
                 self._next[TopicPartition(self._prefix + topic, partition)] = known.get(partition, -1) + 1
         self._known_ms = dict.fromkeys(self._next, time.time_ns() // 1_000_000)
-        consumer.assign(list(self._next))
-        for tp, offset in self._next.items():
-            consumer.seek(tp, offset)
+        stand_at(consumer, self._next)
         log.info(
             "projector started", file=self._warehouse.path, partitions=len(self._next), log_id=self._warehouse.log_id
         )

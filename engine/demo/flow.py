@@ -29,7 +29,7 @@ from engine.demo.show import COMMON, Result, show, statement
 from engine.ledger.engine_facts import midnight_before
 from engine.processes import command_name
 from engine.settings import No
-from engine.stream.clients import Cluster
+from engine.stream.clients import Cluster, stand_at
 from engine.stream.clock import append_ticks
 from engine.stream.topics import FACTS, Layout, ensure
 from projections.files import set_aside
@@ -206,9 +206,7 @@ async def _holds_everything(deployment: Deployment) -> bool:
         for part in range(PARTITIONS)
     }
     async with deployment.cluster.consumer() as consumer:
-        consumer.assign(list(places))
-        for place, start in places.items():
-            consumer.seek(place, start)
+        stand_at(consumer, places)
         unread = set(places)
         while unread:
             if await consumer.getmany(timeout_ms=100):

@@ -21,7 +21,7 @@ from engine.ledger.partition import Partition, UnknownProgramme
 from engine.ledger.profiles import Opens, closed
 from engine.ledger.redemptions import redemption_name
 from engine.rejects.reading import refused_of
-from engine.stream.clients import Cluster, KafkaTrouble, log_ends, partition_for
+from engine.stream.clients import Cluster, KafkaTrouble, log_ends, partition_for, stand_at
 from engine.stream.programmes import load_published
 from engine.stream.recovery import KafkaLogs, recover
 from engine.stream.topics import FACTS, POINTS_LOG, REJECTS, Layout
@@ -188,9 +188,7 @@ class ReadModel:
             starts |= {TopicPartition(decisions, one.number): one.next_record for one in self._followers}
             for number, (begin, end) in tails.items():
                 starts[TopicPartition(rejects, number)] = max(begin, end - REJECTS_TAIL)
-            consumer.assign(list(starts))
-            for place, start in starts.items():
-                consumer.seek(place, start)
+            stand_at(consumer, starts)
             while True:
                 fetched = await consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=2_000)
                 for place, records in fetched.items():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 from aiokafka import TopicPartition
 
-from engine.stream.clients import Cluster, KafkaTrouble, log_ends
+from engine.stream.clients import Cluster, KafkaTrouble, log_ends, stand_at
 from engine.stream.outbox import OUR_HEADERS
 from engine.stream.topics import FACTS, POINTS_LOG, REJECTS, partition_count
 from schemas.decisions import Decision, parse_decision
@@ -77,9 +77,7 @@ async def _from_now_on(cluster: Cluster, prefix: str) -> AsyncIterator[Any]:
         ends: Mapping[int, tuple[int, int]] = await log_ends(cluster, prefix + topic, partitions)
         starts |= {TopicPartition(prefix + topic, number): end for number, (_, end) in ends.items()}
     async with cluster.consumer(auto_offset_reset="none", fetch_max_wait_ms=FETCH_WAIT_MS) as consumer:
-        consumer.assign(list(starts))
-        for place, start in starts.items():
-            consumer.seek(place, start)
+        stand_at(consumer, starts)
         yield consumer
 
 

@@ -309,6 +309,13 @@ async def acknowledged(futures: Sequence[Any]) -> list[Any]:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
+def stand_at(consumer: Any, places: Mapping[TopicPartition, int]) -> None:
+    """Have a consumer read these partitions and no others, each from its offset on."""
+    consumer.assign(list(places))
+    for place, offset in places.items():
+        consumer.seek(place, offset)
+
+
 async def read_partition(
     cluster: Cluster, topic: str, partition: int, start: int = 0, *, max_records: int = 5_000
 ) -> AsyncGenerator[list[ConsumerRecord], None]:
@@ -326,8 +333,7 @@ async def read_partition(
     await _must_exist(cluster, tp)
     more = {"auto_offset_reset": "none", "fetch_max_wait_ms": END_OF_LOG_WAIT_MS}
     async with cluster.consumer(**more) as consumer:
-        consumer.assign([tp])
-        consumer.seek(tp, start)
+        stand_at(consumer, {tp: start})
         listed = await _listed_end(consumer, tp)
         end = None
         while end is None or await consumer.position(tp) < end:

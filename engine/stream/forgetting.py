@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from engine.stream.clients import Cluster, first_offset, log_ends, partition_for, read_partition, send_values
+from engine.stream.clients import Cluster, first_offset, log_ends, partition_for, read_partition, send_values, stand_at
 from engine.stream.topics import FACTS, POINTS_LOG, partition_count
 from schemas import facts
 from schemas.decisions import Decision, parse_decision
@@ -110,9 +110,7 @@ async def _answers(cluster: Cluster, prefix: str, starts: dict[int, int]) -> Asy
     """Decisions of all partitions from these places on, as they come."""
     places = {TopicPartition(prefix + POINTS_LOG, number): start for number, start in starts.items()}
     async with cluster.consumer() as consumer:
-        consumer.assign(list(places))
-        for place, start in places.items():
-            consumer.seek(place, start)
+        stand_at(consumer, places)
 
         async def come() -> AsyncGenerator[Decision]:
             while True:
