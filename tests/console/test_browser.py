@@ -38,7 +38,13 @@ def enter(browser: Browser, shown: Shown, view: str, **more: Any) -> tuple[Page,
     complaints: list[str] = []
     page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+    # Leaving a page ends what it was still loading; everything else that fails is a complaint.
+    page.on(
+        "requestfailed",
+        lambda request: complaints.append(f"failed: {request.url} {request.failure}")
+        if request.failure != "net::ERR_ABORTED"
+        else None,
+    )
     page.goto(f"{shown.url}/")
     page.fill("#token", shown.token)
     page.press("#token", "Enter")

@@ -33,6 +33,13 @@ async def asked(cluster: Cluster, prefix: str, *arguments: object) -> Result:
     return result
 
 
+async def answered(cluster: Cluster, prefix: str, *arguments: object) -> Any:
+    """What a verb of `rejects` answers in JSON; it must succeed."""
+    result = await asked(cluster, prefix, *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
 async def decisions_on(shop: Deployment, fact_id: str) -> list[Decision]:
     """Every decision on facts of this id."""
     return [decision for decision in await shop.decisions() if decision.fact_id == fact_id]
@@ -45,14 +52,14 @@ async def test_a_quarantined_fact_is_sent_back_and_moves_points_once(cluster: Cl
     await pour(cluster, history(prefix=prefix))
     with Deployment(cluster, prefix, partitions=2) as shop:
         await shop.ready(shop.start())
-        listed = json.loads((await asked(cluster, prefix, "list", "--json")).stdout)
-        counts = json.loads((await asked(cluster, prefix, "list", "--by", "reason", "--json")).stdout)
+        listed = await answered(cluster, prefix, "list")
+        counts = await answered(cluster, prefix, "list", "--by", "reason")
         shown = await asked(cluster, prefix, "show", "poison")
 
         # when
         looked = await asked(cluster, prefix, "redrive", "poison")
         before = await decisions_on(shop, "poison")
-        foretold = json.loads((await asked(cluster, prefix, "redrive", "poison", "--yes", "--json")).stdout)
+        foretold = await answered(cluster, prefix, "redrive", "poison", "--yes")
         await until("decided", lambda: _so_many(shop, "poison", 2))
         twice = await asked(cluster, prefix, "redrive", "poison", "--yes")
         again = await asked(cluster, prefix, "redrive", "poison", "--yes", "--again")
@@ -61,7 +68,7 @@ async def test_a_quarantined_fact_is_sent_back_and_moves_points_once(cluster: Cl
 
         # then
         made = await decisions_on(shop, "poison")
-    after = json.loads((await asked(cluster, prefix, "list", "--json", "--reason", "quarantined")).stdout)
+    after = await answered(cluster, prefix, "list", "--reason", "quarantined")
     assert Counter(one["reason"] for one in listed) == counts
     assert counts == {"quarantined": 2, "id_reused": 1, "too_late_to_deduplicate": 1}
     assert '"id": "poison"' in shown.stdout
