@@ -41,9 +41,11 @@ def enter(browser: Browser, shown: Shown, view: str, **more: Any) -> tuple[Page,
     # Leaving a page ends what it was still loading; everything else that fails is a complaint.
     page.on(
         "requestfailed",
-        lambda request: complaints.append(f"failed: {request.url} {request.failure}")
-        if request.failure != "net::ERR_ABORTED"
-        else None,
+        lambda request: (
+            complaints.append(f"failed: {request.url} {request.failure}")
+            if request.failure != "net::ERR_ABORTED"
+            else None
+        ),
     )
     page.goto(f"{shown.url}/")
     page.fill("#token", shown.token)
