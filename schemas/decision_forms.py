@@ -9,6 +9,8 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic reads this one on Python 3.11
 
+from schemas.notices import NoticeForm
+
 Outcome = Literal["decided", "duplicate", "forwarded", "rejected", "quarantined"]
 #: ``earn`` gives by a rule, ``adjust`` by staff, ``transfer`` between members; ``expire`` and ``cancel`` take what time took: a
 #: lot whose days are over, a pending one whose condition never came; ``reinstate`` gives back what had expired; ``clawback``
@@ -109,6 +111,7 @@ class DecisionForm(TypedDict):
         counts: [cap key, points, times] triples used up.
         counters: [counter key, by how much it moved, of how many awards it was the moment, order lines, none for all of them].
         returned: [order line from 1, quantity in thousandths, minor units] triples that a refund took back.
+        notices: made or suppressed, in the order of their moments.
     """
 
     format: int
@@ -132,3 +135,4 @@ class DecisionForm(TypedDict):
     returned: NotRequired[list[tuple[int, int, int]]]
     notes: NotRequired[list[NoteForm]]
     derived: NotRequired[list[DerivedForm]]
+    notices: NotRequired[list[NoticeForm]]

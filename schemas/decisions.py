@@ -13,6 +13,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from schemas.decision_forms import DecisionForm, EntryForm, EntryKind, Outcome, StateChangeForm, TierChangeForm
+from schemas.notices import Notice, NoticeForm
 
 FORMAT = 1
 
@@ -165,6 +166,7 @@ class Decision:
         counts: [cap key, points, times] triples used up.
         counters: [counter key, by how much it moved, of how many awards it was the moment, order lines, none for all of them].
         returned: [order line from 1, quantity in thousandths, minor units] triples that a refund took back.
+        notices: made or suppressed, in the order of their moments.
     """
 
     source: str
@@ -188,6 +190,7 @@ class Decision:
     returned: Sequence[tuple[int, int, int]] = ()
     notes: Sequence[Note] = ()
     derived: Sequence[Derived] = ()
+    notices: Sequence[Notice] = ()
 
     # Written out, because mypyc compiles this and leaves the one that dataclass makes to the interpreter.
     def __init__(
@@ -213,6 +216,7 @@ class Decision:
         returned: Sequence[tuple[int, int, int]] = (),
         notes: Sequence[Note] = (),
         derived: Sequence[Derived] = (),
+        notices: Sequence[Notice] = (),
     ) -> None:
         self.source = source
         self.fact_id = fact_id
@@ -235,6 +239,7 @@ class Decision:
         self.returned = returned
         self.notes = notes
         self.derived = derived
+        self.notices = notices
 
 
 _FORM = TypeAdapter(DecisionForm)
@@ -269,6 +274,8 @@ def encode_decision(decision: Decision) -> bytes:
     for name in ("progress", "counts", "counters", "returned", "notes", "derived"):
         if values := getattr(decision, name):
             record[name] = values
+    if decision.notices:
+        record["notices"] = [_notice(notice, decision) for notice in decision.notices]
     return orjson.dumps(record)
 
 
@@ -320,7 +327,25 @@ def _state(change: StateChange, decision: Decision) -> dict[str, Any]:
     return record
 
 
-def _add_cause(record: dict[str, Any], item: Entry | TierChange | StateChange, decision: Decision) -> None:
+def _notice(notice: Notice, decision: Decision) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "id": notice.id,
+        "rule_id": notice.rule_id,
+        "rule_version": notice.rule_version,
+        "moment": notice.moment,
+        "state": notice.state,
+        "template": notice.template,
+    }
+    if notice.programme != decision.programme:
+        record["programme"] = notice.programme
+    for name in ("reason", "channel", "language", "values", "because", "not_before", "expires_at", "effects"):
+        if value := getattr(notice, name):
+            record[name] = value
+    _add_cause(record, notice, decision)
+    return record
+
+
+def _add_cause(record: dict[str, Any], item: Entry | TierChange | StateChange | Notice, decision: Decision) -> None:
     if item.member_id != decision.member_id:
         record["member_id"] = item.member_id
     if item.fact_id != decision.fact_id or item.source != decision.source:
@@ -361,6 +386,7 @@ def parse_decision(value: bytes) -> Decision:
             Derived(derived["source"], derived["id"], derived["type"], derived["subject"])
             for derived in record.get("derived", ())
         ],
+        [_parsed_notice(item, record) for item in record.get("notices", ())],
     )
 
 
@@ -413,8 +439,32 @@ def _parsed_state(item: StateChangeForm, decision: DecisionForm) -> StateChange:
     )
 
 
-def _member_of(item: EntryForm | TierChangeForm | StateChangeForm, decision: DecisionForm) -> str:
+def _parsed_notice(item: NoticeForm, decision: DecisionForm) -> Notice:
+    return Notice(
+        item["id"],
+        _member_of(item, decision),
+        item["rule_id"],
+        item["rule_version"],
+        item.get("programme", decision["programme"]),
+        item["moment"],
+        item["state"],
+        item.get("reason"),
+        item["template"],
+        item.get("source", decision["source"]),
+        item.get("fact_id", decision["fact_id"]),
+        item.get("occurred_at", decision["occurred_at"]),
+        item.get("channel"),
+        item.get("language"),
+        item.get("values"),
+        item.get("because"),
+        item.get("not_before"),
+        item.get("expires_at"),
+        item.get("effects", ()),
+    )
+
+
+def _member_of(item: EntryForm | TierChangeForm | StateChangeForm | NoticeForm, decision: DecisionForm) -> str:
     member_id = item.get("member_id", decision["member_id"])
     if member_id is None:
-        raise ValueError(f"the Decision on {decision['fact_id']} moves points or a tier of nobody")
+        raise ValueError(f"the Decision on {decision['fact_id']} moves points or a tier of nobody, or writes to nobody")
     return member_id

@@ -11,12 +11,14 @@ from pydantic import TypeAdapter
 from schemas.decision_forms import DecisionForm
 from schemas.facts import ENGINE_TYPES, FORMS
 from schemas.normalise import EVENT_MODELS
+from schemas.notices import NOTICE, NoticeEvent
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Return {file name: JSON Schema}: inbound events, normal forms of the facts log, decisions of the points log."""
+    """Return {file name: JSON Schema}: inbound events, normal forms of the facts log, decisions of the points log,
+    notices of incentives."""
     out: dict[str, dict[str, Any]] = {}
     for event_type, model in EVENT_MODELS.items():
         title = f"{event_type}, as it is published"
@@ -26,6 +28,8 @@ def schemas() -> dict[str, dict[str, Any]]:
         title = f"data of {event_type} in the facts log, {written}"
         out[f"facts/{event_type}.json"] = _titled(TypeAdapter(form).json_schema(), title)
     out["points-log/decision.json"] = _titled(TypeAdapter(DecisionForm).json_schema(), "value of a points-log record")
+    notice = TypeAdapter(NoticeEvent).json_schema()
+    out[f"incentives/{NOTICE}.json"] = _titled(notice, "value of an incentives record: a notice, as a CloudEvent")
     return out
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from schemas.decisions import Decision, encode_decision
 
 #: The lists of a decision, in the order in which they are spread over parts.
-LISTS = ("entries", "tiers", "states", "progress", "counts", "returned", "notes", "derived")
+LISTS = ("entries", "tiers", "states", "progress", "counts", "returned", "notes", "derived", "notices")
 
 
 class DecisionTooLargeError(Exception):
