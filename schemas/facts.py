@@ -38,6 +38,8 @@ MERGE = "stammgast.merge.v1"
 REDEMPTION = "stammgast.redemption.v1"
 REDEMPTION_CANCELLED = "stammgast.redemption_cancelled.v1"
 REDEMPTION_FULFILLED = "stammgast.redemption_fulfilled.v1"
+# What became of a notice: told by whoever sends them, so that the tables can say what moments bring.
+NOTICE_OUTCOME = "stammgast.notice_outcome.v1"
 # Who the member is: sealed before it reaches any log, and carried by a topic of its own.
 PROFILE = "stammgast.profile.v1"
 # Written by the engine alone, refused from outside.
@@ -80,6 +82,7 @@ INBOUND_TYPES: tuple[str, ...] = (
     REDEMPTION_FULFILLED,
     CLAIM,
     TRANSFER,
+    NOTICE_OUTCOME,
     PROFILE,
     *_STAFF_TYPES,
 )
@@ -102,13 +105,16 @@ ENGINE_TYPES: tuple[str, ...] = (
 )
 # They end what is known of a person: they have no time of their own, so they settle nobody and are never late.
 FORGETTING = frozenset({FORGET, ALIAS_FORGET})
+#: They tell what others did about a member, not what he did: his time does not go on by them, nobody's account begins, and they
+#: are never late. What is told twice still counts once.
+TOLD_OF = frozenset({NOTICE_OUTCOME})
 # By these a key becomes an alias of a member.
 ALIASING = frozenset({LINK, MERGE})
 # The second half of something that was decided already: it is taken however late it comes.
 NEVER_LATE = frozenset(
     {
         TAKEOVER, REFERRAL_REVERSAL, WAITED_REFUND, CLAIM_ASKED, CLAIM_ANSWERED, STOCK_ASKED, STOCK_ANSWERED, STOCK_RETURNED,
-        TRANSFER_OFFER, TRANSFER_ANSWER, FORGET, ALIAS_FORGET
+        TRANSFER_OFFER, TRANSFER_ANSWER, FORGET, ALIAS_FORGET, NOTICE_OUTCOME
     }
 )  # fmt: skip
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
@@ -411,6 +417,15 @@ class RedemptionEnd(FactData):
         return self
 
 
+class NoticeOutcome(FactData):
+    """What became of a notice of the topic `incentives`; the subject is the member it was for."""
+
+    notice: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(description="id of the notice")
+    outcome: Literal["sent", "bounced", "opened", "clicked", "failed", "expired"]
+    channel: Token
+    reason: ReasonCode | None = Field(None, description="of bounced, failed and expired: a word, never an address")
+
+
 DATA_MODELS: dict[str, type[FactData]] = {
     PURCHASE: Purchase,
     REFUND: Refund,
@@ -423,6 +438,7 @@ DATA_MODELS: dict[str, type[FactData]] = {
     CLAIM: Claim,
     SEGMENT: Segment,
     TRANSFER: Transfer,
+    NOTICE_OUTCOME: NoticeOutcome,
     PROFILE: Profile,
     LINK: Link,
     MERGE: Merge,
@@ -575,6 +591,15 @@ class AdjustmentForm(StaffForm):
 
     points: int | None
     reinstate: str | None
+
+
+class NoticeOutcomeForm(TypedDict):
+    """What became of a notice, as the facts log holds it."""
+
+    notice: str
+    outcome: str
+    channel: str
+    reason: str | None
 
 
 class RedemptionForm(TypedDict):
@@ -791,6 +816,7 @@ FORMS: dict[str, Any] = {
     CLAIM: ClaimForm,
     SEGMENT: SegmentForm,
     TRANSFER: TransferForm,
+    NOTICE_OUTCOME: NoticeOutcomeForm,
     PROFILE: ProfileForm,
     LINK: LinkForm,
     MERGE: MergeForm,

@@ -100,6 +100,11 @@ class _TransferEvent(Envelope):
     data: facts.Transfer
 
 
+class _NoticeOutcomeEvent(Envelope):
+    type: Literal["stammgast.notice_outcome.v1"]
+    data: facts.NoticeOutcome
+
+
 class _ProfileEvent(Envelope):
     type: Literal["stammgast.profile.v1"]
     data: facts.Profile
@@ -146,6 +151,7 @@ _Event = (
     | _LeftEvent
     | _ClaimEvent
     | _TransferEvent
+    | _NoticeOutcomeEvent
     | _ProfileEvent
     | _LinkEvent
     | _MergeEvent
@@ -168,6 +174,7 @@ EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.CLAIM: _ClaimEvent,
     facts.SEGMENT: _SegmentEvent,
     facts.TRANSFER: _TransferEvent,
+    facts.NOTICE_OUTCOME: _NoticeOutcomeEvent,
     facts.PROFILE: _ProfileEvent,
     facts.LINK: _LinkEvent,
     facts.MERGE: _MergeEvent,

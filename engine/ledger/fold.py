@@ -89,6 +89,14 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
         become_alias(member, fact.data["member" if fact.type == facts.LINK else "into"])
 
 
+def hear(member: Member, fact: Fact) -> None:
+    """Change ``member`` by what was told of him: it counts as seen, and that is all."""
+    newest_us = fact.time_us if member.newest_us is None else member.newest_us
+    member.history.remember(
+        fact.source, fact.id, Fresh(fact.body_hash, fact.time_us, None, None), newest_us - DEDUPE_HORIZON_US
+    )
+
+
 def _add_progress(member: Member, day: str, amount: int) -> None:
     number, year = day_number(day), int(day[:4])
     member.days[number] = member.days.get(number, 0) + amount

@@ -15,7 +15,7 @@ from engine.ledger.crediting import PLAIN_TYPES, finish
 from engine.ledger.decide import decide
 from engine.ledger.due import DueIndex
 from engine.ledger.expiry import put_off
-from engine.ledger.fold import evolve, take_in
+from engine.ledger.fold import evolve, hear, take_in
 from engine.ledger.member import Member, ProfileClosed
 from engine.ledger.members import LIVE_MEMBERS, Members
 from engine.ledger.moved import Moved, by_member
@@ -227,6 +227,9 @@ class Partition:
         if fact.type in facts.FORGETTING:
             self._forget(member, decision.offset)
             return
+        if fact.type in facts.TOLD_OF:
+            self._hear(member, fact, decision)
+            return
         if member.offset < decision.offset:
             evolve(member, fact, decision, own=own)
             self._take(member, decision.offset)
@@ -238,6 +241,12 @@ class Partition:
         if member.offset < offset and member.key in self.members:
             member.sealed = None
             self._take(member, offset)
+
+    def _hear(self, member: Member, fact: Fact, decision: Decision) -> None:
+        """Keep that it was told, so that it counts once; a key that nobody has stays one."""
+        if decision.reason is None and member.offset < decision.offset:
+            hear(member, fact)
+            self._take(member, decision.offset)
 
     def _recall_tick(self, key: str, moved: Moved, offset: int) -> None:
         """Take in what a tick did to one member; one part of its decision holds all of it."""
@@ -311,6 +320,9 @@ class Partition:
         reject = repeated_or_late(member, fact, programme, decision)
         if decision.outcome != "decided":
             return Answer([decision], reject=reject)
+        if fact.type in facts.TOLD_OF:
+            decision.reason = None if member.key in self.members else "unknown_member"
+            return Answer([decision])
         settled, moved, derived = self._decide_open(member, fact, programme, decision)
         if not member.anonymous and not _ends_here(member, fact, decision):
             change = self._review(settled, fact, programme, decision)

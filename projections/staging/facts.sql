@@ -185,6 +185,17 @@ select partition, position, member_id, occurred_at, data ->> '$.transfer_source'
 from parsed_facts
 where type = 'stammgast.transfer_answer.v1';
 
+-- statement: notice_outcomes if stammgast.notice_outcome.v1
+insert into staging.notice_outcomes
+with parsed as (
+    select *, from_json(data, '{"notice":"VARCHAR","outcome":"VARCHAR","channel":"VARCHAR","reason":"VARCHAR"}') as said
+    from parsed_facts
+    where type = 'stammgast.notice_outcome.v1'
+)
+
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at, said.notice, said.outcome, said.channel, said.reason
+from parsed;
+
 -- statement: leaves if stammgast.left.v1
 insert into staging.leaves
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at

@@ -43,6 +43,9 @@ select bit_xor(hash(t)) from staging.transfers as t;
 -- statement: transfer_answers
 select bit_xor(hash(t)) from staging.transfer_answers as t;
 
+-- statement: notice_outcomes
+select bit_xor(hash(t)) from staging.notice_outcomes as t;
+
 -- statement: leaves
 select bit_xor(hash(t)) from staging.leaves as t;
 

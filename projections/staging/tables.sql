@@ -119,6 +119,14 @@ create table staging.transfer_answers (
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: notice_outcomes
+create table staging.notice_outcomes (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    notice_id varchar, outcome varchar, channel varchar, reason varchar,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: leaves
 create table staging.leaves (
     partition integer not null, position bigint not null,

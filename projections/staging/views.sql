@@ -2,12 +2,12 @@
 
 -- statement: clock
 -- One row: the programme's time zone and currency (those of the version that begins last), the newest settled moment, and its day there.
--- Programme facts settle nobody; a tick does.
+-- Programme facts and what became of a notice settle nobody; a tick does.
 create or replace view staging.clock as
 with settled as (
     select max(occurred_at) as settled_at
     from staging.decisions
-    where outcome = 'decided' and type <> 'stammgast.programme.v1'
+    where outcome = 'decided' and type not in ('stammgast.programme.v1', 'stammgast.notice_outcome.v1')
 ),
 
 programme as (
@@ -125,6 +125,7 @@ with first_facts as (
         select member_id, arg_min(occurred_at, position) as first_fact_at
         from staging.decisions
         where outcome = 'decided' and member_id is not null and reason is distinct from 'unknown_member'
+            and type <> 'stammgast.notice_outcome.v1'
         group by member_id
     ) as d
     left join staging.owners as w on w.alias = d.member_id

@@ -21,7 +21,7 @@ WORDS = {
     "purchase": "order_id", "refund": "order_id", "claim": "order_id", "visit": "store", "review": "sku",
     "referral": "referrer", "activity": "name", "joined": "via", "link": "member", "merge": "into", "transfer": "to",
     "redemption": "reward", "redemption_cancelled": "redemption", "redemption_fulfilled": "redemption",
-    "adjustment": "points", "tier_override": "tier", "segment": "segment",
+    "adjustment": "points", "tier_override": "tier", "segment": "segment", "notice_outcome": "notice",
 }  # fmt: skip
 ENVELOPE = ("at", "who", "id", "source")
 TICK, FORGET = "tick", "forget"
