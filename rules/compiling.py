@@ -10,7 +10,7 @@ from math import lcm
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from rules import language
+from rules import language, parts
 from rules.checks import CONDITIONS_ON, validate
 from rules.conditions import compile_lines
 from rules.counting import counters_on, nth_counter
@@ -85,7 +85,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
     )
 
 
-def asks_profile(condition: language.Condition | None) -> bool:
+def asks_profile(condition: parts.Condition | None) -> bool:
     """Tell whether a condition, or one inside it, looks at the profile."""
     if condition is None:
         return False
@@ -154,7 +154,7 @@ def _rule(rule: language.EarnRule, zone: ZoneInfo) -> Rule:
     )
 
 
-def _award(award: language.Award, rule_id: str) -> Award:
+def _award(award: parts.Award, rule_id: str) -> Award:
     return Award(
         points=award.points or 0,
         brackets=None if award.brackets is None else _brackets(award.brackets, award.over, rule_id),
@@ -169,7 +169,7 @@ def _award(award: language.Award, rule_id: str) -> Award:
 _WINDOWS = {None: "year", "calendar_year": "year", "quarter": "quarter", "month": "month", "lifetime": "ever"}
 
 
-def _brackets(brackets: tuple[language.Bracket, ...], over: str | None, rule_id: str) -> Brackets:
+def _brackets(brackets: tuple[parts.Bracket, ...], over: str | None, rule_id: str) -> Brackets:
     den = lcm(*(bracket.per.minor for bracket in brackets))
     parts, begin = [], 0
     for bracket in brackets:
@@ -179,12 +179,12 @@ def _brackets(brackets: tuple[language.Bracket, ...], over: str | None, rule_id:
     return Brackets(tuple(parts), den, f"purchase spent {rule_id}", _WINDOWS[over])
 
 
-def _multiply(multiply: language.Multiply) -> Multiply:
+def _multiply(multiply: parts.Multiply) -> Multiply:
     only = None if multiply.only is None else frozenset(multiply.only)
     return Multiply(multiply.by.numerator, multiply.by.denominator, only)
 
 
-def _cap(cap: language.Cap, only: tuple[str, ...] | None = None) -> Cap:
+def _cap(cap: parts.Cap, only: tuple[str, ...] | None = None) -> Cap:
     return Cap(
         points=cap.points,
         times=cap.times,
@@ -195,7 +195,7 @@ def _cap(cap: language.Cap, only: tuple[str, ...] | None = None) -> Cap:
     )
 
 
-def cap_text(cap: language.Cap) -> str:
+def cap_text(cap: parts.Cap) -> str:
     """Return a cap as one would say it: ``at most 200 points per member every month``."""
     number, what = (cap.points, "point") if cap.points is not None else (cap.times, "time")
     per = "per member and place" if "place" in cap.per else "per member"
@@ -264,7 +264,7 @@ def _stock(stock: Stock) -> Cap:
 
 def _lots(document: language.ProgrammeFile) -> LotPlan | None:
     points = document.points
-    inactivity = points.expire.inactivity if isinstance(points.expire, language.ExpiresOrSlides) else None
+    inactivity = points.expire.inactivity if isinstance(points.expire, parts.ExpiresOrSlides) else None
     rules = {rule.id: _terms(rule.expire, rule.pending) for rule in document.earn}
     levels = () if document.tiers is None else document.tiers.levels
     tiers = {level.id: _terms(level.expire, level.pending) for level in levels}
@@ -280,14 +280,14 @@ def _lots(document: language.ProgrammeFile) -> LotPlan | None:
     return plan if dated or plan.inactivity_months is not None else None
 
 
-def _terms(expire: str | language.Expires | None, pending: str | language.WaitingTime | None) -> Terms:
+def _terms(expire: str | parts.Expires | None, pending: str | parts.WaitingTime | None) -> Terms:
     return Terms(
         None if expire is None else Expiry() if isinstance(expire, str) else _expiry(expire),
         None if pending is None else Wait() if isinstance(pending, str) else _wait(pending),
     )
 
 
-def _expiry(expire: language.Expires) -> Expiry:
+def _expiry(expire: parts.Expires) -> Expiry:
     after = expire.after
     return Expiry(
         days=after.number if after is not None and after.unit == "day" else 0,
@@ -297,7 +297,7 @@ def _expiry(expire: language.Expires) -> Expiry:
     )
 
 
-def _wait(pending: language.WaitingTime) -> Wait:
+def _wait(pending: parts.WaitingTime) -> Wait:
     return Wait(
         for_us=None if pending.for_ is None else pending.for_.length_us,
         until=pending.until,

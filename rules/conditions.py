@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from rules.counting import is_moment, nth_counter, streak_counter
-from rules.language import BoughtSku, Condition, CountRange, EarnRule, MoneyRange, NumberRange, Spent
+from rules.language import EarnRule
 from rules.local_time import local_day, to_local_us
+from rules.parts import BoughtSku, Condition, CountRange, MoneyRange, NumberRange, Spent
 from rules.plan import Counter, Lines, MemberView, Programme
 from rules.values import HourMinute, LocalMoment
 from schemas.envelope import Fact

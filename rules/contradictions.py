@@ -11,7 +11,8 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from rules.draft import Path
-from rules.language import Cap, Condition, EarnRule, Limit, ProgrammeFile, Range
+from rules.language import EarnRule, ProgrammeFile
+from rules.parts import Cap, Condition, Limit, Range
 from rules.values import LocalMoment
 
 PHASES = ("base", "bonus", "multiply", "limit")

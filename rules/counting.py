@@ -12,8 +12,9 @@ from datetime import date
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from rules.language import Condition, EarnRule, EveryNth, Streak
+from rules.language import EarnRule
 from rules.local_time import day_date, local_day, window_label
+from rules.parts import Condition, EveryNth, Streak
 from rules.plan import Counter, MemberView
 from schemas.envelope import Fact
 

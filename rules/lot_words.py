@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rules.errors import either
-from rules.language import Expires, ExpiresOrSlides, PointsAre, ProgrammeFile, Reward, Voucher, WaitingTime
+from rules.language import PointsAre, ProgrammeFile, Reward, Voucher
+from rules.parts import Expires, ExpiresOrSlides, WaitingTime
 from rules.values import share_text
 
 

@@ -8,26 +8,18 @@ from typing import Any
 from rules.compiling import cap_text
 from rules.errors import either
 from rules.language import (
-    Award,
-    BoughtSku,
-    Condition,
     EarnRule,
-    EveryNth,
     EveryPurchase,
     FirstPurchase,
     Level,
     Lowered,
-    Multiply,
-    NumberRange,
     ProgrammeFile,
-    Range,
     Rolling,
-    Spent,
-    Streak,
     Tiers,
     Welcome,
 )
 from rules.lot_words import lot_words
+from rules.parts import Award, BoughtSku, Condition, EveryNth, Multiply, NumberRange, Range, Spent, Streak
 from rules.values import Duration, LocalMoment, Money, factor_text, plain, share_text, shown
 
 

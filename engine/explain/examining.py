@@ -10,7 +10,8 @@ from engine.explain.saw import local_text, saw
 from engine.ledger.member import GIVEN, Member
 from rules.book import Programme, Rule
 from rules.conditions import OfLine, check_of
-from rules.language import Condition, EarnRule
+from rules.language import EarnRule
+from rules.parts import Condition
 from rules.words import condition_words, effect_words, part_words
 from schemas import facts
 from schemas.decisions import Decision

@@ -17,7 +17,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import language
+from rules import language, parts
 from rules.book import from_json, load_directory
 from rules.checks import validate
 from rules.compiling import from_canonical
@@ -221,7 +221,7 @@ def test_decimals_in_json_are_exact() -> None:
 def test_every_key_is_described() -> None:
     """Every field of every model has a description."""
 
-    models = {model for _, model in inspect.getmembers(language, inspect.isclass) if issubclass(model, language.Part)}
+    models = {model for _, model in inspect.getmembers(language, inspect.isclass) if issubclass(model, parts.Part)}
     assert ProgrammeFile in models
     for model in models:
         for name, info in model.model_fields.items():
