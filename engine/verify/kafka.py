@@ -75,6 +75,9 @@ class KafkaLogs:
 
     async def _look(self) -> None:
         self.ends = await log_ends(self._cluster, self.prefix + POINTS_LOG, self.partitions)
+        await self._look_at_rejects()
+
+    async def _look_at_rejects(self) -> None:
         try:
             count = await partition_count(self._cluster, self.prefix + REJECTS)
         except LogMissing:
@@ -105,7 +108,9 @@ class KafkaLogs:
                 yield record
 
     def rejects(self, partition: int) -> Iterator[Any]:
-        """As `Logs`."""
+        """As `Logs`. Where it begins is asked anew: it forgets, and a long run may come to it hours after its start."""
+        if partition in self._rejects:
+            self.run(self._look_at_rejects())
         begin, end = self._rejects.get(partition, (0, 0))
         return self._records(REJECTS, partition, begin) if end > begin else iter(())
 
