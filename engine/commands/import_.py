@@ -5,82 +5,151 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import click
 
 from engine.imports.account import Account
-from engine.imports.errors import BadLineError, WrongFileError
-from engine.imports.online_retail import CURRENCY, Event, Progress, convert
+from engine.imports.errors import BadLineError, BadLinesError, WrongFileError
 from engine.settings import No, UsageError
+from schemas.money import minor_digits
 
 _PROGRESS_SECONDS = 0.1
+Event = dict[str, Any]
+# Told (lines read, lines in the file or None while they are counted).
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(slots=True)
+class _Job:
+    """What is to be converted: its account, its events once asked for, and the columns that nothing asked for."""
+
+    account: Account
+    events: Callable[[Progress], Iterator[tuple[Event, tuple[int, ...]]]]
+    unread: Callable[[], list[str]]
 
 
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--preset", type=click.Choice(["online-retail", "cdnow"]), help="Which till wrote the file.")
-@click.option("--mapping", type=click.Path(path_type=Path), help="A file that explains any other export.")
+@click.option(
+    "--mapping",
+    type=click.Path(path_type=Path),
+    metavar="M.yaml",
+    help="A file that explains any other export (docs/importing.md).",
+)
 @click.option(
     "--out",
-    required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="EVENTS.jsonl[.gz]",
     help="Where the events go, sorted by (time, id), one CloudEvent per line.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the account as JSON; money in pennies.")
-def import_(file: Path, preset: str | None, mapping: Path | None, out: Path, as_json: bool) -> None:
-    """Turn a till's export FILE (CSV, plain or gzip) into events.
+@click.option("--check", is_flag=True, help="Convert everything, write nothing, and show the first events.")
+@click.option(
+    "--show", type=click.IntRange(0, 1_000), default=3, show_default=True, help="So many events with --check."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the account as JSON; money in minor units.")
+def import_(
+    *,
+    file: Path,
+    preset: str | None,
+    mapping: Path | None,
+    out: Path | None,
+    check: bool,
+    show: int,
+    as_json: bool,
+) -> None:
+    """Turn a till's export FILE (CSV or JSON Lines, plain or gzip) into events.
 
-    Prints an account: lines in = lines used + lines left out by reason, and the money likewise, to the penny. Exit
-    code 1 when a line cannot be understood or the account does not balance; then no file is written.
+    Prints an account: lines in = lines used + lines left out by reason, and the money likewise, to the penny.
+
+    Exit codes: 0 done, 1 lines cannot be understood or the account does not balance (then no file is written), 2 wrong usage.
     """
-    _check_supported(preset, mapping)
-    account = Account(CURRENCY)
+    if (out is None) != check:
+        raise UsageError("say where the events go, --out EVENTS.jsonl, or --check alone to write nothing.")
+    shown: list[tuple[Event, tuple[int, ...]]] = []
     try:
-        _convert(file, out, account)
+        job = _job(file, preset, mapping)
+        _convert(job, out, shown, show)
     except WrongFileError as error:
         raise UsageError(str(error)) from error
-    except BadLineError as error:
-        raise No(f"{error} Nothing was written; mend the line or take it out.") from error
+    except (BadLineError, BadLinesError) as error:
+        raise No(f"{error}\nNothing was written: mend the lines, or say in the mapping what they are.") from error
     except OSError as error:
         raise UsageError(f"{out}: cannot be written ({error.strerror or error}).") from error
-    click.echo(json.dumps(account.as_json(), indent=2) if as_json else account_text(account, out))
+    if as_json:
+        told = {"first": [event for event, _ in shown], "unread_columns": job.unread()} if check else {}
+        click.echo(json.dumps(job.account.as_json() | told, indent=2))
+        return
+    for event, lines in shown:
+        click.echo(
+            f"line {', '.join(dict.fromkeys(map(str, lines)))} became\n{json.dumps(event, indent=2, ensure_ascii=False)}"
+        )
+    click.echo(account_text(job.account, out))
+    if job.unread():
+        click.echo(f"columns that the mapping does not read: {', '.join(job.unread())}")
 
 
-def _check_supported(preset: str | None, mapping: Path | None) -> None:
+def _job(file: Path, preset: str | None, mapping: Path | None) -> _Job:
+    """Errors: UsageError, WrongFileError."""
+    if mapping is not None and preset is not None:
+        raise UsageError("--preset and --mapping both say what the file is: take one of them.")
     if mapping is not None:
-        raise UsageError("not yet supported: --mapping. This version reads --preset online-retail.")
+        return _mapped(file, mapping)
     if preset is None:
-        raise UsageError("say which till wrote the file: --preset online-retail.")
+        raise UsageError("say which till wrote the file: --preset online-retail, or --mapping M.yaml.")
     if preset != "online-retail":
         raise UsageError(f"not yet supported: --preset {preset}. This version reads --preset online-retail.")
+    from engine.imports.online_retail import CURRENCY, convert
+
+    account = Account(CURRENCY)
+    return _Job(account, lambda progress: ((event, ()) for event in convert(file, account, progress)), list)
 
 
-def _convert(file: Path, out: Path, account: Account) -> None:
+def _mapped(file: Path, mapping: Path) -> _Job:
+    from engine.imports.mapped import Conversion
+    from engine.imports.mapping_file import read_mapping
+
+    said, draft = read_mapping(mapping)
+    account = Account(said.currency)
+    conversion = Conversion(file, said, draft, account, time.time_ns() // 1_000)
+    return _Job(account, conversion.events, lambda: conversion.unread)
+
+
+def _convert(job: _Job, out: Path | None, shown: list[tuple[Event, tuple[int, ...]]], show: int) -> None:
     from engine.imports.events import write_events
 
     with _progress() as progress:
-        write_events(out, _balanced(file, account, progress))
+        made = _balanced(job, progress)
+        if out is not None:
+            write_events(out, (event for event, _lines in made))
+            return
+        for one in made:
+            if len(shown) < show:
+                shown.append(one)
 
 
-def _balanced(file: Path, account: Account, progress: Progress) -> Iterator[Event]:
+def _balanced(job: _Job, progress: Progress) -> Iterator[tuple[Event, tuple[int, ...]]]:
     """The events of the file; fails at their end, before the file is moved to its place, if the account is not even."""
-    yield from convert(file, account, progress)
-    if not account.balances:
-        raise No(f"the account does not balance, nothing was written:\n{account_text(account, None)}")
+    yield from job.events(progress)
+    if not job.account.balances:
+        raise No(f"the account does not balance, nothing was written:\n{account_text(job.account, None)}")
 
 
 def account_text(account: Account, out: Path | None) -> str:
     """Return the account as a table in text: right for a terminal, a log and a mail."""
+    digits = minor_digits(account.currency)
     lines = [f"{'':52}{'lines':>10}{account.currency:>18}"]
     for name, tally in account.rows():
-        lines.append(f"{name:52}{tally.lines:>10,}{_money(tally.money_minor):>18}")
+        lines.append(f"{name:52}{tally.lines:>10,}{_money(tally.money_minor, digits):>18}")
     accounted = account.accounted
     verdict = "the account balances" if account.balances else "THE ACCOUNT DOES NOT BALANCE"
-    lines.append(f"{'used + left out':52}{accounted.lines:>10,}{_money(accounted.money_minor):>18}   {verdict}")
+    lines.append(f"{'used + left out':52}{accounted.lines:>10,}{_money(accounted.money_minor, digits):>18}   {verdict}")
     lines += [f"note: {count:,} {what}" for what, count in sorted(account.notes.items())]
     if out is not None:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(account.events.items()))
@@ -88,8 +157,8 @@ def account_text(account: Account, out: Path | None) -> str:
     return "\n".join(lines)
 
 
-def _money(minor: int) -> str:
-    return f"{'-' if minor < 0 else ''}{abs(minor) // 100:,}.{abs(minor) % 100:02d}"
+def _money(minor: int, digits: int) -> str:
+    return f"{Decimal(minor).scaleb(-digits):,f}"
 
 
 @contextmanager

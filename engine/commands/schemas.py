@@ -18,8 +18,11 @@ def schemas() -> None:
 def export(directory: Path) -> None:
     """Write one JSON Schema per event, fact and decision below DIR, and asyncapi.json, which names the topics they travel by.
 
+    import/mapping.json is the schema of what `stammgast import --mapping` reads.
+
     DIR is made when it is not there.
     """
+    from engine.imports.mapping_file import mapping_schema
     from engine.stream.topics import default_inbound
     from schemas.asyncapi import document
     from schemas.export import export_all, written
@@ -29,6 +32,7 @@ def export(directory: Path) -> None:
         paths = export_all(directory)
         inbound = {topic: sorted(one.types) for topic, one in default_inbound().items()}
         paths.append(written(directory / "asyncapi.json", document(version("stammgast"), inbound)))
+        paths.append(written(directory / "import" / "mapping.json", mapping_schema()))
     except OSError as error:
         raise UsageError(
             f"{error.filename or directory}: {error.strerror}; choose a folder you may write to."

@@ -30,7 +30,8 @@ from zoneinfo import ZoneInfo
 
 from engine.imports.account import Account
 from engine.imports.errors import BadLineError
-from engine.imports.returns import Piece, Shelf
+from engine.imports.gathering import Receipts
+from engine.imports.returns import Piece, Shelf, shares
 from engine.imports.table import Row, rows
 from schemas.facts import PURCHASE, QUANTITY_DECIMALS, REFUND, UNIT_PRICE_DECIMALS
 from schemas.money import half_up, to_minor
@@ -73,26 +74,10 @@ class Line(NamedTuple):
     amount_minor: int
 
 
-class _Invoice:
-    """What the first reading learns of an invoice: when it was, and how many lines it has."""
-
-    __slots__ = ("lines", "time", "time_us")
-
-    def __init__(self, line: Line) -> None:
-        self.time_us, self.time, self.lines = line.time_us, line.time, 0
-
-    def add(self, line: Line) -> None:
-        self.lines += 1
-        if line.time_us < self.time_us:
-            self.time_us, self.time = line.time_us, line.time
-
-
 def convert(path: Path, account: Account, progress: Progress = lambda _done, _total: None) -> Iterator[Event]:
     """Yield the events of the export at ``path``, sorted by (time, id), and fill ``account`` on the way.
 
-    The file is read twice: first for the time and length of every invoice, then for its lines, which are held only
-    until their invoice is whole and every earlier one is written. A file in order of time, as tills write it, needs
-    memory for the invoices of a moment, and for what may still be returned.
+    The file is read twice (see gathering.py); memory also holds what may still be returned.
 
     Args:
         progress: told how far each of the two readings is.
@@ -101,29 +86,26 @@ def convert(path: Path, account: Account, progress: Progress = lambda _done, _to
         ExportError: the file is not this export, or a line cannot be understood.
     """
     invoices = _survey(path, account, progress)
-    order = iter(sorted(invoices, key=lambda name: (invoices[name].time_us, _sort_id(name))))
     writer = _Writer(account)
-    waiting: dict[str, list[Line]] = {}
-    due = next(order, None)
-    for count, line in enumerate(_lines(path), start=1):
-        waiting.setdefault(line.invoice, []).append(line)
-        while due is not None and len(waiting.get(due, ())) == invoices[due].lines:
-            yield from writer.events(due, invoices[due].time, waiting.pop(due))
-            due = next(order, None)
-        progress(count, account.read.lines)
+    for invoice, time, lines in invoices.whole(_counted(path, account, progress), _sort_id):
+        yield from writer.events(invoice, time, lines)
 
 
-def _survey(path: Path, account: Account, progress: Progress) -> dict[str, _Invoice]:
+def _survey(path: Path, account: Account, progress: Progress) -> Receipts[str]:
     """Read the file once: what came in, and per invoice its earliest time and number of lines."""
-    invoices: dict[str, _Invoice] = {}
+    invoices: Receipts[str] = Receipts()
     for line in _lines(path):
         account.read.add(1, line.amount_minor)
-        invoice = invoices.get(line.invoice)
-        if invoice is None:
-            invoice = invoices[line.invoice] = _Invoice(line)
-        invoice.add(line)
+        invoices.add(line.invoice, line.time_us, line.time)
         progress(account.read.lines, None)
     return invoices
+
+
+def _counted(path: Path, account: Account, progress: Progress) -> Iterator[tuple[str, Line]]:
+    """The lines a second time, each under its invoice."""
+    for count, line in enumerate(_lines(path), start=1):
+        yield line.invoice, line
+        progress(count, account.read.lines)
 
 
 def _sort_id(invoice: str) -> str:
@@ -183,7 +165,7 @@ class _Writer:
         events: list[Event] = []
         for line in lines:
             pieces = self._pieces(line, customer)
-            for piece, amount_minor in zip(pieces, _amounts(line, pieces), strict=True):
+            for piece, amount_minor in zip(pieces, shares(-line.amount_minor, pieces), strict=True):
                 event_id = f"{invoice}:{len(events) + 1}"
                 kind = "refund of a known order" if piece.order_id else "refund of an unknown order"
                 # The line is counted with the last of its pieces, its money with each.
@@ -254,18 +236,6 @@ def _refund_data(invoice: str, line: Line, piece: Piece, amount_minor: int) -> d
         "channel": "web",
         "store": None,
     }
-
-
-def _amounts(line: Line, pieces: list[Piece]) -> list[int]:
-    """Split what the till paid back over the pieces: half_up of each running sum, so that the parts make the whole."""
-    amounts: list[int] = []
-    returned = paid = 0
-    for piece in pieces:
-        returned += piece.quantity
-        until_here = half_up(-line.amount_minor * returned, -line.quantity)
-        amounts.append(until_here - paid)
-        paid = until_here
-    return amounts
 
 
 def _lines(path: Path) -> Iterator[Line]:

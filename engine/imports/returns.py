@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from schemas.money import half_up
 
 
 @dataclass(slots=True)
@@ -37,6 +40,16 @@ class Shelf:
         """A line was bought; calls come in the order of events, lines of an order in line order."""
         self._bought.setdefault((customer, sku), []).append(BoughtLine(order_id, line, quantity))
 
+    def take_of(self, customer: str, sku: str, order_id: str, quantity: int) -> int | None:
+        """``quantity`` came back of an order that is named; return the number of its line, None where it is not known."""
+        lines = self._bought.get((customer, sku), [])
+        found = next((bought for bought in lines if bought.order_id == order_id), None)
+        if found is None:
+            return None
+        found.unreturned -= min(quantity, found.unreturned)
+        self._bought[customer, sku] = [bought for bought in lines if bought.unreturned]
+        return found.line
+
     def take(self, customer: str, sku: str, quantity: int) -> list[Piece]:
         """Return the pieces of which ``quantity`` came back; they sum to it.
 
@@ -58,3 +71,16 @@ class Shelf:
         if quantity:
             pieces.append(Piece(None, None, quantity))
         return pieces
+
+
+def shares(amount_minor: int, pieces: Sequence[Piece]) -> list[int]:
+    """Split what the till paid back over the pieces: half_up of each running sum, so that the parts make the whole."""
+    whole = sum(piece.quantity for piece in pieces)
+    amounts: list[int] = []
+    returned = paid = 0
+    for piece in pieces:
+        returned += piece.quantity
+        until_here = half_up(amount_minor * returned, whole)
+        amounts.append(until_here - paid)
+        paid = until_here
+    return amounts

@@ -58,7 +58,6 @@ def test_gzip_is_read_and_written_the_same_every_time(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--preset", "cdnow"], "not yet supported: --preset cdnow"),
-        (["--mapping", "shop.yaml"], "not yet supported: --mapping"),
         ([], "--preset online-retail"),
     ],
 )

@@ -77,7 +77,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.tuning",
         "engine.vault",
     ),
-    "engine.imports": ("schemas", "engine.settings"),
+    "engine.imports": ("schemas", "rules", "engine.settings"),
     "engine.console": ("schemas", "engine.settings", "projections"),
     "engine.demo": ("schemas", "rules", "engine", "projections"),
     "engine.bench": ("schemas", "rules", "engine", "projections"),
