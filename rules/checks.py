@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -16,19 +17,20 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from rules.draft import Draft, Path
 from rules.errors import did_you_mean, either
 from rules.language import EarnRule, Level, ProgrammeFile
-from rules.values import parse_number, shown
+from rules.values import parse_fixed, parse_moment, parse_number, shown
 from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
+from schemas.times import DAY_US
 
 # Keys that the language will have one day. They are refused by name, so that nobody takes silence for consent.
 LATER_KEYS = frozenset(
     {
         "nth_purchase",
         "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
-        "tier_changed", "segment_entered", "challenge", "notice", "quiet",
+        "tier_changed", "segment_entered", "notice", "quiet",
         "incentive", "paid_with_points", "override"
     }
 )  # fmt: skip
-LATER_EFFECTS = frozenset({"notice", "challenge"})
+LATER_EFFECTS = frozenset({"notice"})
 LATER_VALUES = {
     "on": {
         "birthday",
@@ -55,7 +57,10 @@ CONDITIONS_ON: dict[str, tuple[str, ...]] = {
     "referral": (),
 }
 WITH_PLACE = ("purchase", "visit", "review")
-EFFECTS = ("award", "multiply", "limit", "reward")
+EFFECTS = ("award", "multiply", "limit", "reward", "badge", "raffle", "challenge")
+#: Effects that give something else than points.
+GIVEN = ("reward", "badge", "raffle", "challenge")
+_UTC = ZoneInfo("UTC")
 LINE_CONDITIONS = {"sku", "category", "quantity"}
 
 
@@ -78,6 +83,7 @@ def validate(draft: Draft) -> ProgrammeFile | None:
     _check_refer(draft)
     _check_lots(draft)
     _check_rewards(draft)
+    _check_play(draft)
     return None if draft.problems else document
 
 
@@ -246,6 +252,27 @@ def _places() -> dict[str, type[BaseModel]]:
 # ---- what only the whole file can tell ----
 
 
+# Where the things stand that effects name, and how one is added.
+_LISTS = {
+    "reward": ("rewards", "{{id: {name}, cost: 100}}"),
+    "badge": ("badges", "{{id: {name}}}"),
+    "raffle": ("raffles", "{{id: {name}, from: 2026-12-01, until: 2026-12-24, commitment: ...}}"),
+    "challenge": ("challenges", "{{id: {name}, ...}}"),
+}
+
+
+def _refuse_unknown(draft: Draft, path: Path, value: Any) -> None:
+    """Report an effect that names something which is not in the programme's list of such things."""
+    effect = str(path[-1])
+    where, example = _LISTS[effect]
+    if isinstance(value, dict):
+        path, value = (*path, "name"), value.get("name")
+    known = [item["id"] for _, item in _mappings(draft, where) if isinstance(item.get("id"), str)]
+    if isinstance(value, str) and value not in known:
+        proposal = did_you_mean(value, known) if known else f"add {where}: [{example.format(name=value)}]"
+        draft.report(path, f"there is no {effect} {value}", proposal)
+
+
 def _mappings(draft: Draft, *path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     items = draft.at(*path)
     for index, item in enumerate(items if isinstance(items, list) else []):
@@ -316,11 +343,12 @@ def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
     if not effects and not LATER_EFFECTS & set(rule):
         misspelt = any(did_you_mean(key, EFFECTS, few=0) for key in rule if key not in keys_at(("earn", 0)))
         if not misspelt:
-            draft.report(path, "the rule does nothing", "add award, multiply, limit or reward")
+            draft.report(path, "the rule does nothing", f"add {either(EFFECTS)}")
     if rule.get("bonus") is True and "award" not in rule and effects:
         draft.report((*path, "bonus"), f"only an award can be a bonus, not {effects[0]}", "take bonus out")
-    if "reward" in rule:
-        _check_given(draft, path, rule)
+    for effect in GIVEN:
+        if effect in rule:
+            _check_given(draft, path, rule, effect)
     if "limit" in rule:
         for key in ("cap", "exclusive", "stop", "hold_out", "expire", "pending"):
             if rule.get(key, False) is not False:  # canonical JSON says every default
@@ -329,19 +357,15 @@ def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
             draft.report((*path, "limit", "times"), "a limit is over points", "write points, or put a cap on the rule")
 
 
-def _check_given(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
-    """A reward that a rule gives stands in the catalogue; it is counted in times, and no points come with it."""
+def _check_given(draft: Draft, path: Path, rule: dict[str, Any], effect: str) -> None:
+    """What a rule gives beside points is counted in times, and no points come with it."""
     for key in ("exclusive", "expire", "pending"):
         if key in rule:
-            draft.report((*path, key), f"a reward has no {key}", f"take {key} out")
+            draft.report((*path, key), f"a {effect} has no {key}", f"take {key} out")
     cap = rule.get("cap")
     if isinstance(cap, dict) and "points" in cap:
-        draft.report((*path, "cap", "points"), "a reward is counted in times", "write times: 1")
-    known = [reward["id"] for _, reward in _mappings(draft, "rewards") if isinstance(reward.get("id"), str)]
-    name = rule["reward"]
-    if isinstance(name, str) and name not in known:
-        proposal = did_you_mean(name, known) if known else f"add rewards: [{{id: {name}, cost: 100}}]"
-        draft.report((*path, "reward"), f"there is no reward {name}", proposal)
+        draft.report((*path, "cap", "points"), f"a {effect} is counted in times", "write times: 1")
+    _refuse_unknown(draft, (*path, effect), rule[effect])
 
 
 def _check_award(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
@@ -559,3 +583,86 @@ def _check_rewards(draft: Draft) -> None:
     for index, reward in _mappings(draft, "rewards"):
         if "tiers" in reward:
             _check_tier(draft, ("rewards", index, "tiers"), reward["tiers"])
+
+
+# ---- challenges, badges, raffles ----
+
+
+def _check_play(draft: Draft) -> None:
+    for name in ("challenges", "badges", "raffles"):
+        _ids(draft, name, what=name)
+    for index, challenge in _mappings(draft, "challenges"):
+        path: Path = ("challenges", index)
+        _check_challenge(draft, path, challenge)
+        said = challenge.get("then")
+        then: dict[str, Any] = said if isinstance(said, dict) else {}
+        for effect in GIVEN:
+            if effect in then and effect != "challenge":
+                _refuse_unknown(draft, (*path, "then", effect), then[effect])
+        tier = then.get("tier")
+        if isinstance(tier, dict) and "level" in tier:
+            _check_tier(draft, (*path, "then", "tier", "level"), tier["level"])
+    offered = {one.get("id") for _, one in _mappings(draft, "challenges") if _begins(one) == "offered"}
+    known = {one.get("id") for _, one in _mappings(draft, "challenges")}
+    for index, rule in _mappings(draft, "earn"):
+        wanted = rule.get("challenge")
+        if isinstance(wanted, str) and wanted in known - offered:
+            what = f"{wanted} does not begin by being offered"
+            draft.report(("earn", index, "challenge"), what, "write window: {within: 14 days, begins: offered} there")
+
+
+def _begins(challenge: dict[str, Any]) -> Any:
+    window = challenge.get("window")
+    return window.get("begins") if isinstance(window, dict) else None
+
+
+#: Longer windows would be forgotten before they end (`engine.ledger.pruning`).
+_LONGEST_DAYS = 366
+
+
+def _check_challenge(draft: Draft, path: Path, challenge: dict[str, Any]) -> None:
+    on, need = _on(challenge), challenge.get("need")
+    for key in ("when", "unless"):
+        if key in challenge:
+            _check_condition(draft, (*path, key), challenge[key], on)
+            _refuse_counting(draft, (*path, key), challenge[key])
+    if need == 0 and not isinstance(need, bool):
+        draft.report((*path, "need"), "it is met before it begins", "write need: 1 or more")
+    elif isinstance(need, str) and on is not None and on != "purchase":
+        draft.report((*path, "need"), f"{_a(on)} has no money", "write a whole number")
+    elif _minor(draft, need) == 0:
+        draft.report((*path, "need"), "it is met before it begins", "name an amount above zero")
+    window = challenge.get("window")
+    if not isinstance(window, dict):
+        return
+    if "within" in window and challenge.get("opt_in") is True:
+        what = "a window of its own beginning needs no opt_in: begins: accepted says it"
+        draft.report((*path, "opt_in"), what, "take opt_in out, and write begins: accepted")
+    days = _days_of(window)
+    if days is not None and days > _LONGEST_DAYS:
+        key = "within" if "within" in window else "until"
+        draft.report((*path, "window", key), f"a window of {days} days", f"at most {_LONGEST_DAYS} days")
+
+
+def _days_of(window: dict[str, Any]) -> int | None:
+    """Return how many days a window has at most, None where it is not said, or wrong."""
+    try:
+        if "within" in window:
+            return parse_fixed(window["within"]).length_us // DAY_US
+        begin, end = (parse_moment(window[key]) for key in ("from", "until"))
+    except (PydanticCustomError, ValueError, KeyError):
+        return None
+    return (end.ends_us(_UTC) - begin.begins_us(_UTC)) // DAY_US
+
+
+def _refuse_counting(draft: Draft, path: Path, condition: Any) -> None:
+    """A challenge counts itself: what else counts would be moved by facts that the challenge does not see."""
+    if isinstance(condition, list):
+        for index, part in enumerate(condition):
+            _refuse_counting(draft, (*path, index), part)
+    elif isinstance(condition, dict):
+        for key, value in condition.items():
+            if key in {"every_nth", "streak"}:
+                draft.report((*path, key), f"a challenge counts itself: {key} says nothing in it", "say it with need")
+            elif key in {"all", "any", "not"}:
+                _refuse_counting(draft, (*path, key), value)

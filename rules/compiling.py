@@ -11,7 +11,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from rules import language, parts
-from rules.checks import CONDITIONS_ON, validate
+from rules.checks import CONDITIONS_ON, GIVEN, validate
+from rules.compiling_play import badge_plan, begun_by, by_type, challenge_plan, raffle_plan, tickets_plan
 from rules.conditions import compile_lines
 from rules.counting import counters_on, nth_counter
 from rules.draft import read_json
@@ -50,6 +51,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
     zone = ZoneInfo(document.time_zone)
     until = document.valid.until
     rules = [_rule(rule, zone) for rule in document.earn]
+    challenges = [challenge_plan(challenge, zone) for challenge in document.challenges or ()]
     canonical = canonical_json(document)
     return Programme(
         hash=blake2b(canonical, digest_size=_HASH_BYTES).hexdigest(),
@@ -76,13 +78,24 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         lots=_lots(document),
         negative_balance=document.points.negative_balance,
         rewards={reward.id: _reward(reward, zone) for reward in document.rewards or ()},
-        gives=any(rule.reward is not None for rule in document.earn),
+        gives=any(rule.gives for rule in rules),
+        challenges=by_type(challenges, lambda plan: (plan.on,)),
+        plays=bool(challenges),
+        begun_by=by_type(challenges, begun_by),
+        badges={badge.id: badge_plan(badge) for badge in document.badges or ()},
+        raffles={raffle.id: raffle_plan(raffle, zone) for raffle in document.raffles or ()},
         paid_earns=document.points.part_payment == "earns",
         pays_back=document.points.pay_back == "pro_rata",
-        asks_profile=any(asks_profile(one) for rule in document.earn for one in (rule.when, rule.unless)),
+        asks_profile=any(asks_profile(one) for one in _conditions(document)),
         document=document,
         canonical=canonical,
     )
+
+
+def _conditions(document: language.ProgrammeFile) -> list[parts.Condition | None]:
+    challenges = document.challenges or ()
+    of_rules = [one for rule in document.earn for one in (rule.when, rule.unless)]
+    return of_rules + [one for challenge in challenges for one in (challenge.when, challenge.unless)]
 
 
 def asks_profile(condition: parts.Condition | None) -> bool:
@@ -133,7 +146,7 @@ def _rules_on(rules: tuple[language.EarnRule, ...], compiled: list[Rule]) -> dic
 
 
 def _rule(rule: language.EarnRule, zone: ZoneInfo) -> Rule:
-    bonus = rule.bonus or rule.reward is not None
+    bonus = rule.bonus or any(getattr(rule, effect) is not None for effect in GIVEN)
     phase = "limit" if rule.limit else "multiply" if rule.multiply else "bonus" if bonus else "base"
     nth = None if rule.when is None or rule.reward is None else rule.when.every_nth
     return Rule(
@@ -150,6 +163,9 @@ def _rule(rule: language.EarnRule, zone: ZoneInfo) -> Rule:
         hold_out=None if rule.hold_out is None else int(rule.hold_out * MEMBER_NUMBERS),
         hold_out_text="" if rule.hold_out is None else share_text(rule.hold_out),
         reward=rule.reward,
+        badge=rule.badge,
+        tickets=tickets_plan(rule.raffle),
+        offers=rule.challenge,
         nth=None if nth is None else nth_counter(nth),
     )
 

@@ -23,6 +23,7 @@ from rules.language import EarnRule
 from rules.local_time import local_day, to_local_us
 from rules.parts import BoughtSku, Condition, CountRange, MoneyRange, NumberRange, Spent
 from rules.plan import Counter, Lines, MemberView, Programme
+from rules.play import Challenge
 from rules.values import HourMinute, LocalMoment
 from schemas.envelope import Fact
 from schemas.times import DAY_US
@@ -81,12 +82,12 @@ def _whole_only(checks: Sequence[Check]) -> tuple[Whole, ...]:
 # ---- a rule ----
 
 
-def compile_lines(rule: EarnRule, zone: ZoneInfo) -> Lines:
+def compile_lines(rule: EarnRule | Challenge, zone: ZoneInfo) -> Lines:
     """Compile dates, `when` and `unless` of a rule to the closure that names the eligible lines of a fact."""
     checks = [] if rule.when is None else _checks_of(rule.when, rule.on, zone)
     if rule.unless is not None:
         checks.append(_negated(_all(_checks_of(rule.unless, rule.on, zone))))
-    if rule.from_ is not None or rule.until is not None:
+    if isinstance(rule, EarnRule) and (rule.from_ is not None or rule.until is not None):
         checks.insert(0, _dates(rule.from_, rule.until, zone))
     whole, of_lines = _whole_only(checks), [check for check in checks if isinstance(check, OfLine)]
     return _lines_of_purchase(whole, of_lines) if rule.on == "purchase" else _without_lines(whole)

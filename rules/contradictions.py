@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
+from rules.checks import GIVEN
 from rules.draft import Path
 from rules.language import EarnRule, ProgrammeFile
 from rules.parts import Cap, Condition, Limit, Range
+from rules.play import Challenge, Window
 from rules.values import LocalMoment
+from schemas.times import DAY_US
 
 PHASES = ("base", "bonus", "multiply", "limit")
 _SETS = ("sku", "category", "channel", "store", "place", "weekday", "tier", "name", "via")
@@ -191,7 +195,7 @@ def _stopped(document: ProgrammeFile) -> Iterator[Contradiction]:
 
 
 def _order(rule: EarnRule) -> tuple[int, int, str]:
-    bonus = rule.bonus or rule.reward is not None
+    bonus = rule.bonus or any(getattr(rule, effect) is not None for effect in GIVEN)
     phase = "limit" if rule.limit else "multiply" if rule.multiply else "bonus" if bonus else "base"
     return PHASES.index(phase), -rule.priority, rule.id
 
@@ -296,4 +300,91 @@ def _rewards(document: ProgrammeFile) -> Iterator[Contradiction]:
             yield Contradiction("unaffordable_reward", ("rewards", index, "cost"), text, f"write cost: {most} or less")
 
 
-_LOOKS: tuple[Callable[[ProgrammeFile], Iterator[Contradiction]], ...] = (_caps, _never, _tiers, _reviews, _rewards)
+# ---- a challenge nobody can meet, a raffle nobody can check ----
+
+
+def _challenges(document: ProgrammeFile) -> Iterator[Contradiction]:
+    offered = {rule.challenge for rule in document.earn if rule.challenge is not None}
+    for index, challenge in enumerate(document.challenges or ()):
+        path: Path = ("challenges", index)
+        if challenge.window.begins == "offered" and challenge.id not in offered:
+            text = "it begins when a rule offers it, and none does"
+            yield Contradiction("never_begins", (*path, "window", "begins"), text, "add a rule with challenge: to earn")
+        why = _never_counts(challenge, document) or _too_many(challenge, document)
+        if why is not None:
+            yield Contradiction("unreachable_challenge", path, *why)
+
+
+def _never_counts(challenge: Challenge, document: ProgrammeFile) -> tuple[str, str] | None:
+    holding = [] if challenge.when is None else _together(challenge.when)
+    spans = [(challenge.window.from_, challenge.window.until), *((part.from_, part.until) for part in holding)]
+    found = _dates(spans, document) or _sets(holding, challenge.unless) or _ranges(holding) or _firsts(holding)
+    if found is None and challenge.when is not None and challenge.when == challenge.unless:
+        return "when and unless say the same", "take one of them out"
+    return found
+
+
+def _too_many(challenge: Challenge, document: ProgrammeFile) -> tuple[str, str] | None:
+    """Say why nobody can have so many facts in the window, None if somebody may."""
+    need = challenge.need
+    if not isinstance(need, int) or need < _TWO:
+        return None
+    firsts = challenge.when is not None and any(part.first_purchase is True for part in _together(challenge.when))
+    if challenge.on in {"joined", "referral"} or firsts:
+        once = "the first purchase" if firsts else challenge.on
+        return f"a member has {once} once, and it needs {need}", "write need: 1"
+    length_us = _length_us(challenge.window)
+    stores = None if challenge.when is None else challenge.when.store
+    if challenge.on == "visit" and length_us is not None and stores is not None:
+        # Visits at one store are one until the gap is over; at another store they count anew.
+        most = len(stores) * (length_us // (document.visit_gap.length_us + 1) + 1)
+        if need > most:
+            gap = document.visit_gap
+            return (
+                f"visits closer than {gap} are one: at most {most} fit into its window, it needs {need}",
+                "ask for less",
+            )
+    return None
+
+
+_TWO = 2
+_DAYS = {"day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}
+
+
+def _length_us(window: Window) -> int | None:
+    if window.within is not None:
+        return int(window.within.length_us)
+    if window.every is not None:
+        return _DAYS[window.every] * DAY_US
+    if window.from_ is None or window.until is None:
+        return None
+    utc = ZoneInfo("UTC")
+    return window.until.ends_us(utc) - window.from_.begins_us(utc)
+
+
+def _raffles(document: ProgrammeFile) -> Iterator[Contradiction]:
+    given = {rule.raffle.name for rule in document.earn if rule.raffle is not None}
+    given |= {one.then.raffle.name for one in document.challenges or () if one.then.raffle is not None}
+    for index, raffle in enumerate(document.raffles or ()):
+        path: Path = ("raffles", index)
+        if raffle.commitment is None:
+            text = "nobody can check its draw: the hash of its secret must be known before the first ticket"
+            yield Contradiction("raffle_without_commitment", path, text, "make one by stammgast raffle secret")
+        if raffle.id not in given:
+            yield Contradiction(
+                "raffle_without_tickets", path, "nothing gives tickets of it", "add a rule with raffle:"
+            )
+        late = _dates([(raffle.from_, raffle.until)], document)
+        if late is not None:
+            yield Contradiction("raffle_without_time", path, *late)
+
+
+_LOOKS: tuple[Callable[[ProgrammeFile], Iterator[Contradiction]], ...] = (
+    _caps,
+    _never,
+    _tiers,
+    _reviews,
+    _rewards,
+    _challenges,
+    _raffles,
+)

@@ -13,15 +13,24 @@ from decimal import Decimal
 from typing import Any
 
 from rules.book import Programme
+from rules.checks import GIVEN
 from rules.language import EarnRule, Level, ProgrammeFile
 from rules.lot_words import point_words
+from rules.play_words import challenge_words, raffle_words
 from rules.values import shown
 from rules.words import condition_words, effect_words, refer_words, tier_words
 
 # What tells versions apart, not programmes.
 _NAMES = ("version", "language")
 # Lists whose items have ids, by their path.
-_BY_ID = {("earn",): "rule", ("tiers", "levels"): "level", ("rewards",): "reward"}
+_BY_ID = {
+    ("earn",): "rule",
+    ("tiers", "levels"): "level",
+    ("rewards",): "reward",
+    ("challenges",): "challenge",
+    ("badges",): "badge",
+    ("raffles",): "raffle",
+}
 _EVERYBODY = "everybody"
 #: Longer lists are told by their numbers.
 _LONG = 20
@@ -59,7 +68,34 @@ def differences(old: Programme, new: Programme) -> list[Change]:
         change = _plainly(f"reward {name}", raw_old, raw_new)
         change.touches = "members who want it"
         changes.append(change)
-    return changes
+    return changes + list(_played(old.document, new.document, before, after))
+
+
+def _played(old: ProgrammeFile, new: ProgrammeFile, before: Any, after: Any) -> Iterator[Change]:
+    """Yield what changed of challenges, badges and raffles: in the words of `rules show`, then by path."""
+    challenges = [{one.id: challenge_words(one) for one in document.challenges or ()} for document in (old, new)]
+    raffles = [{one.id: raffle_words(one) for one in document.raffles or ()} for document in (old, new)]
+    for name, raw_old, raw_new in _items(before, after, ("challenges",)):
+        on = (raw_new or raw_old)["on"]
+        yield _said_anew(f"challenge {name}", challenges, name, raw_old, raw_new, f"members who play it, by every {on}")
+    for name, raw_old, raw_new in _items(before, after, ("badges",)):
+        yield _plainly(f"badge {name}", raw_old, raw_new, "members who have it or will")
+    for name, raw_old, raw_new in _items(before, after, ("raffles",)):
+        change = _said_anew(f"raffle {name}", raffles, name, raw_old, raw_new, "members with tickets of it")
+        if raw_old and raw_new and raw_old.get("commitment") not in (None, raw_new.get("commitment")):
+            change.lines.append("its commitment was published: a draw with another one is worth nothing")
+        yield change
+
+
+def _said_anew(what: str, said: list[dict[str, str]], name: str, raw_old: Any, raw_new: Any, touches: str) -> Change:
+    old, new = said[0].get(name), said[1].get(name)
+    change = Change(what, _how(old, new), touches=touches)
+    if old is None or new is None:
+        change.lines = [old or new or ""]
+        return change
+    words = [_changed("is", old, new)] if old != new else []
+    change.lines = [*words, *_paths(raw_old, raw_new)]
+    return change
 
 
 def _at(tree: Any, path: tuple[str, ...]) -> Any:
@@ -96,7 +132,7 @@ def _rule(name: str, old: EarnRule | None, new: EarnRule | None, raw_old: Any, r
         return change
     told = set()
     for title, words, keys in (
-        ("gives", effect_words, ("award", "bonus", "multiply", "limit", "reward", "cap", "expire", "pending")),
+        ("gives", effect_words, ("award", "bonus", "multiply", "limit", *GIVEN, "cap", "expire", "pending")),
         ("when", condition_words, ("when", "unless", "from", "until", "exclusive", "stop", "hold_out")),
     ):
         before, after = words(old), words(new)

@@ -13,10 +13,8 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
-    PlainSerializer,
     PlainValidator,
     Tag,
-    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
@@ -39,9 +37,11 @@ from rules.parts import (
     Pending,
     Points,
     Slugs,
+    Threshold,
     as_list,
     shape,
 )
+from rules.play import Badge, Challenge, Raffle, Tickets
 from rules.values import (
     CalendarText,
     CodePatternText,
@@ -49,7 +49,6 @@ from rules.values import (
     FactorText,
     FixedText,
     MomentText,
-    Money,
     MoneyText,
     ShareText,
     Slug,
@@ -57,17 +56,15 @@ from rules.values import (
     Word,
     mistake,
     parse_currency,
-    parse_money,
     parse_zone,
     refuse_reversed,
-    shown,
 )
 
 LANGUAGE = 1  # in canonical JSON; raised when a value that is not said comes to mean something else
 
 
 class EarnRule(Part):
-    """One rule: what it is about, when it applies, and either an award, a multiplier, a limit or a reward."""
+    """One rule: what it is about, when it applies, and an award, a multiplier, a limit, or something else that is given."""
 
     id: Slug = Field(description="Name of the rule; entries carry it, so it stays the same from version to version.")
     on: FactName = Field(description="The fact it answers.")
@@ -80,6 +77,9 @@ class EarnRule(Part):
     multiply: Multiply | None = Field(None, description="A factor on base awards.")
     limit: Limit | None = Field(None, description="A limit over several rules.")
     reward: Slug | None = Field(None, description="Id of a reward of the catalogue that is given, free of cost.")
+    badge: Slug | None = Field(None, description="Id of a badge that is given; a member has each at most once.")
+    raffle: Tickets | None = Field(None, description="Tickets of a raffle that are given.")
+    challenge: Slug | None = Field(None, description="Id of a challenge that is offered: its window begins.")
     cap: Cap | None = Field(None, description="A cap on this rule alone. Default: none.")
     priority: Annotated[int, Field(strict=True, ge=-1000, le=1000)] = Field(
         0, description="Higher comes first within base, bonus, multiply or limit. Default: 0."
@@ -198,33 +198,6 @@ class Lowered(Part):
 
 
 Downgrade = Annotated[Annotated[Literal["none"], WORD] | Annotated[Lowered, MAPPING], BY_SHAPE]
-
-
-def _parse_threshold(value: Any, info: ValidationInfo) -> int | Money:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**12:
-        return value
-    if isinstance(value, str):
-        return parse_money(value, info)
-    raise mistake(f"{shown(value)} is no threshold", "write an amount like 300.00 EUR, or a whole number")
-
-
-def _threshold_json(value: int | Money) -> int | str:
-    return str(value) if isinstance(value, Money) else value
-
-
-Threshold = Annotated[
-    int | Money,
-    PlainValidator(_parse_threshold),
-    PlainSerializer(_threshold_json),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 0},
-                {"type": "string", "pattern": r"^\d{1,12}(\.\d{1,4})? [A-Z]{3}$", "examples": ["300.00 EUR"]},
-            ]
-        }
-    ),
-]
 
 
 class Welcome(Part):
@@ -450,4 +423,13 @@ class ProgrammeFile(Part):
     tiers: Tiers | None = Field(None, description="Levels of membership. Default: none.")
     rewards: Annotated[tuple[Reward, ...], Field(strict=False, min_length=1)] | None = Field(
         None, description="The catalogue: what points can be spent on. Default: nothing but a number of points."
+    )
+    challenges: Annotated[tuple[Challenge, ...], Field(strict=False, min_length=1)] | None = Field(
+        None, description="So many facts, or so much money, within a window, then an effect. Default: none."
+    )
+    badges: Annotated[tuple[Badge, ...], Field(strict=False, min_length=1)] | None = Field(
+        None, description="Badges that rules and challenges give. Default: none."
+    )
+    raffles: Annotated[tuple[Raffle, ...], Field(strict=False, min_length=1)] | None = Field(
+        None, description="Raffles whose tickets rules and challenges give. Default: none."
     )

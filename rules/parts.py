@@ -14,6 +14,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     Tag,
+    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
@@ -24,6 +25,7 @@ from rules.values import (
     FixedText,
     HourText,
     MomentText,
+    Money,
     MoneyText,
     MonthDayText,
     NumberText,
@@ -31,6 +33,7 @@ from rules.values import (
     SpanText,
     Word,
     mistake,
+    parse_money,
     parse_word,
     refuse_reversed,
     shown,
@@ -391,3 +394,30 @@ class WaitingTime(Part):
 
 
 Pending = Annotated[NONE | Annotated[WaitingTime, MAPPING], BY_SHAPE]
+
+
+def _parse_threshold(value: Any, info: ValidationInfo) -> int | Money:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**12:
+        return value
+    if isinstance(value, str):
+        return parse_money(value, info)
+    raise mistake(f"{shown(value)} is no threshold", "write an amount like 300.00 EUR, or a whole number")
+
+
+def _threshold_json(value: int | Money) -> int | str:
+    return str(value) if isinstance(value, Money) else value
+
+
+Threshold = Annotated[
+    int | Money,
+    PlainValidator(_parse_threshold),
+    PlainSerializer(_threshold_json),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^\d{1,12}(\.\d{1,4})? [A-Z]{3}$", "examples": ["300.00 EUR"]},
+            ]
+        }
+    ),
+]

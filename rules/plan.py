@@ -177,9 +177,16 @@ class Multiply:
 Lines = Callable[[MemberView, Fact, "Programme"], tuple[int, ...]]
 
 
+class TicketPlan(NamedTuple):
+    """So many tickets of a raffle."""
+
+    raffle: str
+    tickets: int
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One earning rule; exactly one of ``award``, ``multiply``, ``limit`` and ``reward`` is set."""
+    """One earning rule; exactly one of award, multiply, limit, reward, badge, tickets and offers is set."""
 
     id: str
     phase: str  # one of PHASES
@@ -194,14 +201,20 @@ class Rule:
     hold_out: int | None = None  # members whose number of 32 bits is below it get nothing from the rule
     hold_out_text: str = ""
     reward: str | None = None  # id of a reward that it gives
+    badge: str | None = None  # id of a badge that it gives
+    tickets: TicketPlan | None = None  # tickets of a raffle that it gives
+    offers: str | None = None  # id of a challenge that it begins
     nth: Counter | None = None  # of a rule that gives a reward: what makes an order the nth
     selective: bool = field(init=False)  # it may keep rules from applying
     clips: bool = field(init=False)  # a cap or a limit is to be looked at
+    gives: bool = field(init=False)  # something else than points
 
     def __post_init__(self) -> None:
         """Work out once what the ledger would ask for every fact."""
         object.__setattr__(self, "selective", self.exclusive is not None or self.stop or self.hold_out is not None)
         object.__setattr__(self, "clips", self.cap is not None or self.limit is not None)
+        given = (self.reward, self.badge, self.tickets, self.offers)
+        object.__setattr__(self, "gives", any(one is not None for one in given))
 
     @property
     def order(self) -> tuple[int, int, str]:
@@ -380,6 +393,70 @@ class RewardPlan(NamedTuple):
     voucher: VoucherPlan | None
 
 
+class BadgePlan(NamedTuple):
+    """A badge; ``keep``: it stays when what earned it was returned."""
+
+    id: str
+    label: str
+    keep: bool
+
+
+class RafflePlan(NamedTuple):
+    """A raffle: tickets are given for facts of its time."""
+
+    id: str
+    label: str
+    from_us: int
+    until_us: int  # exclusive
+    commitment: str | None
+    winners: int
+    wins_per_member: int
+    public: str | None
+
+
+class GivenTierPlan(NamedTuple):
+    """A level for some days or months."""
+
+    level: str
+    days: int
+    months: int
+
+    def last_day(self, day: int) -> int:
+        """Return the last local day on which it is held, if it begins on ``day``."""
+        return months_later(day, self.months) if self.months else day + self.days
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengePlan:
+    """So many facts of one type, or so much money (minor units), within a window, and what then comes of it."""
+
+    id: str
+    label: str
+    on: str
+    lines: Lines = field(compare=False)  # see Rule
+    need: int
+    money: bool
+    every: str | None  # day | week (ISO) | month | quarter | year
+    from_us: int | None  # with until_us (exclusive): a fixed window
+    until_us: int | None
+    within_us: int | None
+    begins: str  # of a window of its own beginning: first_match | accepted | segment | offered
+    segment: str | None
+    opt_in: bool
+    times: int | None
+    keep: bool  # what it gave stays, whatever is returned
+    points: int
+    reward: str | None
+    badge: str | None
+    tier: GivenTierPlan | None
+    tickets: TicketPlan | None
+
+    @property
+    def rule_id(self) -> str:
+        """What entries of its points carry as their rule."""
+        return f"challenge:{self.id}"
+
+
 class TransferPlan(NamedTuple):
     """How many points one transfer between members may move."""
 
@@ -415,7 +492,12 @@ class Programme:
     lots: LotPlan | None  # None: every point can be spent at once and for ever
     negative_balance: str  # within_balance | allow | only_pending
     rewards: dict[str, RewardPlan]
-    gives: bool  # some rule gives a reward
+    gives: bool  # some rule gives something else than points
+    challenges: dict[str, tuple[ChallengePlan, ...]]  # by short type name, as ``rules_on``
+    begun_by: dict[str, tuple[ChallengePlan, ...]]  # by short type name: what an acceptance or a segment begins
+    plays: bool  # there are challenges
+    badges: dict[str, BadgePlan]
+    raffles: dict[str, RafflePlan]
     paid_earns: bool  # what points paid of an order earns like money
     pays_back: bool  # points that paid a part of an order come back with its goods
     asks_profile: bool  # some condition looks at the profile
@@ -429,6 +511,10 @@ class Programme:
     def rule(self, on: str, rule_id: str) -> Rule | None:
         """Return a rule on a type of fact by its id."""
         return next((rule for rule in self.rules_on.get(on, ()) if rule.id == rule_id), None)
+
+    def challenge(self, challenge_id: str) -> ChallengePlan | None:
+        """Return a challenge by its id."""
+        return next((plan for some in self.challenges.values() for plan in some if plan.id == challenge_id), None)
 
     @property
     def base_tier(self) -> str | None:

@@ -20,6 +20,7 @@ from rules.language import (
 )
 from rules.lot_words import lot_words
 from rules.parts import Award, BoughtSku, Condition, EveryNth, Multiply, NumberRange, Range, Spent, Streak
+from rules.play import Tickets
 from rules.values import Duration, LocalMoment, Money, factor_text, plain, share_text, shown
 
 
@@ -35,10 +36,21 @@ def effect_words(rule: EarnRule) -> str:
         said = f"{cap_text(rule.limit)}{of}"
     elif rule.reward is not None:
         said = f"{rule.reward}, free of cost"
+    elif rule.badge is not None:
+        said = f"badge {rule.badge}"
+    elif rule.raffle is not None:
+        said = ticket_words(rule.raffle)
+    elif rule.challenge is not None:
+        said = f"offers challenge {rule.challenge}"
     else:
         said = "nothing"
     said = f"{said}; {cap_text(rule.cap)}" if rule.cap is not None else said
     return "; ".join([said, *lot_words(rule.expire, rule.pending)])
+
+
+def ticket_words(tickets: Tickets) -> str:
+    """Return tickets that are given: ``2 tickets of summer``."""
+    return f"{tickets.tickets} ticket{'' if tickets.tickets == 1 else 's'} of {tickets.name}"
 
 
 _ROUNDED = {

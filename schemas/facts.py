@@ -744,6 +744,7 @@ class TakeoverForm(TypedDict):
     counters: NotRequired[list[list[Any]]]
     override: NotRequired[list[Any] | None]
     slides_us: NotRequired[int | None]
+    played: NotRequired[list[list[Any]]]
     visits: NotRequired[dict[str, int]]
     brought: NotRequired[list[str]]
     bonuses: NotRequired[list[list[Any]]]

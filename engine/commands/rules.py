@@ -239,6 +239,7 @@ def _print_programme(programme: Programme) -> None:
     from rich.table import Table
 
     from rules.lot_words import point_words, reward_words
+    from rules.play_words import play_words
     from rules.words import condition_words, effect_words, refer_words, tier_words, who_words
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -261,6 +262,8 @@ def _print_programme(programme: Programme) -> None:
         console.print(f"Members: {escape(line)}")
     for reward in reward_words(programme.document):
         console.print(f"Reward {escape(reward)}")
+    for line in play_words(programme.document):
+        console.print(escape(line))
     if points := point_words(programme.document.points):
         console.print(f"Points: {escape('; '.join(points))}")
     if referral := refer_words(programme.document):

@@ -21,6 +21,7 @@ from engine.ledger.following import follow
 from engine.ledger.lots import burn_from, open_lots
 from engine.ledger.member import SLIDING, Lot, Member, Spent
 from engine.ledger.orders import Returned, day_text, keep_again
+from engine.ledger.played import Played, states_of
 from engine.ledger.repeats import answer_again
 from engine.ledger.takeover import lot_here
 from engine.ledger.waiting import act_on_takeover
@@ -178,6 +179,7 @@ def _rest(member: Member) -> facts.TakeoverForm:
         "segments": {segment: list(said) for segment, said in member.segments.items()},
         "welcomed": [[level, *given] for level, given in member.welcomed.items()],
         "redemptions": [[name, *_with_moved(member, spent)] for name, spent in member.spent.items()],
+        "played": [[name, *found] for name, found in member.played.items()],
         "visits": member.visits,
         "brought": sorted(member.brought),
         "aliases": sorted(member.aliases),
@@ -241,7 +243,21 @@ def decide_takeover(member: Member, fact: Fact, programme: Programme | None, dec
     if slides_us is not None and slides_us > max(member.slides_us or 0, member.now_us(fact.time_us)):
         until = to_text(slides_us)
         decision.states = [StateChange(member.key, SLIDING, SLIDING, until, fact.source, fact.id, fact.time)]
+    if data.get("played"):
+        decision.states = [*decision.states, *_play(member, fact)]
     return [*act_on_takeover(member, fact, decision), *answer_what_was_early(member, fact, decision)]
+
+
+def _play(member: Member, fact: Fact) -> list[StateChange]:
+    """Return the states by which what an alias played is the member's; what both have, he has as he knows it."""
+    others = {name: Played(*said) for name, *said in fact.data["played"]}
+    for name, other in others.items():
+        if other.award:
+            others[name] = other._replace(award=lot_here(fact, member.key, other.award))
+    return [
+        StateChange(member.key, what, name, state, fact.source, fact.id, to_text(at_us) if at_us else fact.time)
+        for what, name, state, at_us in states_of(others, member.played)
+    ]
 
 
 def _lot_entry(member: Member, fact: Fact, lot: Lot, version: int) -> Entry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.ledger.activities import decide_activity, decide_earning, decide_segment, decide_visit
 from engine.ledger.adjustments import decide_adjustment
 from engine.ledger.aliases import decide_link, decide_takeover
+from engine.ledger.challenges import play
 from engine.ledger.claims import decide_claim, decide_claim_answered, decide_claim_asked
 from engine.ledger.joining import barred, decide_left
 from engine.ledger.member import Member
@@ -41,6 +42,14 @@ def decide(member: Member, fact: Fact, programme: Programme | None, decision: De
     some_are_barred = programme is not None and (programme.join_explicit or member.left_us is not None)
     if some_are_barred and programme is not None and barred(member, fact, programme, decision):
         return []
+    derived = _decide_fact(member, fact, programme, decision, book)
+    if programme is not None and programme.plays:
+        return [*derived, *play(member, fact, programme, decision)]
+    return derived
+
+
+def _decide_fact(member: Member, fact: Fact, programme: Programme | None, decision: Decision, book: Book) -> list[Fact]:
+    """Answer a fact, but for what it does to challenges."""
     match fact.type:
         case facts.PURCHASE:
             derived = decide_purchase(member, fact, programme, decision)

@@ -106,7 +106,7 @@ def earn(member: Member, fact: Fact, programme: Programme, order: str | None = N
             earned.counts, earned.notes = clipper.counts(), [*earned.notes, *clipper.notes]
             break
     if programme.gives:
-        earned.given = [found for found in applicable if found[0].reward is not None]
+        earned.given = [found for found in applicable if found[0].gives]
     ids = entry_ids(member, fact)
     earned.entries = [make_entry(member, fact, programme, share, order, ids) for share in shares if share.points]
     return earned

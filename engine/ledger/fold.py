@@ -47,7 +47,8 @@ from engine.ledger.member import (
     order_ref,
 )
 from engine.ledger.orders import Returned, day_number, keep_order, of_referral
-from engine.ledger.pruning import drop_over, year_of
+from engine.ledger.played import ENDED, KINDS, TIER_GIVEN, take_played
+from engine.ledger.pruning import drop_over, drop_windows, year_of
 from engine.ledger.takeover import become_alias, take_over
 from schemas import facts
 from schemas.decisions import Decision, Entry, StateChange, TierChange
@@ -126,6 +127,7 @@ def _remember(member: Member, fact: Fact, order: bytes | None) -> None:
         if (member.caps or member.counters) and before_us is not None and year_of(before_us) != year_of(time_us):
             drop_over(member.caps, year_of(time_us))
             drop_over(member.counters, year_of(time_us))
+            drop_windows(member.played, year_of(time_us))
     order_name = None if order is None else (fact.data["order_source"], fact.data["order_id"])
     fresh = Fresh(fact.body_hash, time_us, order, order_name)
     member.history.remember(fact.source, fact.id, fresh, member.newest_us - DEDUPE_HORIZON_US)
@@ -326,6 +328,10 @@ def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -
         member.spent[change.id] = member.spent[change.id]._replace(code=change.state)
     elif change.what in (WORTH, AT_LEAST):
         pass  # for tills and tables; the member's state knows the code
+    elif change.what in KINDS:
+        take_played(member.played, change)
+    elif change.what == TIER_GIVEN:
+        member.override = None if change.state == ENDED else Override(change.id, day_number(change.state))
     elif change.what.startswith(REDEMPTION):
         _take_redemption(member, change, entries)
 

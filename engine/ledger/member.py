@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from engine.ledger.history import Bought, History
 from engine.ledger.orders import Order, Returned, read_order
+from engine.ledger.played import Played
 from rules.book import Profile
 from schemas import facts
 from schemas.envelope import ORDER_KEY, STOCK_KEY
@@ -282,6 +283,7 @@ class Member:
     override: Override | None = None
     welcomed: dict[str, Welcomed] = field(default_factory=dict)
     sealed: Sealed | None = None
+    played: dict[str, Played] = field(default_factory=dict)
     opened: Profile | None = field(default=None, compare=False, repr=False)
     next_due_us: int | None = None
 
@@ -292,6 +294,7 @@ class Member:
         other.days, other.years = dict(self.days), dict(self.years)
         other.welcomed = dict(self.welcomed)
         other.spent = dict(self.spent)
+        other.played = dict(self.played)
         return other
 
     def now_us(self, time_us: int) -> int:

@@ -27,6 +27,7 @@ from engine.ledger.compact import Reader, from_utf8, number, numbers, read_numbe
 from engine.ledger.history import History
 from engine.ledger.member import Bonus, Lot, Member, Override, Referral, Sealed, Spent, Standing, Waiting, Welcomed
 from engine.ledger.orders import Returned
+from engine.ledger.played import Played
 from schemas.times import SECOND_US
 
 #: Changes with every change of the packed form: what another engine packed is folded anew, never guessed.
@@ -260,6 +261,8 @@ def _rest(member: Member) -> bytes:
         rest["slides"] = member.slides_us
     if member.welcomed:
         rest["welcomed"] = [[level, *given] for level, given in member.welcomed.items()]
+    if member.played:
+        rest["played"] = [[name, *found] for name, found in member.played.items()]
     if member.spent:
         rest["spent"] = [[name, *spent] for name, spent in member.spent.items()]
     # A copy of its own size: orjson's buffer begins at 1 KB, and what is cut off it stays with the heap.
@@ -303,6 +306,7 @@ def _read_rest(member: Member, packed: bytes) -> None:
     for name, *fields in rest.get("spent", ()):
         member.spent[name] = Spent.of(fields)
         member.find_lapse()
+    member.played = {name: Played(*found) for name, *found in rest.get("played", ())}
     member.kept = [(kind, source, fact_id, time, data) for kind, source, fact_id, time, data in rest.get("kept", ())]
     member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}
     member.counters = {key: (number, moments) for key, number, moments in rest.get("counters", ())}

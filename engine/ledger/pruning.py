@@ -7,6 +7,7 @@ that needs at least; a streak is kept as long as it can still go on. Counters wi
 
 from __future__ import annotations
 
+from engine.ledger.played import CHALLENGE, Played, record
 from schemas.times import DAY_US
 
 #: Whole years before the year of the newest fact whose windows are kept.
@@ -42,3 +43,9 @@ def drop_over(counted: dict[str, tuple[int, int]], year: int) -> None:
     """Drop what nothing will ask any more."""
     for key in [key for key in counted if over(key, year)]:
         del counted[key]
+
+
+def drop_windows(played: dict[str, Played], year: int) -> None:
+    """Drop the windows of challenges to which no fact can belong any more; badges and tickets stay."""
+    for name in [name for name in played if name.startswith(record(CHALLENGE, "")) and over(name, year)]:
+        del played[name]

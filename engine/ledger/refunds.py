@@ -7,6 +7,7 @@ never take more than the whole, and a full return takes everything.
 from __future__ import annotations
 
 from engine.ledger.caps import caps_given_back
+from engine.ledger.challenges import take_play_back
 from engine.ledger.counters import counters_given_back
 from engine.ledger.debt import Purse, taken_back
 from engine.ledger.giving import withdraw
@@ -65,6 +66,8 @@ def take_back(member: Member, fact: Fact, ref: str, order: Order, decision: Deci
         decision.counters = [*decision.counters, *counters_given_back(order, lines)]
     _take_progress(order, lines, decision, cancelled_points(order, member.lots_apart, book))
     derived = withdraw(member, fact, ref, lines, decision) if member.spent else []
+    if member.played:
+        derived = [*derived, *take_play_back(member, fact, ref, lines, decision, book)]
     return derived if bonus is None else [*derived, *reverse_referral(member, fact, bonus, entries, decision)]
 
 

@@ -116,5 +116,5 @@ def become_alias(member: Member, to: str) -> None:
     member.days, member.years, member.caps, member.visits = {}, {}, {}, {}
     member.brought, member.returned, member.counters, member.override = set(), {}, {}, None
     member.slides_us, member.bonuses, member.welcomed, member.waiting = None, {}, {}, ()
-    member.spent, member.lapse_us = {}, None
+    member.spent, member.lapse_us, member.played = {}, None, {}
     member.segments, member.sealed = {}, None

@@ -16,6 +16,7 @@ from engine.ledger.levels import Window, held_on, overridden, windows_of_days, w
 from engine.ledger.member import PROGRESS, Lot, Member, Override, Standing
 from engine.ledger.moved import Moved
 from engine.ledger.orders import Order, day_number, day_text
+from engine.ledger.played import ENDED, TIER_GIVEN
 from rules.book import Book, Programme, TierPlan
 from rules.local_time import local_day
 from rules.local_time import midnight_us as _midnight
@@ -222,6 +223,9 @@ def _override_after(member: Member, fact: Fact, decision: Decision) -> Override 
     """Return what staff gave, as far as is known with ``fact``: what an alias brings counts where there is nothing yet."""
     if fact.type == facts.TIER_OVERRIDE and decision.reason is None:
         return override_of(fact)
+    for change in reversed(decision.states):
+        if change.what == TIER_GIVEN:
+            return None if change.state == ENDED else Override(change.id, day_number(change.state))
     if fact.type == facts.TAKEOVER and member.override is None and fact.data.get("override") is not None:
         return Override(*fact.data["override"])
     return member.override

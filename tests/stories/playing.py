@@ -26,6 +26,7 @@ from tests.stories.telling import FORGET, TICK, Event
 RECORDED = "2060-01-01T00:00:00.000000Z"
 ENTRY_OF = "entry of "
 GIFT_OF = "gift of "
+TICKETS_OF = "tickets of "
 EVERY_TYPE = Policy("stories", OPEN_POLICY.types | facts.STAFF_TYPES)
 
 
@@ -50,6 +51,7 @@ class Books:
     tiers: dict[str, TierChange] = field(default_factory=dict)
     entries: dict[tuple[str | None, str], str] = field(default_factory=dict)
     gifts: dict[str, str] = field(default_factory=dict)
+    play: dict[str, dict[str, str | int]] = field(default_factory=dict)
 
     def add(self, decision: Decision) -> None:
         """Add one decision up."""
@@ -62,6 +64,26 @@ class Books:
         for given in decision.states:
             if given.what == "redemption_given":
                 self.gifts[given.id] = GIFT_OF + given.state.split("|")[1]
+            elif given.what == "raffle_tickets_by":
+                self.gifts[given.id] = TICKETS_OF + given.state.split(" ")[0]
+            self._add_play(given)
+        if decision.member_id is not None:
+            mine = self.play.setdefault(decision.member_id, {})
+            for key, number, *_ in decision.counters:
+                if key.startswith("challenge "):
+                    name = key.removeprefix("challenge ").replace("|", " ")
+                    mine[name] = int(mine.get(name, 0)) + number
+
+    def _add_play(self, change: StateChange) -> None:
+        """Keep what a story tells of play: `five 2026-W10 3`, `five 2026-W10 met`, `badge early-bird`, `summer 2 tickets`."""
+        mine, name = self.play.setdefault(change.member_id, {}), change.id.replace("|", " ")
+        if change.what == "challenge":
+            mine[f"{name} met"] = change.state == "met"
+        elif change.what == "badge":
+            mine[f"badge {name}"] = change.state == "earned"
+        elif change.what == "raffle_tickets":
+            number, _, raffle = change.state.partition(" ")
+            mine[change.id] = "" if change.state == "void" else f"{raffle} {number} tickets"
 
     def _add(self, entry: Entry) -> None:
         mine = self.lots.setdefault(entry.member_id, {})
@@ -98,6 +120,7 @@ class Happened:
     lots: dict[str, dict[str, Lot]] = field(default_factory=dict)
     tiers: dict[str, TierChange] = field(default_factory=dict)
     gifts: dict[str, str] = field(default_factory=dict)
+    play: dict[str, dict[str, str | int]] = field(default_factory=dict)
 
     @property
     def decisions(self) -> list[Decision]:
@@ -221,6 +244,7 @@ class Play:
         happened.balances = dict(self.books.balances)
         happened.tiers = dict(self.books.tiers)
         happened.gifts = dict(self.books.gifts)
+        happened.play = {member: dict(mine) for member, mine in self.books.play.items()}
         happened.lots = {
             member: {
                 name: Lot(lot.rule, lot.points, lot.left, lot.active_from, lot.expires_at) for name, lot in lots.items()

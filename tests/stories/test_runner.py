@@ -40,6 +40,7 @@ UNMET = {
     "pending": "1",
     "debt": "1",
     "lots": "[spend 10 of 10]",
+    "play": "[badge early-bird]",
 }
 
 

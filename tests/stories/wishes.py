@@ -187,7 +187,7 @@ def _states(value: Any) -> Callable[[Happened], str]:
 
     def unmet(happened: Happened) -> str:
         found = [
-            f"{change.what} {happened.gifts.get(change.id, change.id)} {change.state}"
+            f"{change.what} {happened.gifts.get(change.id, change.id)} {happened.gifts.get(change.state, change.state)}"
             + ("" if change.member_id == happened.who else f" for {change.member_id}")
             for decision in happened.decisions
             for change in decision.states
@@ -294,6 +294,24 @@ def _is_lot(match: re.Match[str], lot: Lot, zone: ZoneInfo) -> bool:
     )
 
 
+def _play(value: Any) -> Callable[[Happened], str]:
+    def reader(value: Any) -> Callable[[Happened, str], str]:
+        wanted = sorted(_texts(value))
+
+        def unmet(happened: Happened, member: str) -> str:
+            found = happened.play.get(member, {}).items()
+            told = [
+                f"{name} {said}" if type(said) is int else said if isinstance(said, str) else name
+                for name, said in found
+                if said
+            ]
+            return _differ(wanted, sorted(told))
+
+        return unmet
+
+    return _per_member(value, reader)
+
+
 #: What `then` may say, and how it is read.
 WISHES: Mapping[str, Callable[[Any], Callable[[Happened], str]]] = {
     "outcome": _outcome,
@@ -314,4 +332,5 @@ WISHES: Mapping[str, Callable[[Any], Callable[[Happened], str]]] = {
     "pending": _sum("pending"),
     "debt": _sum("debt"),
     "lots": _lots,
+    "play": _play,
 }
