@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
         "engine.commands.explain:explain", "Say why a member has these points: conditions, caps, lots, what followed."
     ),
     "query": Verb("engine.commands.query:query", "Ask the tables in SQL, also while a projector holds the file."),
+    "readers": Verb("engine.commands.readers:readers", "Named readers: their tokens, and the server they attach to."),
     "segments": Verb("engine.commands.segments:segments", "Tell the engine who entered and left a segment, for rules."),
     "backtest-churn": Verb(
         "engine.commands.backtest_churn:backtest_churn",

@@ -170,6 +170,22 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "console_port", "integer", "Port of the console; 0 takes a free one and says which.", 8380, low=0, high=65_535
     ),
+    Setting(
+        "readers",
+        "file",
+        "File with the named readers and the hashes of their tokens; `stammgast readers add` makes it.",
+    ),
+    Setting(
+        "readers_port", "integer", "Port that named readers attach to; 0 takes a free one.", 8390, low=0, high=65_535
+    ),
+    Setting("audit_log", "file", "File that gets a line for every question of a named reader; FILE.questions.jsonl."),
+    Setting(
+        "audit_statements",
+        "choice",
+        "How a question stands in the audit log: as `text`, or as its SHA-256 alone.",
+        "text",
+        choices=("text", "hash"),
+    ),
     Setting("query_seconds", "number", "Seconds that a reader's question may take before it is ended.", 15.0, low=0.1),
     Setting(
         "refresh_seconds",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO
 
@@ -54,8 +55,16 @@ def _with_length(data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-def open_copy(path: str, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
-    """Open a copy read-only and closed in: no files, no network, no settings, nothing spilled to a disk."""
+def open_copy(
+    path: str,
+    memory_limit: str,
+    threads: int,
+    before_lock: Callable[[duckdb.DuckDBPyConnection], None] = lambda _connection: None,
+) -> duckdb.DuckDBPyConnection:
+    """Open a copy read-only and closed in: no files, no network, no settings, nothing spilled to a disk.
+
+    `before_lock` may still load and set things.
+    """
     config: dict[str, str | bool | int | float | list[str]] = {
         "temp_directory": "",
         "memory_limit": memory_limit,
@@ -63,6 +72,7 @@ def open_copy(path: str, memory_limit: str, threads: int) -> duckdb.DuckDBPyConn
     }
     connection = duckdb.connect(path, read_only=True, config=config)
     connection.execute(sql.statements("staging/session")["utc"])
+    before_lock(connection)
     for name in ("no_python_objects", "no_external_access", "lock"):
         connection.execute(sql.statements("serving/authoriser")[name])
     return connection
@@ -98,7 +108,7 @@ def _one(connection: duckdb.DuckDBPyConnection, statement: str, query: str) -> o
     return None if row is None else row[0]
 
 
-def _bytes_of(memory_limit: str) -> int:
+def bytes_of(memory_limit: str) -> int:
     """A limit such as 2GB or 512MiB in bytes."""
     text = memory_limit.replace(" ", "").upper().rstrip("B")
     binary = text.endswith("I")
@@ -110,7 +120,7 @@ def _bytes_of(memory_limit: str) -> int:
 def serve(path: str, memory_limit: str, threads: int, source: BinaryIO, sink: BinaryIO) -> None:
     """Answer until there is no next question."""
     # What no limit of DuckDB's sees (one enormous text) fails in here, and not in the whole machine.
-    bound = _bytes_of(memory_limit) + BESIDE_BYTES
+    bound = bytes_of(memory_limit) + BESIDE_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
     connection = open_copy(path, memory_limit, threads)
     sink.write(_with_length(b"{}"))

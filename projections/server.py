@@ -199,7 +199,7 @@ def fill_lists(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _listen(connection: duckdb.DuckDBPyConnection, token: str, token_file: Path, port: int) -> Endpoint:
     for attempt in range(1, PORT_ATTEMPTS + 1):
-        endpoint = Endpoint(HOST, port or _free_port(), str(token_file), os.getpid())
+        endpoint = Endpoint(HOST, port or free_port(), str(token_file), os.getpid())
         try:
             connection.execute(sql.statements(STATEMENTS)["serve"], {"uri": endpoint.uri, "token": token})
         except duckdb.Error as error:
@@ -210,7 +210,8 @@ def _listen(connection: duckdb.DuckDBPyConnection, token: str, token_file: Path,
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

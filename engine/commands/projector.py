@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import structlog
 from aiokafka.errors import KafkaError
 
 from engine import settings
+from engine.commands import readers as named
 from engine.settings import KafkaSecurity, No, UsageError, sentence
 from engine.stream.clients import Cluster, KafkaTrouble, Unreachable
 from engine.stream.topics import SHOP_EVENTS
@@ -35,6 +37,7 @@ Telling = Callable[[asyncio.Event], Coroutine[None, None, None]]
 @settings.option("churn_threshold")
 @settings.option("score_every_days")
 @settings.option("segments_every_days")
+@settings.options("readers", "readers_port", "audit_log", "audit_statements", "query_seconds", "refresh_seconds")
 @settings.telemetry_options
 @settings.kafka_security_options
 @click.option("--fresh", is_flag=True, help="Set an existing file aside and build a new one from the logs.")
@@ -56,17 +59,20 @@ def projector(
     security: KafkaSecurity,
     fresh: bool,
     lake: str | None,
+    **reading: Any,
 ) -> None:
     """Keep a DuckDB file in step with the logs, and serve it.
 
     The file goes on where it stopped. While this runs, `stammgast query --db FILE` asks it through FILE.endpoint. A full
     disk and a silent Kafka are waited for; a file that is damaged, deleted or of another version is built anew beside the
-    old one. Exit codes: 0 stopped when asked to, 1 could not go on (the file is held or may not be written; logs missing
-    or lost), 2 wrong usage: no Kafka there, a file of other logs.
+    old one. With --readers a process beside this one answers named readers (`stammgast readers`). Exit codes: 0 stopped
+    when asked to, 1 could not go on (the file is held or may not be written; logs missing or lost), 2 wrong usage: no
+    Kafka there, a file of other logs.
     """
     if lake is not None:
         raise UsageError("--lake is not yet supported: leave it out and name a file with --db.")
     set_up_logging(log_format, log_level)  # type: ignore[arg-type]  # click.Choice has checked it
+    answering = _answering(db, {**reading, "log_format": log_format, "log_level": log_level})
     cluster = Cluster(bootstrap, security)
     health, progress, hearing = Health(), Progress(), Hearing()
     health.add("projector", progress.probe)
@@ -89,9 +95,8 @@ def projector(
         log.info("telling about itself", metrics=telemetry.url)
         if fresh:
             set_aside(db)
-        asyncio.run(
-            _until_stopped(upkeep, _telling(cluster, db, topic_prefix, segments_every_days, churn_horizon_days))
-        )
+        telling = _telling(cluster, db, topic_prefix, segments_every_days, churn_horizon_days)
+        asyncio.run(_until_stopped(upkeep, [one for one in (telling, answering) if one is not None]))
 
 
 @contextlib.contextmanager
@@ -125,14 +130,24 @@ def _telling(cluster: Cluster, db: Path, prefix: str, every_days: int, horizon_d
     return lambda stop: keep_publishing(cluster, db, prefix + SHOP_EVENTS, every_days, horizon_days, stop)
 
 
-async def _until_stopped(upkeep: Upkeep, telling: Telling | None) -> None:
+def _answering(db: Path, chosen: dict[str, Any]) -> Telling | None:
+    """What answers named readers for as long as the projector runs; None where there are none. Errors: UsageError."""
+    if chosen["readers"] is None:
+        return None
+    from engine.readers.book import read
+
+    read(chosen["readers"])  # its mistakes are told before anything is started
+    return named.beside(chosen, db)
+
+
+async def _until_stopped(upkeep: Upkeep, besides: Sequence[Telling]) -> None:
     """Run until SIGTERM or SIGINT; what was read by then is applied first."""
     stop = _stopping()
-    beside = None if telling is None else asyncio.create_task(telling(stop))
+    running = [asyncio.create_task(one(stop)) for one in besides]
     try:
         await upkeep.run(stop)
     finally:
         stop.set()
-        if beside is not None:
-            await beside
+        for one in running:
+            await one
     log.info("stopping", applied_records=upkeep.applied_records)

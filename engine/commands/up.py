@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from engine.commands.programmes import load_programmes
+from engine.commands.readers import SERVED_WITH
 from engine.processes import command_name, ends_with_parent
 from engine.settings import (
     KafkaSecurity,
@@ -124,6 +125,7 @@ class Child:
 @option("db", default=Path("stammgast.duckdb"), show_default=True)
 @options("app", "topic_prefix", "inbound", "partitions", "replication_factor", "rejects_days", "clock")
 @options("max_clock_skew", "max_event_bytes", "shutdown_seconds", "profile_key_file", "profile_keys")
+@options("readers", "readers_port", "audit_log", "audit_statements", "query_seconds", "refresh_seconds")
 @options("memory_limit", "churn_horizon_days", "churn_threshold", "score_every_days", "log_format", "log_level")
 @click.option(
     "--http", type=click.IntRange(1, 65_535), metavar="PORT", help="Also start the gateway, on 127.0.0.1:PORT."
@@ -156,6 +158,10 @@ def up(
         load_programmes(chosen["programme"])  # its mistakes are told before anything is started
     if not db.absolute().parent.is_dir():
         raise UsageError(f"--db {db}: there is no folder {db.absolute().parent}; make it, or name another file.")
+    if chosen["readers"] is not None:
+        from engine.readers.book import read
+
+        read(chosen["readers"])
     if http is not None and not keys.is_file():
         raise UsageError(
             f"--keys {keys}: there is no such file; make a key with `stammgast gateway key new ID --source S`."
@@ -202,7 +208,7 @@ def _children(server: str, db: Path, fresh: bool, security: KafkaSecurity, chose
     """The roles, in the order in which they start."""
     from engine.broker import free_port
 
-    tables = ("memory_limit", "churn_horizon_days", "churn_threshold", "score_every_days")
+    tables = ("memory_limit", "churn_horizon_days", "churn_threshold", "score_every_days", *SERVED_WITH)
     shared = {"bootstrap": server, "metrics_host": "127.0.0.1"}
     children = []
     for verb, own, arguments in (

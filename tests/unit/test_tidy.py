@@ -78,6 +78,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.vault",
     ),
     "engine.imports": ("schemas", "rules", "engine.settings"),
+    "engine.readers": ("engine.settings", "engine.telemetry", "projections"),
     "engine.console": ("schemas", "engine.settings", "projections"),
     "engine.demo": ("schemas", "rules", "engine", "projections"),
     "engine.bench": ("schemas", "rules", "engine", "projections"),
@@ -110,7 +111,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     ),
     "faust": ("engine.stream", "engine.commands", "engine.bench"),
     "mode": ("engine.stream", "engine.commands", "engine.bench"),
-    "duckdb": ("projections", "engine.replay", "engine.commands", "engine.demo", "engine.bench"),
+    "duckdb": ("projections", "engine.readers", "engine.replay", "engine.commands", "engine.demo", "engine.bench"),
     "duckdb_extensions": ("projections",),
 }
 
