@@ -56,6 +56,9 @@ VERBS: dict[str, Verb] = {
     "gateway": Verb(
         "engine.commands.gateway:gateway", "Take events by HTTP, and answer tills: points, quotes, rewards."
     ),
+    "deliver": Verb(
+        "engine.commands.deliver:deliver", "Hand notices to webhooks and mail servers, and tell what became of them."
+    ),
     "staff": Verb(
         "engine.commands.staff:staff", "Correct a member by hand: points, tier, cards; with operator and reason."
     ),

@@ -4,7 +4,7 @@
 #
 #   KAFKA_ACLS="kafka-acls --bootstrap-server HOST:PORT --command-config admin.properties" deploy/kafka/acls.sh ROLE PRINCIPAL [INBOUND TOPIC ...]
 #
-# ROLE: worker, projector, gateway, reader (verify, explain, dump, rejects list), publisher (name its inbound topics), operator
+# ROLE: worker, projector, gateway, deliver, reader (verify, explain, dump, rejects list), publisher (name its inbound topics), operator
 # (topics create, rules publish, tick, restore, forget). PRINCIPAL as the broker names it: User:worker, User:CN=worker.
 # PREFIX (--topic-prefix, default none) and APP (--app, default stammgast) are taken from the environment. Saying it twice adds nothing.
 set -euo pipefail
@@ -45,6 +45,12 @@ gateway)
     # Its read model starts from the workers' snapshots.
     allow "Read Describe" facts points-log rejects programmes member-snapshots deployment
     allow "Write Describe" shop-events pos-events app-events
+    ;;
+deliver)
+    allow "Read Describe" incentives
+    allow "Read Write Describe" dead-notices
+    allow "Write Describe" app-events
+    "${command[@]}" --add --allow-principal "$principal" --operation Read --operation Describe --group "$prefix$app-deliver"
     ;;
 reader)
     allow "Read Describe" facts points-log rejects programmes deployment

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.gateway import signing
+from engine import signing
 from engine.gateway.keys import RIGHTS, KeyEntry, SecretOf, new_secret, read_entries, read_keys, written
 
 _PRIVATE = 0o600

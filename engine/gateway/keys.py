@@ -19,7 +19,7 @@ import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from engine.gateway.problems import Problem
-from engine.gateway.signing import SecretUnreadable, parse_secret
+from engine.signing import SecretUnreadable, parse_secret
 from schemas import facts
 from schemas.times import from_datetime
 

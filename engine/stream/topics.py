@@ -71,6 +71,7 @@ SHOP_EVENTS, POS_EVENTS, APP_EVENTS, STAFF_EVENTS = "shop-events", "pos-events",
 PROFILE_EVENTS = "profile-events"
 FACTS, POINTS_LOG, REJECTS = "facts", "points-log", "rejects"
 PROGRAMMES, MEMBER_SNAPSHOTS, INCENTIVES = "programmes", "member-snapshots", "incentives"
+DEAD_NOTICES = "dead-notices"
 DEPLOYMENT = "deployment"
 
 TOPICS: tuple[Topic, ...] = (
@@ -90,6 +91,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic(MEMBER_SNAPSHOTS, "internal: shortens recovery, may be deleted", "member", FOR_EVER, "compact",
           max_message_bytes=4 * MEBIBYTE, segment_bytes=64 * MEBIBYTE),
     Topic(INCENTIVES, "notices for the systems that talk to members", "member", 14 * DAY_MS),
+    Topic(DEAD_NOTICES, "notices that could not be delivered, and why", "notice id", 30 * DAY_MS, partitions=1),
     Topic(DEPLOYMENT, "internal: the id of these logs", "name", FOR_EVER, "compact", partitions=1),
 )  # fmt: skip
 BY_NAME: Mapping[str, Topic] = {topic.name: topic for topic in TOPICS}

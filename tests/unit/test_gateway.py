@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from engine.gateway import signing
+from engine import signing
 from engine.gateway.content import split
 from engine.gateway.keyfile import rotate_key
 from engine.gateway.keys import KeyFileBroken, read_keys

@@ -65,6 +65,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "engine.rejects": ("schemas", "rules", "engine.ledger", "engine.stream", "engine.vault", "engine.verify"),
     "engine.conform": ("schemas",),
     "engine.simulate": ("schemas",),
+    "engine.signing": (),
+    "engine.deliver": ("schemas", "engine.settings", "engine.signing", "engine.stream", "engine.telemetry"),
     "engine.gateway": (
         "schemas",
         "rules",
@@ -73,6 +75,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.rejects",
         "engine.stream",
         "engine.settings",
+        "engine.signing",
         "engine.telemetry",
         "engine.tuning",
         "engine.vault",
@@ -101,6 +104,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 # Which rooms may import what reaches outside the process.
 DRIVERS: dict[str, tuple[str, ...]] = {
     "aiokafka": (
+        "engine.deliver",
         "engine.gateway",
         "engine.stream",
         "engine.broker",
