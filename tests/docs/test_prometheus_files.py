@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.deliver.metrics import DeliverMetrics
 from engine.telemetry import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +65,7 @@ def known_metrics() -> set[str]:
     metrics = Metrics(with_process=False)
     metrics.tell_members()
     metrics.tell_tables()
+    DeliverMetrics(metrics.registry)
     exposed = {family.name + suffix for family in metrics.registry.collect() for suffix in SUFFIXES[family.type]}
     return exposed | {rule["record"] for rule in every_rule() if "record" in rule}
 
