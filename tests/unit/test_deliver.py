@@ -101,7 +101,9 @@ class ToldSender:
     Settings: ClassVar[type[Channel]] = Told
 
     def __init__(self, answers: list[Answer | Exception]) -> None:
-        self.answers, self.at, self.most, self.now = answers, [], 0, 0  # type: ignore[var-annotated]
+        self.answers = answers
+        self.at: list[tuple[str, float]] = []
+        self.most = self.now = 0
 
     async def send(self, one: NoticeEvent, body: bytes) -> Answer:
         """Count, let others run, answer."""
@@ -123,7 +125,8 @@ async def through(
     answers: list[Answer | Exception], items: list[Item], **said: Any
 ) -> tuple[list[tuple[str, str, str]], ToldSender]:
     """Send items through a lane until all are finished: (id, outcome, reason) each."""
-    sender, ends, done = ToldSender(answers), [], asyncio.Event()  # type: ignore[var-annotated]
+    sender, done = ToldSender(answers), asyncio.Event()
+    ends: list[tuple[str, str, str]] = []
 
     async def finished(item: Item, outcome: str, reason: str) -> None:
         ends.append((item.notice["id"], outcome, reason))

@@ -180,11 +180,10 @@ async def test_a_mail_that_is_refused_and_a_server_that_is_away(tmp_path: Path) 
 async def test_nobody_to_write_to_and_nothing_to_say(tmp_path: Path) -> None:
     """A member without an address, one whose address is none, a template that is not there."""
     with mail_server() as server:
-        make = lambda: sender(tmp_path, server.port)  # noqa: E731
-        assert await tried(make(), notice(member="nobody")) == Answer("never", "no_address")
-        assert await tried(make(), notice(member="bert")) == Answer("bounced", "bad_address")
-        assert await tried(make(), notice(template="welcome")) == Answer("never", "no_template")
-        assert await tried(make(), notice(values={})) == Answer("never", "template_failed")
+        assert await tried(sender(tmp_path, server.port), notice(member="nobody")) == Answer("never", "no_address")
+        assert await tried(sender(tmp_path, server.port), notice(member="bert")) == Answer("bounced", "bad_address")
+        assert await tried(sender(tmp_path, server.port), notice(template="welcome")) == Answer("never", "no_template")
+        assert await tried(sender(tmp_path, server.port), notice(values={})) == Answer("never", "template_failed")
     assert server.mails == []
 
 
