@@ -73,6 +73,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         if document.transfer is None
         else TransferPlan(document.transfer.at_least, document.transfer.at_most),
         claim_us=None if document.claim is None else document.claim.within.length_us,
+        refund_by_receipt=bool(document.refund_by_receipt),
         join_explicit=document.join == "explicit",
         counters=counters_on(document.earn),
         lots=_lots(document),

@@ -230,6 +230,7 @@ _WHOM = {
     "visit_gap": "visits",
     "accept_late": "facts that come late",
     "refund_waits": "refunds that come before their purchase",
+    "refund_by_receipt": "refunds that name no member",
 }
 
 

@@ -407,6 +407,11 @@ class ProgrammeFile(Part):
     refund_waits: FixedText | None = Field(
         None, description="So long a refund waits for a purchase that is not known yet. Default: 30 days."
     )
+    refund_by_receipt: Annotated[bool, Field(strict=True)] | None = Field(
+        None,
+        description="Goods can come back with the receipt alone: a refund without a member takes the points of the buyer. "
+        "Costs one more record for every order. Default: false, only claimed sales are found without a member.",
+    )
     transfer: Transfer | None = Field(None, description="Members may give points to each other. Default: they may not.")
     claim: Claim | None = Field(
         None, description="Members may claim anonymous sales; the first one has it. Default: nobody may."

@@ -485,6 +485,7 @@ class Programme:
     refer: ReferPlan | None
     transfer: TransferPlan | None  # None: members cannot give points to each other
     claim_us: int | None  # how long an anonymous sale can be claimed; None: never
+    refund_by_receipt: bool  # the key of each order is told who bought it
     join_explicit: bool  # nothing is earned before `joined`
     counters: dict[
         str, tuple[Counter, ...]

@@ -271,6 +271,8 @@ def who_words(document: ProgrammeFile) -> list[str]:
     said = ["nothing is earned before a member has joined"] if document.join == "explicit" else []
     if document.claim is not None:
         said.append(f"an anonymous sale can be claimed within {document.claim.within}, the first claim has it")
+    if document.refund_by_receipt:
+        said.append("goods that come back with the receipt alone take their points from whoever bought them")
     if document.transfer is not None:
         most = "" if document.transfer.at_most is None else f", at most {document.transfer.at_most} at once"
         said.append(f"members may give each other {document.transfer.at_least} {document.points.name} or more{most}")

@@ -58,6 +58,7 @@ STOCK_ANSWERED = "stammgast.stock_answered.v1"
 STOCK_RETURNED = "stammgast.stock_returned.v1"
 FORGET = "stammgast.forget.v1"
 ALIAS_FORGET = "stammgast.alias_forget.v1"
+ORDER_OWNED = "stammgast.order_owned.v1"
 
 # Only staff may send these, with operator and reason (see StaffData): they come by staff-events alone.
 TIER_OVERRIDE = "stammgast.tier_override.v1"
@@ -102,6 +103,7 @@ ENGINE_TYPES: tuple[str, ...] = (
     TRANSFER_ANSWER,
     FORGET,
     ALIAS_FORGET,
+    ORDER_OWNED,
 )
 # They end what is known of a person: they have no time of their own, so they settle nobody and are never late.
 FORGETTING = frozenset({FORGET, ALIAS_FORGET})
@@ -114,13 +116,13 @@ ALIASING = frozenset({LINK, MERGE})
 NEVER_LATE = frozenset(
     {
         TAKEOVER, REFERRAL_REVERSAL, WAITED_REFUND, CLAIM_ASKED, CLAIM_ANSWERED, STOCK_ASKED, STOCK_ANSWERED, STOCK_RETURNED,
-        TRANSFER_OFFER, TRANSFER_ANSWER, FORGET, ALIAS_FORGET, NOTICE_OUTCOME
+        TRANSFER_OFFER, TRANSFER_ANSWER, FORGET, ALIAS_FORGET, NOTICE_OUTCOME, ORDER_OWNED
     }
 )  # fmt: skip
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
 ANONYMOUS_TYPES = frozenset({PURCHASE, REFUND})
 # Without a subject these stand under their order's key.
-ORDER_KEYED = ANONYMOUS_TYPES | {CLAIM_ASKED}
+ORDER_KEYED = ANONYMOUS_TYPES | {CLAIM_ASKED, WAITED_REFUND, ORDER_OWNED}
 # These stand under the key of a reward's stock.
 STOCK_KEYED = frozenset({STOCK_ASKED, STOCK_RETURNED})
 
@@ -766,6 +768,14 @@ class WaitedRefundForm(RefundForm):
     refund_id: str
 
 
+class OrderOwnedForm(TypedDict):
+    """Who bought an order, for the order's own partition, derived from the purchase."""
+
+    order_source: str
+    order_id: str
+    member: str
+
+
 class ClaimAskedForm(TypedDict):
     """Whose an anonymous sale shall be, for the order's own partition, derived from a claim."""
 
@@ -841,6 +851,7 @@ FORMS: dict[str, Any] = {
     TRANSFER_ANSWER: TransferAnswerForm,
     FORGET: ForgetForm,
     ALIAS_FORGET: AliasForgetForm,
+    ORDER_OWNED: OrderOwnedForm,
 }
 
 

@@ -36,7 +36,7 @@ from schemas.times import to_text
 #: A record of facts holds no more than so many bytes of what moves over; the rest follows in the next one.
 PART_BYTES = 400_000
 #: What an alias answers itself: whose it is, it is asked.
-_OWN_TYPES = facts.ALIASING | {facts.CLAIM_ASKED, facts.ALIAS_FORGET}
+_OWN_TYPES = facts.ALIASING | {facts.CLAIM_ASKED, facts.ALIAS_FORGET, facts.ORDER_OWNED}
 
 
 def forward(member: Member, fact: Fact, decision: Decision) -> tuple[list[Fact], Rejected | None] | None:

@@ -10,6 +10,7 @@ from engine.ledger.claims import decide_claim, decide_claim_answered, decide_cla
 from engine.ledger.joining import barred, decide_left
 from engine.ledger.member import Member
 from engine.ledger.overrides import decide_override
+from engine.ledger.owners import decide_order_owned, tell_order
 from engine.ledger.profiles import decide_profile
 from engine.ledger.purchases import decide_purchase
 from engine.ledger.redemptions import decide_redemption, decide_redemption_end, decide_stock_answered
@@ -53,7 +54,7 @@ def _decide_fact(member: Member, fact: Fact, programme: Programme | None, decisi
     match fact.type:
         case facts.PURCHASE:
             derived = decide_purchase(member, fact, programme, decision)
-            return _complete_purchase(member, fact, decision, book, derived)
+            return _complete_purchase(member, fact, programme, decision, book, derived)
         case facts.REFUND | facts.WAITED_REFUND:
             return decide_refund(member, fact, decision, book)
         case facts.VISIT:
@@ -76,10 +77,14 @@ def _decide_fact(member: Member, fact: Fact, programme: Programme | None, decisi
             return _decide_membership(member, fact, programme, decision)
 
 
-def _complete_purchase(member: Member, fact: Fact, decision: Decision, book: Book, derived: list[Fact]) -> list[Fact]:
-    """Use up the vouchers that paid, and let refunds act that waited for this purchase."""
+def _complete_purchase(
+    member: Member, fact: Fact, programme: Programme | None, decision: Decision, book: Book, derived: list[Fact]
+) -> list[Fact]:
+    """Use up the vouchers that paid, tell the order's own key whose it is, and let refunds act that waited for this purchase."""
     if "vouchers" in fact.data:
         use_vouchers(member, fact, decision, book)
+    if programme is not None and programme.refund_by_receipt and decision.reason is None and not member.anonymous:
+        derived = [*derived, *tell_order(member, fact, decision)]
     return [*derived, *act_on(member, fact, decision)] if member.waiting else derived
 
 
@@ -126,6 +131,8 @@ def _decide_between(member: Member, fact: Fact, programme: Programme | None, dec
             return decide_claim_asked(member, fact, decision)
         case facts.CLAIM_ANSWERED:
             return decide_claim_answered(fact, decision)
+        case facts.ORDER_OWNED:
+            return decide_order_owned(member, fact, decision)
         case facts.TRANSFER:
             return decide_transfer(member, fact, programme, decision)
         case facts.TRANSFER_OFFER:

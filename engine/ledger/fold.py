@@ -175,13 +175,19 @@ def _evolve_membership(member: Member, fact: Fact, decision: Decision) -> None:
             member.sealed = Sealed(
                 fact.time_us, fact.data["member"], fact.source, fact.id, fact.data["key"], fact.data["sealed"]
             )
-        case facts.CLAIM_ASKED if decision.reason is None:
+        case facts.CLAIM_ASKED | facts.ORDER_OWNED if decision.reason is None:
             member.alias_of, member.kept = fact.data["member"], []
 
 
 def _keep_told(member: Member, fact: Fact, decision: Decision) -> None:
     """An anonymous sale that may be claimed is kept as it was told, with what came back of it: its member will decide it."""
-    if fact.type in facts.ANONYMOUS_TYPES and (member.kept or any(note.code == "claimable" for note in decision.notes)):
+    if fact.type == facts.WAITED_REFUND and member.kept:
+        data = dict(fact.data)
+        told = (facts.REFUND, data.pop("refund_source"), data.pop("refund_id"), fact.time, data)
+        member.kept = [*member.kept, told]
+    elif fact.type in facts.ANONYMOUS_TYPES and (
+        member.kept or any(note.code == "claimable" for note in decision.notes)
+    ):
         member.kept = [*member.kept, (fact.type, fact.source, fact.id, fact.time, fact.data)]
 
 

@@ -23,7 +23,7 @@ def wait_for_purchase(member: Member, fact: Fact, programme: Programme | None, d
     decision.reason = "unknown_order"
     until_us = fact.time_us + (REFUND_WAITS_US if programme is None else programme.refund_waits_us)
     text = f"no order {fact.data['order_id']} is known here: nothing moves"
-    if member.anonymous or until_us <= member.now_us(fact.time_us):
+    if until_us <= member.now_us(fact.time_us):
         note(decision, "unknown_order", text)
         return
     note(decision, "unknown_order", f"{text} before it comes, by {to_text(until_us)}")
@@ -56,9 +56,8 @@ def _act(member: Member, waiting: Waiting, fact: Fact, decision: Decision) -> Fa
     data: facts.WaitedRefundForm = {**waiting.data, "refund_source": source, "refund_id": refund_id}
     fact_id, time_us = hash_id(source, refund_id, member.key, "waited"), max(fact.time_us, waiting.at_us)
     kind = facts.WAITED_REFUND
-    return follow(
-        decision, fact, member.key, source=REFUND_SOURCE, fact_id=fact_id, kind=kind, data=data, time_us=time_us
-    )
+    to = None if member.anonymous else member.key
+    return follow(decision, fact, to, source=REFUND_SOURCE, fact_id=fact_id, kind=kind, data=data, time_us=time_us)
 
 
 def due_us(member: Member) -> int | None:

@@ -104,7 +104,7 @@ class Verdict:
     counts: list[tuple[str, int, int]] = field(default_factory=list)
     counters: list[Moved] = field(default_factory=list)
     notes: set[tuple[str, str | None]] = field(default_factory=set)
-    derived: list[tuple[str, FactDict, Move | None]] = field(default_factory=list)
+    derived: list[tuple[str | None, FactDict, Move | None]] = field(default_factory=list)
     override: FactDict | None = None
     before: list[Move] = field(default_factory=list)
     after: list[Move] = field(default_factory=list)
@@ -272,14 +272,16 @@ class Model:
         moment = moment_of(fact["time"])
         plan = in_force(self.known, moment)
         verdict = Verdict(member=fact["subject"], version=plan.version if plan else None)
+        self.settle(person, moment, verdict)
         if person.anonymous:
-            if kind_of(fact) == "refund":
+            if kind_of(fact) != "purchase":
                 self.on_refund(person, fact, plan, verdict)
             elif order_of(fact) in person.orders():
                 verdict.reason = "order_already_counted"
+            else:
+                self.act(person, fact, verdict)
             person.past.append((fact, verdict))
             return verdict
-        self.settle(person, moment, verdict)
         if not outside(person.past, fact, plan, verdict):
             getattr(self, f"on_{kind_of(fact)}")(person, fact, plan, verdict)
         if plan is not None and verdict.reason is None and kind_of(fact) not in ("refund", "waited_refund"):
@@ -513,7 +515,7 @@ class Model:
         """A refund without its purchase waits for it, if that is not in vain already."""
         moment = moment_of(fact["time"])
         days = plan.refund_waits_days if plan is not None and plan.refund_waits_days is not None else 30
-        if not person.anonymous and moment + days * DAY > person.now(moment):
+        if moment + days * DAY > person.now(moment):
             person.waiting.append((moment + days * DAY, fact))
 
     @staticmethod
@@ -523,7 +525,7 @@ class Model:
             if order_of(refund) == order_of(fact):
                 person.waiting.remove((until, refund))
                 data = {**refund["data"], "refund_source": refund["source"], "refund_id": refund["id"]}
-                verdict.derived.append((person.key, data, None))
+                verdict.derived.append((None if person.anonymous else person.key, data, None))
 
     def reverse(
         self, person: Person, fact: FactDict, order: tuple[FactDict, Verdict], after: Returned, verdict: Verdict
