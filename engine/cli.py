@@ -36,6 +36,9 @@ VERBS: dict[str, Verb] = {
     "replay": Verb("engine.commands.replay:replay", "The whole road offline: the same tables without Kafka."),
     "dump": Verb("engine.commands.dump:dump", "Write the facts log to a file, for replay."),
     "restore": Verb("engine.commands.restore:restore", "Write a dump into an empty Kafka: the same logs again."),
+    "repartition": Verb(
+        "engine.commands.repartition:repartition", "Copy the logs into more partitions, prove it, and cut over."
+    ),
     "explain": Verb(
         "engine.commands.explain:explain", "Say why a member has these points: conditions, caps, lots, what followed."
     ),

@@ -5,7 +5,7 @@
 #   KAFKA_ACLS="kafka-acls --bootstrap-server HOST:PORT --command-config admin.properties" deploy/kafka/acls.sh ROLE PRINCIPAL [INBOUND TOPIC ...]
 #
 # ROLE: worker, projector, gateway, deliver, reader (verify, explain, dump, rejects list), publisher (name its inbound topics), operator
-# (topics create, rules publish, tick, restore, forget). PRINCIPAL as the broker names it: User:worker, User:CN=worker.
+# (topics create, rules publish, tick, restore, repartition, forget). PRINCIPAL as the broker names it: User:worker, User:CN=worker.
 # PREFIX (--topic-prefix, default none) and APP (--app, default stammgast) are taken from the environment. Saying it twice adds nothing.
 set -euo pipefail
 

@@ -17,6 +17,7 @@ from engine import settings
 from engine.commands import readers as named
 from engine.settings import KafkaSecurity, No, UsageError, sentence
 from engine.stream.clients import Cluster, KafkaTrouble, Unreachable
+from engine.stream.generations import inbound_prefix
 from engine.stream.topics import SHOP_EVENTS
 from engine.telemetry import METRICS, Health, Hearing, Progress, TelemetryServer, set_up_logging
 from projections.files import set_aside
@@ -127,7 +128,12 @@ def _telling(cluster: Cluster, db: Path, prefix: str, every_days: int, horizon_d
     """What tells the engine of segments for as long as the projector runs; None where nobody wants it."""
     if not every_days:
         return None
-    return lambda stop: keep_publishing(cluster, db, prefix + SHOP_EVENTS, every_days, horizon_days, stop)
+
+    async def tell(stop: asyncio.Event) -> None:
+        topic = await inbound_prefix(cluster, prefix) + SHOP_EVENTS
+        await keep_publishing(cluster, db, topic, every_days, horizon_days, stop)
+
+    return tell
 
 
 def _answering(db: Path, chosen: dict[str, Any]) -> Telling | None:

@@ -7,10 +7,15 @@ import json
 from collections import Counter
 from datetime import date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, sentence
+
+if TYPE_CHECKING:
+    from engine.stream.clients import Cluster
+    from projections.segments import Change
 
 
 @click.command()
@@ -44,7 +49,7 @@ def segments(
     from aiokafka.errors import KafkaError
 
     from engine.stream.clients import Cluster, KafkaTrouble
-    from projections.segments import changes, due_day, publish
+    from projections.segments import changes, due_day
 
     chosen = day.date() if day is not None else due_day(db, 1)
     if chosen is None:
@@ -53,7 +58,7 @@ def segments(
     found = changes(db, chosen, churn_horizon_days)
     if bootstrap is not None:
         try:
-            asyncio.run(publish(Cluster(bootstrap, security), topic_prefix + topic, found))
+            asyncio.run(_publish(Cluster(bootstrap, security), topic_prefix, topic, found))
         except KafkaTrouble as error:
             raise UsageError(sentence(error)) from error
         except KafkaError as error:
@@ -69,6 +74,14 @@ def segments(
     counts = Counter((change.segment, change.entered) for change in found)
     for name in sorted({segment for segment, _ in counts}):
         click.echo(f"  {name}: {counts[name, True]:,} entered, {counts[name, False]:,} left")
+
+
+async def _publish(cluster: Cluster, prefix: str, topic: str, found: list[Change]) -> None:
+    """To the inbound topic, which keeps its name when the logs are moved to more partitions."""
+    from engine.stream.generations import inbound_prefix
+    from projections.segments import publish
+
+    await publish(cluster, await inbound_prefix(cluster, prefix) + topic, found)
 
 
 def _check_over(db: Path, day: date, newest: date | None) -> None:

@@ -6,8 +6,9 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from engine.settings import KafkaSecurity, No, UsageError, kafka_security_option
 
 if TYPE_CHECKING:
     from engine.ledger.profiles import Opens
+    from engine.stream.clients import Cluster
     from engine.verify.audit import Progressed
     from engine.verify.findings import Finding, Severity
     from engine.verify.kafka import KafkaLogs
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning")
 Anchors = dict[int, tuple[int, str]]
+#: Compares with an older generation: given the logs, the scope, and the report to add to.
+Older = Callable[["KafkaLogs", "Scope", "Report"], None]
 
 
 class Sample(click.ParamType):
@@ -72,6 +76,12 @@ class Sample(click.ParamType):
     help="An earlier --json report: the chain must still lead through its heads, which shows a log that was cut or "
     "written anew.",
 )
+@click.option(
+    "--against",
+    metavar="PREFIX",
+    help="Also compare every member with the older topics of this prefix, from which `stammgast repartition` made these: facts, "
+    "their order, answers, balance, lots, tier. For topics without a prefix write --against ''.",
+)
 @options("profile_key_file", "profile_keys")
 @click.option("--strict", is_flag=True, help="Warnings (an id that members share, a referral loop) count as findings.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -84,6 +94,7 @@ def verify(
     since_us: int | None,
     sample: tuple[int, bool] | None,
     anchor: Path | None,
+    against: str | None,
     profile_key_file: Path | None,
     profile_keys: Path | None,
     strict: bool,
@@ -102,11 +113,14 @@ def verify(
     Exit codes: 0 proven, 1 something was found (the first findings of each kind are printed in full), 2 wrong usage.
     """
     from engine.ledger.member import CLOSED
+    from engine.stream.clients import Cluster
     from engine.vault.vault import vault_of
 
     anchors = {} if anchor is None else _anchors(anchor)
     vault = vault_of(profile_key_file, profile_keys)
-    report = _run(bootstrap, security, db, topic_prefix, _scope(since_us, sample), anchors, vault.opens(gone=CLOSED))
+    older = None if against is None else partial(_compare, Cluster(bootstrap, security), against)
+    opens = vault.opens(gone=CLOSED)
+    report = _run(bootstrap, security, db, topic_prefix, _scope(since_us, sample), anchors, opens, older)
     click.echo(json.dumps(report.as_json(strict=strict), indent=2) if as_json else in_words(report, strict=strict))
     if not report.proven(strict=strict):
         raise SystemExit(1)
@@ -132,7 +146,14 @@ def _anchors(path: Path) -> Anchors:
 
 
 def _run(
-    bootstrap: str, security: KafkaSecurity, db: Path | None, prefix: str, scope: Scope, anchors: Anchors, opens: Opens
+    bootstrap: str,
+    security: KafkaSecurity,
+    db: Path | None,
+    prefix: str,
+    scope: Scope,
+    anchors: Anchors,
+    opens: Opens,
+    older: Older | None,
 ) -> Report:
     from aiokafka.errors import KafkaError
 
@@ -159,6 +180,8 @@ def _run(
                     progressed=progressed,
                     opens=opens,
                 )
+            if older is not None:
+                older(logs, scope, report)
     except (LogEndsEarlier, UnreadableVersion) as error:
         raise No(sentence(error)) from error
     except KafkaTrouble as error:
@@ -169,6 +192,16 @@ def _run(
         ) from error
     report.seconds = time.monotonic() - began
     return report
+
+
+def _compare(cluster: Cluster, against: str, logs: KafkaLogs, scope: Scope, report: Report) -> None:
+    """Hold these logs to the older ones they were copied from."""
+    from dataclasses import asdict
+
+    from engine.verify.generations import compare
+
+    done = logs.run(compare(cluster, against, logs.prefix, logs.programmes(), scope, report.findings))
+    report.against = asdict(done)
 
 
 @contextmanager
@@ -263,6 +296,11 @@ def _checked(report: Report) -> str:
         )
     if report.tables is not None:
         told.append("DuckDB: " + ", ".join(f"{count:,} {table}" for table, count in report.tables.items()))
+    if report.against is not None:
+        one = report.against
+        told.append(
+            f"{one['members']:,} members with {one['points']:,} points and {one['facts']:,} facts held to the older topics"
+        )
     return "Checked:\n" + "\n".join(f"   {line}" for line in told)
 
 

@@ -21,6 +21,7 @@ from engine.gateway.sending import Sender
 from engine.ledger.members import LIVE_MEMBERS
 from engine.stream.app import on_signals
 from engine.stream.clients import Cluster
+from engine.stream.generations import living
 from engine.stream.topics import FACTS, Inbound, Layout, default_inbound, partition_count, require
 from engine.telemetry import Health, Metrics
 from engine.tuning import expect_a_large_calm_heap
@@ -70,7 +71,7 @@ async def serve(settings: GatewaySettings, metrics: Metrics, health: Health) -> 
     keyring = Keyring(settings.keys, wall_us)
     layout = Layout(settings.prefix, inbound=tuple(settings.inbound))
     partitions = await partition_count(settings.cluster, layout.name(FACTS))
-    layout = Layout(settings.prefix, partitions, inbound=tuple(settings.inbound))
+    layout = await living(settings.cluster, Layout(settings.prefix, partitions, inbound=tuple(settings.inbound)))
     await require(settings.cluster, layout)
     counters = GatewayMetrics(metrics.registry)
     sender = Sender(settings.cluster)

@@ -15,6 +15,7 @@ from engine.rejects.marks import write_marks
 from engine.rejects.reading import Refused
 from engine.rejects.rehearsal import Effect, rehearse
 from engine.stream.clients import Cluster, Header, capabilities, partition_for, send_values
+from engine.stream.generations import inbound_prefix
 from engine.stream.topics import FACTS, Inbound, partition_count
 from engine.vault.vault import EphemeralVault
 from engine.verify.logs import Logs
@@ -146,7 +147,7 @@ async def send(cluster: Cluster, prefix: str, plans: Sequence[Plan], *, at: str,
 
 async def _send_one(cluster: Cluster, producer: Any, prefix: str, one: Plan) -> None:
     record, fact = one.record, one.fact
-    topic = prefix + one.topic
+    topic = (prefix if one.topic == FACTS else await inbound_prefix(cluster, prefix)) + one.topic
     partitions = await partition_count(cluster, topic)
     own = record.headers if one.value == record.value else without_attributes(record.headers)
     headers: list[Header] = [*own, (REDRIVEN, record.name.encode())]

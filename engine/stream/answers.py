@@ -11,6 +11,7 @@ import orjson
 from aiokafka import TopicPartition
 
 from engine.stream.clients import Cluster, KafkaTrouble, log_ends, stand_at
+from engine.stream.generations import inbound_prefix
 from engine.stream.outbox import OUR_HEADERS
 from engine.stream.topics import FACTS, POINTS_LOG, REJECTS, partition_count
 from schemas.decisions import Decision, parse_decision
@@ -54,16 +55,17 @@ async def ask(cluster: Cluster, prefix: str, topic: str, fact: Fact, raw: bytes,
 
     Errors: Refused; Undecided; LogMissing, Unreachable and other KafkaTrouble; KafkaError.
     """
-    await partition_count(cluster, prefix + topic)
+    inbound = await inbound_prefix(cluster, prefix) + topic
+    await partition_count(cluster, inbound)
     async with _from_now_on(cluster, prefix) as consumer:
         async with cluster.producer() as producer:
-            await producer.send_and_wait(prefix + topic, raw, key=(fact.key or "").encode())
+            await producer.send_and_wait(inbound, raw, key=(fact.key or "").encode())
         try:
             async with asyncio.timeout(seconds):
                 return await _decided(consumer, prefix, fact)
         except TimeoutError:
             raise Undecided(
-                f"the event {fact.id} is in {prefix}{topic}, and nothing was decided on it within {seconds:g} s: does a worker "
+                f"the event {fact.id} is in {inbound}, and nothing was decided on it within {seconds:g} s: does a worker "
                 "run? It is decided once one does; sent again with the same --id it counts once"
             ) from None
 

@@ -14,7 +14,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from engine.ledger.partition import Partition
 from engine.stream import batches
 from engine.stream.clients import Cluster, KafkaTrouble, capabilities, partition_for
 from engine.stream.clock import Clock, ClockMode
+from engine.stream.generations import living
 from engine.stream.intake import Intake, Pump, intake_agent, rules_of
 from engine.stream.programmes import load_published, publish_new
 from engine.stream.recovery import KafkaLogs
@@ -184,6 +185,7 @@ class Worker:
         batches.check_environment()
         can = await capabilities(settings.cluster)
         self._transactional = can.transactions
+        settings = self._settings = replace(settings, layout=await living(settings.cluster, settings.layout))
         logs = await ensure(settings.cluster, settings.layout)
         if settings.programmes:
             outcome = await publish_new(settings.cluster, settings.layout.prefix, settings.programmes)

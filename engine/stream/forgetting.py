@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from engine.stream.clients import Cluster, first_offset, log_ends, partition_for, read_partition, send_values, stand_at
+from engine.stream.generations import inbound_prefix
 from engine.stream.topics import FACTS, POINTS_LOG, partition_count
 from schemas import facts
 from schemas.decisions import Decision, parse_decision
@@ -156,9 +157,10 @@ def _reached(told: Mapping[Named, Sequence[Named]], first: Named) -> set[Named]:
 
 async def empty(cluster: Cluster, prefix: str, topics: Iterable[str], group: str) -> int:
     """Delete what intake has read from inbound topics; returns how many records. Errors: KafkaTrouble, KafkaError."""
+    before = await inbound_prefix(cluster, prefix)
     async with cluster.admin() as admin:
         read = await admin.list_consumer_group_offsets(group)
-        wanted = {prefix + topic for topic in topics}
+        wanted = {before + topic for topic in topics}
         ends = {place: told.offset for place, told in read.items() if place.topic in wanted and told.offset > 0}
         begins = {place: await first_offset(cluster, place.topic, place.partition) for place in ends}
         ends = {place: end for place, end in ends.items() if end > begins[place]}

@@ -212,17 +212,22 @@ def _types(word: str, part: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The topics of one deployment: prefix, partition count, copies, and the inbound topics it listens to."""
+    """The topics of one deployment: prefix, partition count, copies, and the inbound topics it listens to.
+
+    `inbound_prefix` differs from `prefix` where the logs were moved to a new generation of topics (`generations.py`).
+    """
 
     prefix: str = ""
     partitions: int = 12
     replication_factor: int = 1
     rejects_days: int = 30
     inbound: tuple[str, ...] = INBOUND
+    inbound_prefix: str | None = None
 
     def name(self, topic: str) -> str:
         """The name on the broker."""
-        return self.prefix + topic
+        moved = self.inbound_prefix is not None and topic in self.inbound
+        return f"{self.inbound_prefix if moved else self.prefix}{topic}"
 
     def topics(self) -> tuple[Topic, ...]:
         """Every topic of the deployment; an inbound topic with a name of its own is made like `shop-events`."""

@@ -27,6 +27,7 @@ _REPORT = (
     "the log was changed"
 )
 _REBUILD = "the file is a cache: build it anew with `stammgast projector --db FILE --fresh`, then verify again"
+_COPY = "do not cut over: keep the older topics, report it, and copy into another --to-prefix"
 KINDS: dict[str, Kind] = {
     "decision_missing": Kind("a fact has no decision, though later ones have theirs", _RESTORE),
     "decision_doubled": Kind("a fact has a second decision", _REPORT),
@@ -82,6 +83,9 @@ KINDS: dict[str, Kind] = {
         "look whether these accounts belong to one person",
         "warning",
     ),
+    "generation_differs": Kind("a member's facts, answers or account are not those of the older generation", _COPY),
+    "generation_lacks": Kind("a member of the older generation is missing here", _COPY),
+    "generation_extra": Kind("a member is here whom the older generation does not have", _COPY),
     "db_ahead": Kind("the file holds positions behind the end of the logs", _REBUILD),
     "db_row_missing": Kind("a row that the logs give is not in the file", _REBUILD),
     "db_row_extra": Kind("the file has a row that the logs do not give", _REBUILD),

@@ -9,7 +9,7 @@ from engine.verify.findings import Findings
 
 _COUNTS = (
     *("partitions", "facts", "decisions", "compared", "undecided", "quarantined", "entries", "points", "members"),
-    *("as_given", "derived", "refused", "refused_expired", "linked", "unchained", "tables"),
+    *("as_given", "derived", "refused", "refused_expired", "linked", "unchained", "tables", "against"),
 )
 
 
@@ -22,6 +22,7 @@ class Report:
         compared: decisions whose bytes were computed again. undecided: facts behind the last decision.
         refused: refused facts whose record stands in rejects; refused_expired: those that rejects has forgotten.
         linked, unchained: records of the points log with and without a link.
+        against: what was compared with an older generation; None without one.
         heads: per partition the offset and link of the newest record; `--anchor` takes them.
         tables: rows of the DuckDB file that were compared, by table; None without a file.
     """
@@ -44,6 +45,7 @@ class Report:
     unchained: int = 0
     heads: dict[int, tuple[int, str]] = field(default_factory=dict)
     tables: dict[str, int] | None = None
+    against: dict[str, int] | None = None
     seconds: float = 0.0
 
     def proven(self, *, strict: bool = False) -> bool:
