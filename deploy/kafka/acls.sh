@@ -31,6 +31,8 @@ worker)
     allow "Read Describe" "${inbound[@]}" programmes deployment
     allow "Read Write Describe" facts points-log member-snapshots
     allow "Write Describe" rejects incentives
+    # It is nobody's who decides, but a deployment has all its topics or does not start.
+    allow "Describe" dead-notices
     # It refuses logs that forget, so it must see how they are set.
     allow "DescribeConfigs" facts points-log
     "${command[@]}" --add --allow-principal "$principal" --operation Read --operation Describe --group "$prefix$app"
