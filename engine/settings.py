@@ -129,6 +129,23 @@ SETTINGS: tuple[Setting, ...] = (
         100_000,
         low=1,
     ),
+    Setting(
+        "instance_id",
+        "text",
+        "Name of this worker in its consumer group, one of its own for each and the same after a restart (a pod's name): "
+        "whoever is back within --session-seconds has its partitions again, and no other worker pauses. Without it every "
+        "stop and start moves partitions.",
+        pattern=r"[A-Za-z0-9._-]{1,100}",
+        example="worker-0",
+    ),
+    Setting(
+        "session_seconds",
+        "number",
+        "A worker that is silent for so long has lost its partitions to the others; 10 when not given. More gives a restart with "
+        "--instance-id more time; after a death its partitions stand still that long.",
+        low=1,
+        high=300,
+    ),
     Setting("shutdown_seconds", "number", "Seconds a stopping process may take before it is cut off.", 15.0, low=1),
     Setting(
         "live_members",

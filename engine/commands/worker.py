@@ -18,7 +18,7 @@ from engine.settings import KafkaSecurity, No, UsageError, kafka_security_option
 @options("app", "topic_prefix", "inbound", "partitions", "replication_factor", "rejects_days")
 @options("profile_key_file", "profile_keys")
 @options("clock", "max_clock_skew", "max_event_bytes", "checkpoint_decisions", "live_members")
-@options("shutdown_seconds", "datadir")
+@options("instance_id", "session_seconds", "shutdown_seconds", "datadir")
 @telemetry_options
 @kafka_security_options
 def worker(
@@ -65,6 +65,8 @@ def worker_settings(
     profile_keys: Path | None,
     shutdown_seconds: float,
     datadir: Path | None,
+    instance_id: str | None = None,
+    session_seconds: float | None = None,
     security: KafkaSecurity,
 ) -> Any:
     """The options as `engine.stream.app.WorkerSettings`.
@@ -94,4 +96,6 @@ def worker_settings(
         vault=vault_of(profile_key_file, profile_keys, create=True),
         shutdown_seconds=shutdown_seconds,
         datadir=datadir,
+        instance_id=instance_id,
+        session_seconds=session_seconds,
     )

@@ -73,6 +73,8 @@ class WorkerSettings:
         live_members: how many members of a partition are kept unpacked.
         vault: seals and opens profiles; without keys they are refused.
         shutdown_seconds: after a stop was asked for, the process is gone by then.
+        instance_id: name in the consumer group that a restart keeps; None for a member like any other.
+        session_seconds: whoever is silent for so long is out of the group; None: `batches.SESSION_S`.
     """
 
     cluster: Cluster
@@ -88,6 +90,8 @@ class WorkerSettings:
     vault: Vault = field(default_factory=NoVault)
     shutdown_seconds: float = 15.0
     datadir: Path | None = None
+    instance_id: str | None = None
+    session_seconds: float | None = None
 
     @property
     def group(self) -> str:
@@ -217,8 +221,10 @@ class Worker:
         settings, layout = self._settings, self._settings.layout
         inbound = rules_of(settings.inbound, layout, settings.max_clock_skew_us, settings.max_event_bytes)
         partitions = layout.partitions * (1 + len(inbound))
-        session_s = batches.SESSION_S if self._transactional else batches.EMBEDDED_SESSION_S
-        told = batches.app_settings(settings.cluster, partitions, session_s=session_s)
+        session_s = settings.session_seconds or batches.SESSION_S
+        if not self._transactional:
+            session_s = batches.EMBEDDED_SESSION_S
+        told = batches.app_settings(settings.cluster, partitions, session_s=session_s, instance_id=settings.instance_id)
         app = self._app = faust.App(settings.group, datadir=folder, store="memory://", **told)
         batches.configure(app, self._start_offset)
         self._producer = settings.cluster.new_producer(idempotent=self._transactional)

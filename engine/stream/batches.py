@@ -563,14 +563,18 @@ def configure(app: Any, start_offset: StartOffset | None = None, *, budget_bytes
     return transport
 
 
-def app_settings(cluster: Cluster, partitions: int, *, session_s: float = SESSION_S) -> dict[str, Any]:
+def app_settings(
+    cluster: Cluster, partitions: int, *, session_s: float = SESSION_S, instance_id: str | None = None
+) -> dict[str, Any]:
     """Settings of a `faust.App` that the batch transport needs, the cluster's security included.
 
     Args:
         partitions: how many partitions the worker may read at once, all topics together.
         session_s: SESSION_S, or EMBEDDED_SESSION_S at the embedded broker.
+        instance_id: for static membership (KIP-345): a member that comes back under it within the session moves nobody.
     """
     return {
+        "consumer_group_instance_id": instance_id,
         "broker": [f"kafka://{server}" for server in cluster.bootstrap.split(",")],
         "broker_credentials": faust_credentials(cluster),
         "broker_client_id": cluster.client_id,
@@ -589,7 +593,7 @@ def app_settings(cluster: Cluster, partitions: int, *, session_s: float = SESSIO
         # How long a rebalance waits for members that finish their work; longer than a keeper takes to rest.
         "broker_rebalance_timeout": 30.0,
         # At least the session timeout, or Faust refuses; far below its default for producers, 20 minutes.
-        "broker_request_timeout": REQUEST_TIMEOUT_MS / 1000,
+        "broker_request_timeout": max(session_s, REQUEST_TIMEOUT_MS / 1000),
         "producer_request_timeout": REQUEST_TIMEOUT_MS / 1000,
         # Group offsets are for people who look at lag, and for intake, which reads this much twice after a death.
         "broker_commit_interval": 1.0,

@@ -106,7 +106,17 @@ def test_a_pod_may_do_nothing_that_it_does_not_need(owner: str, pod: Manifest) -
     }
     assert set(container["resources"]) == {"requests", "limits"}
     assert "cpu" not in container["resources"]["limits"]
-    assert not any("valueFrom" in variable or "PASSWORD" in variable["name"] for variable in container["env"]), owner
+    looked_up = [variable["valueFrom"] for variable in container["env"] if "valueFrom" in variable]
+    assert all(set(one) == {"fieldRef"} for one in looked_up), "a secret is a file, never a variable"
+    assert not any("PASSWORD" in variable["name"] for variable in container["env"]), owner
+
+
+def test_a_worker_keeps_its_name_in_the_group_for_as_long_as_a_pod_takes_to_come_back() -> None:
+    """Static membership by the pod's name, and a session that is longer than it may take to stop."""
+    (worker,) = [pod for owner, pod in pods() if owner == "StatefulSet/worker"]
+    env = {variable["name"]: variable for variable in worker["containers"][0]["env"]}
+    assert env["STAMMGAST_INSTANCE_ID"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert float(env["STAMMGAST_SESSION_SECONDS"]["value"]) > worker["terminationGracePeriodSeconds"]
 
 
 @pytest.mark.parametrize(("owner", "pod"), pods(), ids=lambda value: value if isinstance(value, str) else "")
