@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from engine.settings import No, UsageError
 from projections import sql
 from projections.server import Endpoint, endpoint_path, load_extensions, read_endpoint
+from projections.stamp import Stamp, stamp_from_json
 from projections.trouble import FileTrouble, Kind, explanation, kind_of
 
 FETCH_ROWS = 10_000
@@ -29,21 +30,40 @@ NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "UI
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A result whose rows are not fetched yet; it lives as long as its connection."""
+    """A result whose rows are not fetched yet; it lives as long as its connection.
+
+    `stamps` is filled by fetching where the last column is the stamp; `again` asks for it where there is no row.
+    """
 
     connection: duckdb.DuckDBPyConnection
+    stamps: list[str] | None = None
+    again: Callable[[], str] | None = None
 
     def names(self) -> list[str]:
         """Column names."""
-        return [str(column[0]) for column in self.connection.description or ()]
+        return [str(column[0]) for column in self._columns()]
 
     def numeric(self) -> list[bool]:
         """For each column: does it hold numbers?"""
-        return [str(column[1]).startswith(NUMBERS) for column in self.connection.description or ()]
+        return [str(column[1]).startswith(NUMBERS) for column in self._columns()]
+
+    def _columns(self) -> list[tuple[Any, ...]]:
+        found = list(self.connection.description or ())
+        return found if self.stamps is None else found[:-1]
 
     def rows(self, count: int) -> list[tuple[Any, ...]]:
         """The next rows, at most `count`."""
-        return self.connection.fetchmany(count)
+        rows: list[tuple[Any, ...]] = self.connection.fetchmany(count)
+        if self.stamps is None or not rows:
+            return rows
+        self.stamps.append(rows[0][-1])
+        return [row[:-1] for row in rows]
+
+    def stamp(self) -> Stamp | None:
+        """What the rows come from, once one of them was fetched; without rows, what no rows come from. None: not asked for."""
+        if self.stamps is None or self.again is None:
+            return None
+        return stamp_from_json(self.stamps[0] if self.stamps else self.again())
 
     def all_rows(self) -> Iterator[tuple[Any, ...]]:
         """All rows not fetched yet, without holding them in memory at once."""
@@ -52,7 +72,24 @@ class Answer:
 
     def table(self) -> pa.Table:
         """All rows as an Arrow table."""
-        return self.connection.to_arrow_table()
+        table = self.connection.to_arrow_table()
+        if self.stamps is None:
+            return table
+        if table.num_rows:
+            self.stamps.append(table.column(table.num_columns - 1)[0].as_py())
+        return table.select(range(table.num_columns - 1))
+
+
+def with_stamp(ask: Callable[[str], Answer], statement: str) -> Answer:
+    """Ask so that rows and stamp are of one moment, also while the tables are written.
+
+    Args:
+        ask: `ask_file` or `ask_server` with all but the statement given.
+        statement: one SELECT.
+    """
+    statements = sql.statements("serving/stamp")
+    answer = ask(statements["stamped"].replace(":statement", statement.rstrip().rstrip(";")))
+    return replace(answer, stamps=[], again=lambda: str(ask(statements["alone"]).rows(1)[0][0]))
 
 
 class Unanswered(No):

@@ -32,6 +32,7 @@ BUILD_ORDER = (
     "marts/rejects",
     "marts/programmes",
     "marts/meta",
+    "marts/stamp",
     "marts/points_entries",
     "marts/redemptions",
     "marts/vouchers",
@@ -138,8 +139,16 @@ def views() -> Iterator[str]:
 
 
 def views_hash() -> str:
-    """Return a hash of the SQL of all views and macros."""
-    return hash_of("staging/views", *BUILD_ORDER, "serving/rules")
+    """Return a hash of the SQL of all views and macros, and of the metrics' versions."""
+    texts = hash_of("staging/views", *BUILD_ORDER, "serving/rules")
+    return hashlib.blake2b(f"{texts} {sorted(versions().items())}".encode(), digest_size=16).hexdigest()
+
+
+@cache
+def versions() -> dict[str, int]:
+    """Return the version of every metric: it is raised whenever the metric's numbers for the same rows change."""
+    found = {name: metric(name) for name in METRICS} | {name: mart(name) for name in names("marts")}
+    return {name: int(beside["version"]) for name, beside in sorted(found.items()) if "version" in beside}
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import duckdb
@@ -21,9 +21,10 @@ class Stamp:
         as_of: the programme's day of `settled_at`, ISO 8601; None in an empty file, as are the next three.
         settled_at: the newest settled moment, ISO 8601 in UTC.
         time_zone, currency: of the programme.
-        tables, metrics: hashes of the SQL that makes the tables, and the marts and macros.
+        tables, views: hashes of the SQL that makes the tables, and the marts, macros and metrics.
         positions: topic -> partition -> offset of the last record in the rows.
         programmes: "name vN hash" of every version known, oldest first.
+        metrics: name -> version of every metric.
     """
 
     log_id: str | None
@@ -32,9 +33,10 @@ class Stamp:
     time_zone: str | None
     currency: str | None
     tables: str
-    metrics: str
+    views: str
     positions: dict[str, dict[str, int]]
     programmes: tuple[str, ...]
+    metrics: dict[str, int]
 
     def as_json(self) -> str:
         """The stamp as one JSON object, keys in a fixed order."""
@@ -55,7 +57,7 @@ def stamp_of(connection: duckdb.DuckDBPyConnection) -> Stamp:
 
 
 def stamp_from(row: dict[str, Any]) -> Stamp:
-    """The stamp out of the one row of `serving/stamp.sql`."""
+    """The stamp out of the one row of the view `stamp`."""
     positions: dict[str, dict[str, int]] = {}
     for one in row["positions"]:
         positions.setdefault(one["topic"], {})[str(one["partition"])] = one["position"]
@@ -66,11 +68,20 @@ def stamp_from(row: dict[str, Any]) -> Stamp:
         row["time_zone"],
         row["currency"],
         row["tables_hash"],
-        row["metrics"],
+        row["views_hash"],
         positions,
         tuple(f"{one['programme']} v{one['version']} {one['hash']}" for one in row["programmes"]),
+        {one["metric"]: one["version"] for one in row["metrics"]},
     )
 
 
-def _iso(value: date | datetime | None) -> str | None:
-    return None if value is None else value.isoformat()
+def stamp_from_json(text: str) -> Stamp:
+    """The stamp as `serving/stamp.sql` puts it beside an answer."""
+    row = json.loads(text)
+    if row["settled_at"] is not None:
+        row["settled_at"] = datetime.fromisoformat(row["settled_at"]).astimezone(UTC)
+    return stamp_from(row)
+
+
+def _iso(value: date | datetime | str | None) -> str | None:
+    return value if value is None or isinstance(value, str) else value.isoformat()

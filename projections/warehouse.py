@@ -389,7 +389,10 @@ class Warehouse:
         with self._transaction():
             for statement in sql.views():
                 self.connection.execute(statement)
-            self.connection.execute(sql.statements("staging/session")["renew_views"], [views_hash])
+            session = sql.statements("staging/session")
+            self.connection.execute(session["forget_versions"])
+            self.connection.executemany(session["keep_version"], list(sql.versions().items()))
+            self.connection.execute(session["renew_views"], [views_hash])
 
     def _keep_settings(self, horizon_days: int, threshold: float) -> None:
         row = self.connection.execute(sql.statements("staging/session")["settings"]).fetchone()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,8 +18,9 @@ from rich.table import Table
 
 from engine import settings
 from engine.settings import No, UsageError
+from projections.export import STAMP_KEY
 from projections.formats import as_json, write_csv
-from projections.reading import Answer, ask_file, ask_server
+from projections.reading import Answer, ask_file, ask_server, with_stamp
 
 TABLE_ROWS = 1_000
 ANSWERED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
@@ -45,32 +48,45 @@ def _is_text(argument: str) -> bool:
 @click.option(
     "--format", "shape", type=click.Choice(FORMATS), default="table", show_default=True, help="How rows are written."
 )
-def query(*, statement: str, db: Path | None, remote: str | None, token_file: Path | None, shape: str) -> None:
+@click.option("--stamp", is_flag=True, help="Also say what the answer comes from: one JSON object on standard error.")
+def query(
+    *, statement: str, db: Path | None, remote: str | None, token_file: Path | None, shape: str, stamp: bool
+) -> None:
     """Ask the tables in SQL, also while a projector holds the file.
 
     One SELECT (or FROM, SHOW, DESCRIBE). `stammgast query --db FILE "show tables"` says what there is, and
-    `stammgast query --db FILE "describe balances"` what a table holds. Exit codes: 0 answered, 1 refused or not
-    understood, nobody answers, 2 wrong usage.
+    `stammgast query --db FILE "describe balances"` what a table holds. With --stamp the answer names log positions,
+    programme hashes and metric versions: the same question with the same stamp has the same answer (in Parquet it also
+    stands in the file, under `stammgast.stamp`). Exit codes: 0 answered, 1 refused or not understood, nobody answers,
+    2 wrong usage.
     """
-    _check(statement)
-    answer = _ask(statement, db, remote, token_file)
+    kind = _check(statement)
+    if stamp and kind == duckdb.StatementType.EXPLAIN:
+        raise UsageError("--stamp names what rows come from, and EXPLAIN gives none: leave one of them out.")
+    place = _place(db, remote, token_file)
+    answer = with_stamp(place, statement) if stamp else place(statement)
     _WRITERS[shape](answer)
+    said = answer.stamp()
+    if said is not None:
+        click.echo(said.as_json(), err=True)
 
 
-def _check(statement: str) -> None:
-    """One question at a time, and questions only. Mistakes in the SQL are left to whoever answers it."""
+def _check(statement: str) -> duckdb.StatementType | None:
+    """One question at a time, and questions only. Mistakes in the SQL are left to whoever answers it: then None."""
     try:
         found = duckdb.extract_statements(statement)
     except duckdb.Error:
-        return
+        return None
     if len(found) != 1:
         what = f"there are {len(found)} statements" if found else "there is no question"
         raise UsageError(f'{what} in the SQL: write one, like "from balances limit 10".')
     if found[0].type not in ANSWERED:
         raise No(f"refused: only one SELECT is answered, and this is {found[0].type.name}; nothing was changed.")
+    return found[0].type
 
 
-def _ask(statement: str, db: Path | None, remote: str | None, token_file: Path | None) -> Answer:
+def _place(db: Path | None, remote: str | None, token_file: Path | None) -> Callable[[str], Answer]:
+    """Whom to ask: a function of the statement. Errors: UsageError."""
     if remote is not None:
         if db is not None:
             raise UsageError("--db and --remote name two places to ask: say one of them.")
@@ -78,10 +94,10 @@ def _ask(statement: str, db: Path | None, remote: str | None, token_file: Path |
             raise UsageError(
                 f"--remote {remote} needs --token-file: the file FILE.token beside the DuckDB file that is served there."
             )
-        return ask_server(remote, token_file, statement)
+        return partial(ask_server, remote, token_file)
     if db is None:
         raise UsageError("say which tables to ask: --db FILE, or --remote quack:HOST:PORT with --token-file.")
-    return ask_file(db, statement)
+    return partial(ask_file, db)
 
 
 def _write_table(answer: Answer) -> None:
@@ -130,8 +146,11 @@ def _write_csv(answer: Answer) -> None:
 def _write_parquet(answer: Answer) -> None:
     if sys.stdout.isatty():
         raise UsageError("parquet is no text for a terminal: write it into a file with `> rows.parquet`.")
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(answer.table(), buffer)
+    buffer, table = io.BytesIO(), answer.table()
+    stamp = answer.stamp()
+    if stamp is not None:
+        table = table.replace_schema_metadata({STAMP_KEY: stamp.as_json().encode()})
+    pyarrow.parquet.write_table(table, buffer)
     sys.stdout.buffer.write(buffer.getvalue())
 
 

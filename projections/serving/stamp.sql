@@ -1,10 +1,15 @@
--- What an answer names itself by: whoever has the same stamp has the same rows.
+-- Asking for an answer together with its stamp.
 
 -- statement: stamp
-select m.log_id, m.as_of, m.settled_at, m.time_zone, m.currency, i.tables_hash, i.views_hash as metrics,
-    coalesce((select list({'topic': p.topic, 'partition': p.partition, 'position': p.position} order by p.topic, p.partition)
-        from log_positions as p), []) as positions,
-    coalesce((select list({'hash': g.programme_hash, 'programme': g.programme, 'version': g.version} order by g.valid_from)
-        from programmes as g), []) as programmes
-from meta as m
-cross join staging.identity as i;
+from stamp;
+
+-- statement: stamped
+-- Rows and stamp of one moment: the last column says the same in every row.
+select answer.*, (select cast(to_json(s) as varchar) from stamp as s) as stammgast_stamp
+from (
+:statement
+) as answer
+
+-- statement: alone
+-- For an answer without rows.
+select cast(to_json(s) as varchar) as stammgast_stamp from stamp as s

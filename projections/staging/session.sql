@@ -31,6 +31,12 @@ update staging.identity set log_id = $1;
 -- statement: renew_views
 update staging.identity set views_hash = $1;
 
+-- statement: forget_versions
+delete from staging.metric_versions;
+
+-- statement: keep_version
+insert into staging.metric_versions values ($1, $2);
+
 -- statement: positions
 select topic, partition, position from log_positions;
 

@@ -242,6 +242,12 @@ create table staging.identity (log_id varchar, tables_hash varchar not null, vie
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: metric_versions
+-- A row per metric: the version that stands beside its definition, written with the views.
+create table staging.metric_versions (metric varchar not null, version integer not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: settings
 -- One row: the settings that stand in churn_flags.
 create table staging.settings (churn_horizon_days integer not null, churn_threshold double not null,

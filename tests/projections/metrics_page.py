@@ -38,6 +38,7 @@ def section(name: str) -> Iterator[str]:
     yield from ("", f"## {name}", "", f"{beside['grain']} {beside['definition']}", "")
     yield f"- Formula: {beside['formula']}"
     yield f"- Source: {beside['source']}"
+    yield f"- Version: {beside['version']}"
     yield f"- SQL: [metrics/{name}.sql](../projections/metrics/{name}.sql), {asks(name)}"
     yield from ("", "| Column | |", "|---|---|")
     for column, meaning in beside["columns"].items():

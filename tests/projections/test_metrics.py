@@ -39,6 +39,9 @@ def test_metric_describes_itself(told: tuple[str, dict[str, Any], Warehouse]) ->
     assert [row["column_name"] for row in described] == list(beside["columns"])
     assert beside["grain"].startswith("One row")
     assert all(len(beside[key]) > 10 for key in ("definition", "formula", "source"))
+    assert beside["version"] >= 1
+    ((known,),) = warehouse.connection.execute("select metrics from stamp").fetchall()
+    assert {"metric": name, "version": beside["version"]} in known
 
 
 def test_metric_keeps_its_invariants(told: tuple[str, dict[str, Any], Warehouse]) -> None:

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from pyarrow import parquet
 
 from engine.commands.query import query
+from projections import sql
 from projections.server import endpoint_path, read_endpoint
 from projections.warehouse import Warehouse
 from tests.projections import given
@@ -210,3 +211,46 @@ def test_a_file_held_by_something_else_is_said_so(served: Path) -> None:
 
     assert answer.exit_code == 1
     assert "does not serve it" in answer.output
+
+
+def test_an_answer_names_its_stamp(file: Path, served: Path) -> None:
+    """The same from the file and from its server: positions, programmes, metric versions; rows and their order as without."""
+    for db in (file, served):
+        plain = ask("select member_id, type from facts order by occurred_at desc", "--db", db, "--format", "csv")
+        said = ask(
+            "select member_id, type from facts order by occurred_at desc; ", "--db", db, "--format", "csv", "--stamp"
+        )
+        stamp = json.loads(said.stderr)
+
+        assert (said.exit_code, said.stdout) == (0, plain.stdout)
+        assert stamp["positions"] == {"facts": {"0": 2}, "points-log": {"0": 2}}
+        assert (stamp["as_of"], stamp["settled_at"]) == ("2026-03-07", "2026-03-07T10:00:00+00:00")
+        assert [text.split()[:2] for text in stamp["programmes"]] == [["test", "v1"]]
+        assert stamp["metrics"] == sql.versions()
+        assert stamp["metrics"]["retention"] >= 1
+
+
+def test_an_answer_without_rows_has_a_stamp_too(file: Path, served: Path) -> None:
+    """Nothing, as of when?"""
+    for db in (file, served):
+        said = ask("from refunds -- none", "--db", db, "--format", "json", "--stamp")
+        assert (said.exit_code, json.loads(said.stdout)) == (0, [])
+        assert json.loads(said.stderr)["as_of"] == "2026-03-07"
+
+
+def test_parquet_carries_the_stamp(file: Path) -> None:
+    """Under the same key as an export's."""
+    said = ask("from facts", "--db", file, "--format", "parquet", "--stamp")
+    table = parquet.read_table(io.BytesIO(said.stdout_bytes))
+
+    assert table.num_rows == 3
+    assert "stammgast_stamp" not in table.column_names
+    assert json.loads(table.schema.metadata[b"stammgast.stamp"])["as_of"] == "2026-03-07"
+
+
+def test_tables_may_be_described_with_their_stamp(file: Path) -> None:
+    """SHOW and DESCRIBE are questions; EXPLAIN has no rows."""
+    assert json.loads(ask("describe balances", "--db", file, "--stamp").stderr)["as_of"] == "2026-03-07"
+    assert "stamp" in ask("show tables", "--db", file, "--stamp").stdout
+    refused = ask("explain from facts", "--db", file, "--stamp")
+    assert (refused.exit_code, "EXPLAIN" in refused.stderr) == (2, True)

@@ -20,7 +20,7 @@ from projections.snapshot import Snapshot, State
 from projections.stamp import Stamp
 
 Answering = Callable[["FakeDesk", wire.Message], Awaitable[bytes]]
-STAMP = Stamp("log", "2026-03-01", "2026-03-01T10:00:00+00:00", "UTC", "EUR", "t", "v", {}, ())
+STAMP = Stamp("log", "2026-03-01", "2026-03-01T10:00:00+00:00", "UTC", "EUR", "t", "v", {}, (), {})
 
 
 class FakeDesk:
