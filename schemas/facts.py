@@ -22,9 +22,13 @@ from pydantic import (
 )
 from typing_extensions import TypedDict  # pydantic reads this one on Python 3.11
 
+from schemas.cloudevent import RFC3339
+
 PURCHASE = "stammgast.purchase.v1"
 REFUND = "stammgast.refund.v1"
-VISIT = "stammgast.visit.v1"
+VISIT = "stammgast.visit.v2"
+# Told by older publishers: what such a fact says in the form of the newest version, schemas.upcasting knows.
+VISIT_V1 = "stammgast.visit.v1"
 REVIEW = "stammgast.review.v1"
 REFERRAL = "stammgast.referral.v1"
 ACTIVITY = "stammgast.activity.v1"
@@ -72,6 +76,7 @@ INBOUND_TYPES: tuple[str, ...] = (
     PURCHASE,
     REFUND,
     VISIT,
+    VISIT_V1,
     REVIEW,
     REFERRAL,
     ACTIVITY,
@@ -222,11 +227,21 @@ class Refund(FactData):
         return self
 
 
-class Visit(FactData):
-    """A check-in, a beacon seen, a card shown."""
+class VisitV1(FactData):
+    """A check-in, a beacon seen, a card shown, as version 1 told it."""
 
     store: Token | None = None
     dwell_seconds: Annotated[StrictInt, Field(ge=0)] | None = None
+
+
+class Visit(FactData):
+    """A member was in a store: a check-in, a beacon seen, a card shown. It begins at the event's time."""
+
+    store: Token
+    left: Annotated[str, Field(pattern=RFC3339)] | None = Field(
+        None, description="when it was over, RFC 3339 with an offset; not before the event's time"
+    )
+    seen_by: Literal["check_in", "beacon", "card"] | None = Field(None, description="how it was noticed")
 
 
 class Review(FactData):
@@ -432,6 +447,7 @@ DATA_MODELS: dict[str, type[FactData]] = {
     PURCHASE: Purchase,
     REFUND: Refund,
     VISIT: Visit,
+    VISIT_V1: VisitV1,
     REVIEW: Review,
     REFERRAL: Referral,
     ACTIVITY: Activity,
@@ -500,11 +516,19 @@ class RefundForm(TypedDict):
     store: str | None
 
 
-class VisitForm(TypedDict):
-    """A visit as the facts log holds it."""
+class VisitV1Form(TypedDict):
+    """A visit of version 1 as the facts log holds it."""
 
     store: str | None
     dwell_seconds: int | None
+
+
+class VisitForm(TypedDict):
+    """A visit as the facts log holds it; only one of version 1 has no store."""
+
+    store: str | None
+    dwell_seconds: int | None
+    seen_by: str | None
 
 
 class ReviewForm(TypedDict):
@@ -819,6 +843,7 @@ FORMS: dict[str, Any] = {
     PURCHASE: PurchaseForm,
     REFUND: RefundForm,
     VISIT: VisitForm,
+    VISIT_V1: VisitV1Form,
     REVIEW: ReviewForm,
     REFERRAL: ReferralForm,
     ACTIVITY: ActivityForm,
@@ -858,6 +883,11 @@ FORMS: dict[str, Any] = {
 def short_name(event_type: str) -> str:
     """Return ``purchase`` of ``stammgast.purchase.v1``: the name that rules use."""
     return event_type.split(".")[1]
+
+
+def versions_of(name: str) -> frozenset[str]:
+    """Return every inbound type that a word means: all versions of ``visit``, or the one that is written out; none if unknown."""
+    return frozenset(kind for kind in INBOUND_TYPES if name in (kind, short_name(kind)))
 
 
 SHORT_NAMES = {event_type: short_name(event_type) for event_type in (*INBOUND_TYPES, *ENGINE_TYPES)}

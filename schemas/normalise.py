@@ -51,8 +51,13 @@ class _RefundEvent(Envelope):
 
 
 class _VisitEvent(Envelope):
-    type: Literal["stammgast.visit.v1"]
+    type: Literal["stammgast.visit.v2"]
     data: facts.Visit
+
+
+class _VisitV1Event(Envelope):
+    type: Literal["stammgast.visit.v1"]
+    data: facts.VisitV1
 
 
 class _ReviewEvent(Envelope):
@@ -144,6 +149,7 @@ _Event = (
     _PurchaseEvent
     | _RefundEvent
     | _VisitEvent
+    | _VisitV1Event
     | _ReviewEvent
     | _ReferralEvent
     | _ActivityEvent
@@ -166,6 +172,7 @@ EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.PURCHASE: _PurchaseEvent,
     facts.REFUND: _RefundEvent,
     facts.VISIT: _VisitEvent,
+    facts.VISIT_V1: _VisitV1Event,
     facts.REVIEW: _ReviewEvent,
     facts.REFERRAL: _ReferralEvent,
     facts.ACTIVITY: _ActivityEvent,
@@ -290,6 +297,8 @@ def _form(event: _Event) -> Any:
             return _purchase(event.data, event.source)
         case _RefundEvent():
             return _refund(event.data, event.source)
+        case _VisitEvent():
+            return _visit(event.data, event.time)
         case _ClaimEvent():
             return {"order_source": event.data.order_source or event.source, "order_id": event.data.order_id}
         case _ActivityEvent():
@@ -314,6 +323,19 @@ def _form(event: _Event) -> Any:
             }
         case _:
             return event.data.model_dump()
+
+
+def _visit(data: facts.Visit, time: str) -> facts.VisitForm:
+    dwell_seconds = None
+    if data.left is not None:
+        try:
+            left_us, time_us = canonical(data.left.upper())[1], canonical(time.upper())[1]
+        except (ValueError, OverflowError) as error:
+            raise Rejected("invalid", f"{data.left} is no moment of the calendar", "data.left") from error
+        if left_us < time_us:
+            raise Rejected("invalid", "the visit was over before it began: `time` is when it began", "data.left")
+        dwell_seconds = (left_us - time_us) // SECOND_US
+    return {"store": data.store, "dwell_seconds": dwell_seconds, "seen_by": data.seen_by}
 
 
 def _attributes(given: Mapping[str, Any]) -> dict[str, Any]:

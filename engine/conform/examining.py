@@ -19,6 +19,7 @@ from schemas.envelope import Fact
 from schemas.normalise import OPEN_POLICY, Policy, normalise
 from schemas.rejects import INTAKE_REASONS, Rejected
 from schemas.times import MILLISECOND_US, SECOND_US, to_text
+from schemas.upcasting import UPCASTERS
 
 EXAMPLES = 3
 #: Kafka's stamp is that of sending. An event that is sent this much before it happened comes from a clock that is wrong.
@@ -263,10 +264,14 @@ def _named(raw: bytes) -> tuple[str, str]:
     return str(event.get("source", "?"))[:256], str(event.get("id", "?"))[:256]
 
 
+def _age(kind: str) -> str:
+    return f", still told as {kind}: a newer version is there" if kind in UPCASTERS else ""
+
+
 def words(found: Examination, what: str) -> list[str]:
     """The report as lines of text."""
     lines = [f"{what}: {found.events:,} events, {found.good:,} would be taken."]
-    lines += [f"  {count:,} {facts.SHORT_NAMES[kind]}" for kind, count in found.types.most_common()]
+    lines += [f"  {count:,} {facts.SHORT_NAMES[kind]}{_age(kind)}" for kind, count in found.types.most_common()]
     for source, seconds in found.delays().items():
         lines.append(f"  {source} sends {seconds:,.1f} s after it happened (median)")
     if found.out_of_order_share():

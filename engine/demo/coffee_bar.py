@@ -15,7 +15,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from schemas.facts import ACTIVITY, JOINED, PURCHASE, REFERRAL, REFUND, REVIEW, VISIT
+from schemas.facts import ACTIVITY, JOINED, PURCHASE, REFERRAL, REFUND, REVIEW, VISIT, VISIT_V1
 from schemas.times import to_us
 
 SEED = 20260302
@@ -181,9 +181,11 @@ class _Week:
         chance, store = self._chance, self._chance.choices(STORES, (3, 1))[0]
         arrived = self._some_time(day, *habit.hours)
         if chance.random() < habit.checks_in:
-            yield self._notice(VISIT, member, arrived, {"store": store, "dwell_seconds": chance.randrange(300, 5400)})
+            left = (arrived + timedelta(seconds=chance.randrange(300, 5400))).isoformat()
+            yield self._notice(VISIT, member, arrived, {"store": store, "left": left, "seen_by": "check_in"})
             if chance.random() < 0.1:
-                yield self._notice(VISIT, member, arrived + timedelta(minutes=12), {"store": store})
+                # The beacon at the door was never updated: it still tells version 1.
+                yield self._notice(VISIT_V1, member, arrived + timedelta(minutes=12), {"store": store})
         ordered = arrived + timedelta(minutes=chance.randrange(2, 9))
         lines = chance.choice(habit.orders)
         purchase = self._purchase(member, ordered, lines, store, "app" if chance.random() < 0.25 else "pos")

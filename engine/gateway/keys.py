@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -219,17 +219,16 @@ def _ready(entry: KeyEntry, path: Path) -> ApiKey:
 
 
 def _types(entry: KeyEntry, path: Path) -> frozenset[str]:
-    short: Mapping[str, str] = {facts.short_name(name): name for name in facts.INBOUND_TYPES}
     named: set[str] = set()
     for word in entry.types:
         if word == "*":
             named |= set(facts.INBOUND_TYPES) - facts.STAFF_TYPES
         elif word == "staff":
             named |= facts.STAFF_TYPES
-        elif word in short or word in short.values():
-            named.add(short.get(word, word))
+        elif versions := facts.versions_of(word):
+            named |= versions
         else:
-            known = ", ".join(short)
+            known = ", ".join(dict.fromkeys(facts.short_name(name) for name in facts.INBOUND_TYPES))
             raise KeyFileBroken(f"{path}: key {entry.id}: there is no type {word!r}; known are {known}, * and staff")
     return frozenset(named)
 

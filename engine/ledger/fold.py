@@ -54,6 +54,7 @@ from schemas import facts
 from schemas.decisions import Decision, Entry, StateChange, TierChange
 from schemas.envelope import TIMER_SOURCE, Fact
 from schemas.times import to_us
+from schemas.upcasting import current
 
 # Tiers begin and end at few moments, and many facts fall on one day: their texts are remembered.
 _to_us = lru_cache(maxsize=1 << 14)(to_us)
@@ -67,6 +68,7 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
     """
     if decision.outcome != "decided":
         return
+    fact = current(fact)
     bought = fact.type == facts.PURCHASE
     counts = bought and decision.reason != "order_already_counted"
     order = None

@@ -31,6 +31,7 @@ from schemas import facts
 from schemas.decisions import Decision, Note, TierChange
 from schemas.envelope import Fact
 from schemas.rejects import Rejected
+from schemas.upcasting import current
 
 TICK_PART_MEMBERS = 500
 
@@ -323,6 +324,7 @@ class Partition:
         if fact.type in facts.TOLD_OF:
             decision.reason = None if member.key in self.members else "unknown_member"
             return Answer([decision])
+        fact = current(fact)
         settled, moved, derived = self._decide_open(member, fact, programme, decision)
         if not member.anonymous and not _ends_here(member, fact, decision):
             change = self._review(settled, fact, programme, decision)

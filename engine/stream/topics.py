@@ -169,7 +169,7 @@ def default_inbound() -> dict[str, Inbound]:
 def parse_inbound(text: str) -> dict[str, Inbound]:
     """Read the setting `inbound`: `TOPIC=TYPE|TYPE[@SOURCE|SOURCE]`, several apart by blanks.
 
-    `*` is every open type, `staff` the staff types; other types are full names or short ones (`purchase`).
+    `*` is every open type, `staff` the staff types; other types are full names or short ones (`visit`: every version).
 
     Errors: ValueError that says what is wrong with which part.
     """
@@ -200,11 +200,11 @@ def _types(word: str, part: str) -> frozenset[str]:
         return open_types()
     if word == "staff":
         return staff_types()
-    full = word if "." in word else f"stammgast.{word}.v1"
     known = open_types() | staff_types() | facts.PERSONAL_TYPES
-    if full not in known:
+    named = facts.versions_of(word) & known
+    if not named:
         raise ValueError(f"{part!r}: there is no type {word!r}; known are {', '.join(sorted(known))}, * and staff")
-    return frozenset({full})
+    return named
 
 
 # ------------------------------------------------------------------------------------------------------------ creation

@@ -43,6 +43,12 @@ select 'staff'
 where exists (
     from parsed_facts
     where type in ('stammgast.adjustment.v1', 'stammgast.tier_override.v1', 'stammgast.link.v1', 'stammgast.merge.v1')
+)
+union all
+select 'visit'
+where exists (
+    from parsed_facts
+    where type in ('stammgast.visit.v1', 'stammgast.visit.v2')
 );
 
 -- statement: facts
@@ -119,15 +125,16 @@ with numbered as (
 select partition, position, source, fact_id, order_source, order_id, number, line.line, line.sku, line.quantity, line.amount_minor
 from numbered;
 
--- statement: visits if stammgast.visit.v1
+-- statement: visits if visit
+-- Version 2 holds all that version 1 held, under the same names; what version 1 did not say is null.
 insert into staging.visits
 with parsed as (
-    select *, from_json(data, '{"store":"VARCHAR","dwell_seconds":"BIGINT"}') as visit
+    select *, from_json(data, '{"store":"VARCHAR","dwell_seconds":"BIGINT","seen_by":"VARCHAR"}') as visit
     from parsed_facts
-    where type = 'stammgast.visit.v1'
+    where type in ('stammgast.visit.v1', 'stammgast.visit.v2')
 )
 
-select partition, position, source, fact_id, member_id, occurred_at, recorded_at, visit.store, visit.dwell_seconds
+select partition, position, source, fact_id, member_id, occurred_at, recorded_at, visit.store, visit.dwell_seconds, visit.seen_by
 from parsed;
 
 -- statement: reviews if stammgast.review.v1

@@ -54,7 +54,7 @@ create table staging.refund_lines (
 create table staging.visits (
     partition integer not null, position bigint not null,
     source varchar not null, fact_id varchar not null, member_id varchar, occurred_at timestamptz not null, recorded_at timestamptz not null,
-    store varchar, dwell_seconds bigint,
+    store varchar, dwell_seconds bigint, seen_by varchar,
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 

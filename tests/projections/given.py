@@ -40,6 +40,13 @@ PROGRAMME: Mapping[str, Any] = {
         "base_tier": "guest",
     },
 }
+
+
+def _full(kind: str) -> str:
+    """`visit` is the first version of its type; others are said: `visit.v2`."""
+    return f"stammgast.{kind}" if ".v" in kind else f"stammgast.{kind}.v1"
+
+
 DATA: Mapping[str, Mapping[str, Any]] = {
     "purchase": {
         "order_source": "urn:shop",
@@ -78,7 +85,7 @@ def fact_value(note: Mapping[str, Any]) -> bytes:
             "specversion": "1.0",
             "id": note["id"],
             "source": note.get("source", "urn:shop"),
-            "type": f"stammgast.{note['type']}.v1",
+            "type": _full(note["type"]),
             "subject": note["subject"],
             "time": canonical(note["time"]),
             "recordedat": "2026-02-25T06:13:20.000000Z",
@@ -108,7 +115,7 @@ def decision_value(note: Mapping[str, Any], offset: int) -> bytes:
         {
             "format": 1,
             **about,
-            "type": f"stammgast.{note['type']}.v1",
+            "type": _full(note["type"]),
             "member_id": note["subject"],
             "outcome": said.get("outcome", "decided"),
             "reason": said.get("reason"),

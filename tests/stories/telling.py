@@ -73,7 +73,7 @@ class Event:
 
 def names() -> list[str]:
     """Return the types that a story can tell."""
-    return [facts.short_name(name) for name in facts.DATA_MODELS]
+    return list(dict.fromkeys(facts.short_name(name) for name in facts.DATA_MODELS))
 
 
 def read_event(said: Any) -> Event:

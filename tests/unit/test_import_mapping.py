@@ -308,7 +308,7 @@ events:
     when: {what: [visit, beacon], who: {empty: false}}
     id: <id>
     member: {from: <who>, case: lower, cut_begin: "ID "}
-    data: {store: <level>, dwell_seconds: <n>}
+    data: {store: <level>, seen_by: {from: <what>, table: {visit: check_in}, otherwise: beacon}}
 """
 
 
@@ -321,13 +321,13 @@ def test_other_types_take_their_fields_in_their_kinds(tmp_path: Path) -> None:
         "2,visit,1772442000000,ID ANNA,60,nord,",
         "2,visit,1772442000000,ID ANNA,60,nord,",
         "3,visit,1772442000000,,60,nord,",
-        "4,beacon,1772442001000,ID BEN,,,",
+        "4,beacon,1772442001000,ID BEN,,süd,",
         header="id,what,when,who,n,level,won",
     )
     assert [(event["id"], event["subject"], event["data"]) for event in told["first"]] == [
         ("1", "anna", {"name": "game", "attributes": {"score": 12, "level": "hard", "won": True}}),
-        ("2", "anna", {"store": "nord", "dwell_seconds": 60}),
-        ("4", "ben", {}),
+        ("2", "anna", {"store": "nord", "seen_by": "check_in"}),
+        ("4", "ben", {"store": "süd", "seen_by": "beacon"}),
     ]
     assert told["left_out"] == {
         "no event of the mapping takes it": {"lines": 1, "money_minor": 0},

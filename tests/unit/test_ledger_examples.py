@@ -95,9 +95,9 @@ def test_a_second_delivery_is_a_duplicate_and_a_reused_id_is_rejected() -> None:
     stage = Stage(programme(SPEND))
     data = {"store": "s1", "dwell_seconds": 5}
 
-    assert stage.say(facts.VISIT, "anna", "2026-03-02T10:00:00Z", data, "v1").outcome == "decided"
-    assert stage.say(facts.VISIT, "anna", "2026-03-02T10:00:00Z", data, "v1").outcome == "duplicate"
-    reused = stage.say(facts.VISIT, "anna", "2026-03-02T10:00:00Z", data | {"dwell_seconds": 6}, "v1")
+    assert stage.say(facts.VISIT_V1, "anna", "2026-03-02T10:00:00Z", data, "v1").outcome == "decided"
+    assert stage.say(facts.VISIT_V1, "anna", "2026-03-02T10:00:00Z", data, "v1").outcome == "duplicate"
+    reused = stage.say(facts.VISIT_V1, "anna", "2026-03-02T10:00:00Z", data | {"dwell_seconds": 6}, "v1")
     assert (reused.outcome, reused.reason) == ("rejected", "id_reused")
 
 
@@ -328,7 +328,7 @@ def test_visits_within_the_gap_are_one() -> None:
     stage = Stage(programme("earn:\n  - {id: visit, on: visit, award: {points: 2}}\n"))
 
     def visit(time: str, store: str = "s1") -> str | None:
-        return stage.say(facts.VISIT, "anna", f"2026-03-02T{time}Z", {"store": store}).reason
+        return stage.say(facts.VISIT_V1, "anna", f"2026-03-02T{time}Z", {"store": store}).reason
 
     assert visit("10:00:00") is None
     assert visit("10:30:00") == "same_visit"

@@ -163,7 +163,7 @@ REFUSED: list[tuple[str, str, bytes]] = [
     ("personal_subject", "subject", event(subject="+49 170 1234567")),
     ("personal_subject", "subject", event(subject="00491701234567")),
     ("personal_subject", "data.referrer", event({"referrer": "a.b@example.org"}, type=facts.REFERRAL)),
-    ("invalid", "subject", event({}, type=facts.VISIT, subject=None)),
+    ("invalid", "subject", event({"store": "s1"}, type=facts.VISIT, subject=None)),
     ("invalid", "subject", event(subject="order:urn:till:7:o1")),
     ("invalid", "data.lines.0.sku", with_line(sku=None)),
     ("invalid", "data.lines.0.quantity", with_line(quantity="0")),

@@ -320,9 +320,9 @@ def test_without_keys_an_answer_that_needs_a_profile_is_not_made_up() -> None:
     before = pack(stage.partition.members["anna"])
 
     with pytest.raises(ProfileClosed):
-        stage.say(facts.VISIT, "anna", "2026-03-02T10:00:00Z", {})
+        stage.say(facts.VISIT_V1, "anna", "2026-03-02T10:00:00Z", {})
     assert pack(stage.partition.members["anna"]) == before
-    assert points(stage.say(facts.VISIT, "ben", "2026-03-02T10:00:00Z", {})) == []
+    assert points(stage.say(facts.VISIT_V1, "ben", "2026-03-02T10:00:00Z", {})) == []
     assert stage.buy("2026-03-02T10:00:00Z", ("mug", "1.00")).outcome == "decided"
 
 
@@ -358,7 +358,7 @@ def test_a_state_holds_a_profile_as_the_log_does(master: Path, keys: Path) -> No
     stage = Private(GERMAN, vault.opens(None))
     stage.answer(vault.seal(said()[1]))
 
-    assert points(stage.say(facts.VISIT, "anna", "2026-03-02T10:00:00Z", {})) == [("german", 5)]
+    assert points(stage.say(facts.VISIT_V1, "anna", "2026-03-02T10:00:00Z", {})) == [("german", 5)]
     member = stage.partition.members["anna"]
     assert member.opened is None
     assert member.sealed is not None
@@ -376,7 +376,7 @@ def test_an_error_with_an_open_profile_says_nothing_of_it(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("engine.ledger.partition.decide", fail)
     with pytest.raises(UndecidableInPrivate) as caught:
-        stage.say(facts.VISIT, "anna", "2026-03-02T10:00:00Z", {})
+        stage.say(facts.VISIT_V1, "anna", "2026-03-02T10:00:00Z", {})
     assert str(caught.value) == "ValueError"
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
