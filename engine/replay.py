@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 import orjson
 import pyarrow as pa
 
+from engine.imports.parquet_events import MAGIC, NoEvents, event_lines
 from engine.ledger.engine_facts import midnight_before, programme_fact, tick_fact
 from engine.ledger.member import CLOSED, ProfileUnavailable
 from engine.ledger.partition import Answer, Partition
@@ -293,7 +294,7 @@ def replay(
     """Replay a file into a new DuckDB file.
 
     Args:
-        path: inbound events, or with ``dump`` a dump of the ``facts`` log; plain or gzip.
+        path: inbound events (plain, gzip or Parquet), or with ``dump`` a dump of the ``facts`` log (plain or gzip).
         programmes: every version of the programme.
         db: the file to make; one that exists is refused unless ``warehouse_options`` says ``fresh``.
         until_us: settle to this moment, see `Replay.events`.
@@ -353,7 +354,7 @@ def _whole(db: Path, options: dict[str, object]) -> Iterator[tuple[Path, dict[st
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a plain or gzipped file. Errors: ReplayError when it cannot be read."""
+    """Yield the events of a file, one a line: plain, gzipped or Parquet. Errors: ReplayError when it cannot be read."""
     with _reading(path, lambda _done, _total: None) as lines:
         yield from lines
 
@@ -368,12 +369,22 @@ def _reading(path: Path, progress: Progress) -> Iterator[Iterator[bytes]]:
             f"{path}: cannot be read ({error.strerror or error}); check its name and its rights."
         ) from error
     with raw:
-        yield _lines(path, raw, total, progress)
+        parquet = raw.read(len(MAGIC)) == MAGIC
+        yield _rows(path, progress) if parquet else _lines(path, raw, total, progress)
+
+
+def _rows(path: Path, progress: Progress) -> Iterator[bytes]:
+    """The rows of a Parquet file as lines. Errors: ReplayError, with row and column."""
+    try:
+        yield from event_lines(path, progress)
+    except NoEvents as error:
+        raise ReplayError(f"{error}. Nothing was made.") from error
 
 
 def _lines(path: Path, raw: BinaryIO, total: int, progress: Progress) -> Iterator[bytes]:
     """The lines of a plain or gzipped file. Errors: ReplayError when it cannot be read to its end."""
     try:
+        raw.seek(0)
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         for number, line in enumerate(gzip.GzipFile(fileobj=raw) if packed else raw):

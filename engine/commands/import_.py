@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
@@ -102,13 +103,10 @@ def _job(file: Path, preset: str | None, mapping: Path | None) -> _Job:
     if mapping is not None:
         return _mapped(file, mapping)
     if preset is None:
-        raise UsageError("say which till wrote the file: --preset online-retail, or --mapping M.yaml.")
-    if preset != "online-retail":
-        raise UsageError(f"not yet supported: --preset {preset}. This version reads --preset online-retail.")
-    from engine.imports.online_retail import CURRENCY, convert
-
-    account = Account(CURRENCY)
-    return _Job(account, lambda progress: ((event, ()) for event in convert(file, account, progress)), list)
+        raise UsageError("say which till wrote the file: --preset online-retail or cdnow, or --mapping M.yaml.")
+    till = importlib.import_module(f"engine.imports.{preset.replace('-', '_')}")
+    account = Account(till.CURRENCY)
+    return _Job(account, lambda progress: ((event, ()) for event in till.convert(file, account, progress)), list)
 
 
 def _mapped(file: Path, mapping: Path) -> _Job:

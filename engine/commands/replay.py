@@ -49,11 +49,12 @@ def replay(
     memory_limit: str,
     as_json: bool,
 ) -> None:
-    """Decide EVENTS (.jsonl or .jsonl.gz) without Kafka and load the answers into a new DuckDB file.
+    """Decide EVENTS (.jsonl, .jsonl.gz or .parquet) without Kafka and load the answers into a new DuckDB file.
 
     The rows are those that publishing the same events live gives, but for log positions and recorded_at. A line that is
     no event goes to the table `rejects` with its line number, and the others are decided. The file appears whole or not
-    at all. Profiles need no keys here but with --facts, where an answer that depends on one is taken as the log has it
+    at all. Parquet has the columns source, id, type, subject, time and data (JSON as text), in the order of the events.
+    Profiles need no keys here but with --facts, where an answer that depends on one is taken as the log has it
     unless the keys are given. Exit codes: 0 done, 1 mistakes in the programme or trouble with the DuckDB file, 2 wrong usage.
     """
     until_us = _moment(until)

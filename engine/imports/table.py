@@ -23,6 +23,12 @@ _ENCODING = "utf-8-sig"
 _SHOWN = 60
 
 
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number, text) for every line. Errors: WrongFileError: no such file, broken gzip."""
+    with _opened(path, _ENCODING) as text, _reading(path):
+        yield from enumerate(text, 1)
+
+
 def rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Yield (line number, values in the order of ``columns``) for every row below the header.
 

@@ -44,6 +44,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "engine.replay": (
         "schemas",
         "rules",
+        "engine.imports",
         "engine.ledger",
         "engine.normalising",
         "engine.settings",
