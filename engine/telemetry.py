@@ -26,6 +26,7 @@ from engine.compiled import core
 from engine.settings import UsageError
 from schemas.decision_forms import Outcome
 from schemas.decisions import Decision
+from schemas.notices import Suppressed
 from schemas.rejects import REASONS
 
 LogFormat = Literal["auto", "console", "json"]
@@ -142,9 +143,10 @@ class Tally:
         entries, points: entries, and points as magnitudes, by (kind, rule).
         moved: the sum of all points with their sign.
         rejects: records for `rejects`, by reason.
+        notices: notices that were made, and those that were suppressed, by the reason.
     """
 
-    __slots__ = ("entries", "moved", "outcomes", "points", "rejects")
+    __slots__ = ("entries", "moved", "notices", "outcomes", "points", "rejects")
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -152,6 +154,7 @@ class Tally:
         self.points: Counter[tuple[str, str]] = Counter()
         self.moved = 0
         self.rejects: Counter[str] = Counter()
+        self.notices: Counter[str] = Counter()
 
     def take(self, decisions: Iterable[Decision]) -> None:
         """Count the decisions on one fact."""
@@ -163,6 +166,8 @@ class Tally:
                 self.entries[of] += 1
                 self.points[of] += abs(entry.points)
                 self.moved += entry.points
+            for notice in decision.notices:
+                self.notices[notice.reason or notice.state] += 1
 
 
 class Metrics:
@@ -191,6 +196,7 @@ class Metrics:
         self.entries = counter("entries_total", "Entries written.", "kind", "rule")
         self.points = counter("points_total", "Points moved, as a magnitude.", "kind", "rule")
         self.rejects = counter("rejects_total", "Records put into rejects.", "reason")
+        self.notices = counter("notices_total", "Notices made, or suppressed with a reason.", "state")
         self.projector_rebuilds = counter("projector_rebuilds_total", "Files built anew from the logs.", "reason")
         self.projector_reopens = counter("projector_reopens_total", "Files opened again after trouble.", "reason")
         self.attempts = counter(
@@ -229,6 +235,8 @@ class Metrics:
             self.decisions.labels(outcome)
         for reason in REASONS:
             self.rejects.labels(reason)
+        for state in ("made", *get_args(Suppressed)):
+            self.notices.labels(state)
 
     def _gauges(self) -> None:
         def gauge(name: str, help_text: str, *labels: str) -> prometheus_client.Gauge:
@@ -317,6 +325,8 @@ class Metrics:
             self.points.labels(*labels).inc(tally.points[labels])
         for reason, number in tally.rejects.items():
             self.rejects.labels(reason).inc(number)
+        for state, number in tally.notices.items():
+            self.notices.labels(state).inc(number)
 
     def count_reject(self, reason: str) -> None:
         """Count one record put into rejects."""

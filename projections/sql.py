@@ -28,6 +28,7 @@ BUILD_ORDER = (
     "marts/aliases",
     "marts/claims",
     "marts/transfers",
+    "marts/notices",
     "marts/notice_outcomes",
     "marts/rejects",
     "marts/programmes",

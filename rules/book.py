@@ -6,12 +6,14 @@ A book is immutable. A version begins at its `valid.from` and ends when the next
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise, zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 from rules.compiling import from_canonical
 from rules.files import read_directory
+from rules.moment_plan import Moment, MomentPlan, NoticePlan, QuietPlan
 from rules.plan import (
     PHASES,
     REFUND_WAITS_US,
@@ -56,15 +58,20 @@ __all__ = [
     "Level",
     "LotPlan",
     "MemberView",
+    "Moment",
+    "MomentPlan",
     "Multiply",
+    "NoticePlan",
     "OverlapError",
     "Profile",
     "Programme",
+    "QuietPlan",
     "RafflePlan",
     "ReferAward",
     "ReferPlan",
     "RewardPlan",
     "Rule",
+    "Span",
     "Terms",
     "TicketPlan",
     "TierPlan",
@@ -78,13 +85,24 @@ class OverlapError(ValueError):
     """Two versions claim the same moment, or the same number, or are of two programmes."""
 
 
-class Book:
-    """Programme versions in the order in which they begin."""
+class Span(NamedTuple):
+    """A stretch of time in which a version with moments is in force; ``until_us`` is exclusive, None: for ever."""
 
-    __slots__ = ("_starts", "asks_profile", "versions")
+    from_us: int
+    until_us: int | None
+    programme: Programme
+    moments: MomentPlan
+
+
+class Book:
+    """Programme versions in the order in which they begin; ``spans`` are those with moments that time brings."""
+
+    __slots__ = ("_starts", "asks_birthday", "asks_profile", "spans", "versions")
 
     versions: tuple[Programme, ...]
     asks_profile: bool
+    asks_birthday: bool
+    spans: tuple[Span, ...]
 
     def __init__(self, programmes: Iterable[Programme] = ()) -> None:
         """Make a book of ``programmes``, in any order; a version given twice counts once.
@@ -95,6 +113,8 @@ class Book:
         distinct = {programme.hash: programme for programme in programmes}
         self.versions = tuple(sorted(distinct.values(), key=lambda programme: programme.valid_from_us))
         self.asks_profile = any(programme.asks_profile for programme in self.versions)
+        self.spans = tuple(_spans(self.versions))
+        self.asks_birthday = any(span.moments.asks_birthday for span in self.spans)
         self._starts = [programme.valid_from_us for programme in self.versions]
         for earlier, later in pairwise(self.versions):
             _refuse_overlap(earlier, later)
@@ -127,6 +147,15 @@ class Book:
     def of_number(self, version: int) -> Programme | None:
         """Return the version of that number, None if it is not known here."""
         return next((programme for programme in self.versions if programme.version == version), None)
+
+
+def _spans(versions: Sequence[Programme]) -> Iterator[Span]:
+    for version, following in zip_longest(versions, versions[1:]):
+        moments, until_us = version.moments, version.valid_until_us
+        if until_us is None and following is not None:
+            until_us = following.valid_from_us
+        if moments is not None and (moments.timed or moments.awaited):
+            yield Span(version.valid_from_us, until_us, version, moments)
 
 
 def _refuse_overlap(earlier: Programme, later: Programme) -> None:

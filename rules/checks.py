@@ -17,32 +17,17 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from rules.draft import Draft, Path
 from rules.errors import did_you_mean, either
 from rules.language import EarnRule, Level, ProgrammeFile
+from rules.moment_checks import ALL as MOMENTS
+from rules.moment_checks import MAPPINGS, NO_FACT, check_moments
 from rules.values import parse_fixed, parse_moment, parse_number, shown
 from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
 from schemas.times import DAY_US
 
 # Keys that the language will have one day. They are refused by name, so that nobody takes silence for consent.
-LATER_KEYS = frozenset(
-    {
-        "nth_purchase",
-        "birthday", "anniversary", "silence", "not_followed_by", "points_expiring",
-        "tier_changed", "segment_entered", "notice", "quiet",
-        "incentive", "paid_with_points", "override"
-    }
-)  # fmt: skip
-LATER_EFFECTS = frozenset({"notice"})
-LATER_VALUES = {
-    "on": {
-        "birthday",
-        "anniversary",
-        "silence",
-        "not_followed_by",
-        "points_expiring",
-        "tier_changed",
-        "segment_entered",
-    }
-    | {"spent", "left", "profile", "segment", "claim", "redemption", "transfer"},
-}
+LATER_KEYS = frozenset({"nth_purchase", "incentive", "paid_with_points", "override"})
+LATER_VALUES = {"on": {"left", "profile", "segment", "claim", "redemption", "transfer"}}
+#: What belongs to a rule of moments, where somebody wrote it into one of earning.
+MOMENT_KEYS = frozenset({"notice", "tier"})
 
 EVERY_FACT = (
     "weekday", "between", "from", "until", "spent", "tier", "segment", "profile", "consent", "days_since_joined",
@@ -84,6 +69,7 @@ def validate(draft: Draft) -> ProgrammeFile | None:
     _check_lots(draft)
     _check_rewards(draft)
     _check_play(draft)
+    check_moments(draft, _check_condition, _check_tier)
     return None if draft.problems else document
 
 
@@ -140,6 +126,9 @@ def _unknown_key(draft: Draft, path: Path) -> None:
     if key in LATER_KEYS:
         draft.report(path, f"not yet supported: {key}", "take it out; a later release brings it")
         return
+    if key in MOMENT_KEYS and path[0] == "earn" and len(path) == 3:
+        draft.report(path, f"a rule of earning has no {key}", "write it as a rule of moments:")
+        return
     known = keys_at(path[:-1])
     proposal = did_you_mean(key, known, few=0)
     owners = [place for place, model in _places().items() if key in _aliases(model)]
@@ -186,7 +175,14 @@ _MAPPINGS = {
 
 def _wrong_choice(draft: Draft, path: Path, key: str, given: Any, known: list[str]) -> None:
     text = shown(given)
-    known = [*known, *_MAPPINGS.get(key, ())]
+    moment = path[:1] == ("moments",)
+    known = [*known, *(MAPPINGS if moment and key == "on" else _MAPPINGS.get(key, ()))]
+    if key == "on" and not moment and text in MOMENTS:
+        draft.report(path, f"{text} is a moment, not a fact", "write the rule under moments:")
+        return
+    if moment and (full := [one for one in MAPPINGS if one.startswith(f"{{{text}:")]):
+        draft.report(path, f"{text} needs to say more", f"write {full[0]}")
+        return
     if text in LATER_VALUES.get(key, ()):
         draft.report(path, f"not yet supported: {key} {text}", f"for now use {either(known)}")
     elif key == "on" and text == "refund":
@@ -340,7 +336,7 @@ def _check_effect(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
     effects = [effect for effect in EFFECTS if effect in rule]
     if len(effects) > 1:
         draft.report((*path, effects[1]), f"one rule has both {effects[0]} and {effects[1]}", "make two rules of it")
-    if not effects and not LATER_EFFECTS & set(rule):
+    if not effects and not MOMENT_KEYS & set(rule):
         misspelt = any(did_you_mean(key, EFFECTS, few=0) for key in rule if key not in keys_at(("earn", 0)))
         if not misspelt:
             draft.report(path, "the rule does nothing", f"add {either(EFFECTS)}")
@@ -434,6 +430,8 @@ def _check_place(draft: Draft, path: Path, rule: dict[str, Any]) -> None:
 
 
 def _a(word: str) -> str:
+    if word == NO_FACT:
+        return "a moment"
     return f"an {word} fact" if word[0] in "aeiou" else f"a {word} fact"
 
 
@@ -479,7 +477,7 @@ def _check_condition(draft: Draft, path: Path, condition: Any, on: Any) -> None:
             _check_tier(draft, here, value)
         elif key == "streak" and isinstance(value, dict) and "name" in value and on in {"purchase", "visit"}:
             draft.report((*here, "name"), f"name says nothing about {_a(on)}", "name goes with on: activity")
-        fitting = CONDITIONS_ON.get(on) if isinstance(on, str) else None
+        fitting = () if on == NO_FACT else CONDITIONS_ON.get(on) if isinstance(on, str) else None
         known = key in keys_at(("earn", 0, "when"))
         if known and fitting is not None and key not in fitting and key not in EVERY_FACT:
             whose = [name for name, keys in CONDITIONS_ON.items() if key in keys]

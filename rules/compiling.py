@@ -17,6 +17,7 @@ from rules.conditions import compile_lines
 from rules.counting import counters_on, nth_counter
 from rules.draft import read_json
 from rules.errors import Problem, ProgrammeErrors
+from rules.moment_compiling import MEMBER_NUMBERS, asks_profile, compile_moments, moments_said
 from rules.plan import (
     REFUND_WAITS_US,
     Award,
@@ -42,8 +43,6 @@ from rules.values import Money, Stock, share_text
 from schemas.money import minor_digits
 
 _HASH_BYTES = 16
-#: Hold-outs choose members by numbers below this.
-MEMBER_NUMBERS = 1 << 32
 
 
 def compile_programme(document: language.ProgrammeFile) -> Programme:
@@ -53,6 +52,8 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
     rules = [_rule(rule, zone) for rule in document.earn]
     challenges = [challenge_plan(challenge, zone) for challenge in document.challenges or ()]
     canonical = canonical_json(document)
+    caps = {rule.id: _cap(rule.cap) for rule in document.moments or () if rule.cap is not None}
+    moments = compile_moments(document, caps, zone)
     return Programme(
         hash=blake2b(canonical, digest_size=_HASH_BYTES).hexdigest(),
         name=document.programme,
@@ -75,7 +76,7 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         claim_us=None if document.claim is None else document.claim.within.length_us,
         refund_by_receipt=bool(document.refund_by_receipt),
         join_explicit=document.join == "explicit",
-        counters=counters_on(document.earn),
+        counters=counters_on([*document.earn, *moments_said(document)]),
         lots=_lots(document),
         negative_balance=document.points.negative_balance,
         rewards={reward.id: _reward(reward, zone) for reward in document.rewards or ()},
@@ -87,7 +88,9 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         raffles={raffle.id: raffle_plan(raffle, zone) for raffle in document.raffles or ()},
         paid_earns=document.points.part_payment == "earns",
         pays_back=document.points.pay_back == "pro_rata",
-        asks_profile=any(asks_profile(one) for one in _conditions(document)),
+        asks_profile=any(asks_profile(one) for one in _conditions(document))
+        or (moments is not None and moments.asks_profile),
+        moments=moments,
         document=document,
         canonical=canonical,
     )
@@ -97,14 +100,6 @@ def _conditions(document: language.ProgrammeFile) -> list[parts.Condition | None
     challenges = document.challenges or ()
     of_rules = [one for rule in document.earn for one in (rule.when, rule.unless)]
     return of_rules + [one for challenge in challenges for one in (challenge.when, challenge.unless)]
-
-
-def asks_profile(condition: parts.Condition | None) -> bool:
-    """Tell whether a condition, or one inside it, looks at the profile."""
-    if condition is None:
-        return False
-    inside = (*(condition.all or ()), *(condition.any or ()), condition.not_)
-    return condition.profile is not None or condition.consent is not None or any(map(asks_profile, inside))
 
 
 def canonical_json(document: language.ProgrammeFile) -> bytes:

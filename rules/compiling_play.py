@@ -57,12 +57,13 @@ def challenge_plan(challenge: play.Challenge, zone: ZoneInfo) -> ChallengePlan:
         points=then.points or 0,
         reward=then.reward,
         badge=then.badge,
-        tier=None if then.tier is None else _given_tier(then.tier),
+        tier=None if then.tier is None else given_tier(then.tier),
         tickets=tickets_plan(then.raffle),
     )
 
 
-def _given_tier(tier: play.GivenTier) -> GivenTierPlan:
+def given_tier(tier: play.GivenTier) -> GivenTierPlan:
+    """Compile a tier that is given for some time."""
     days = tier.for_.number if tier.for_.unit == "day" else 0
     return GivenTierPlan(tier.level, days, tier.for_.months if tier.for_.unit == "month" else 0)
 

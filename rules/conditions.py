@@ -15,15 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from rules.counting import is_moment, nth_counter, streak_counter
-from rules.language import EarnRule
 from rules.local_time import local_day, to_local_us
 from rules.parts import BoughtSku, Condition, CountRange, MoneyRange, NumberRange, Spent
 from rules.plan import Counter, Lines, MemberView, Programme
-from rules.play import Challenge
 from rules.values import HourMinute, LocalMoment
 from schemas.envelope import Fact
 from schemas.times import DAY_US
@@ -82,13 +80,30 @@ def _whole_only(checks: Sequence[Check]) -> tuple[Whole, ...]:
 # ---- a rule ----
 
 
-def compile_lines(rule: EarnRule | Challenge, zone: ZoneInfo) -> Lines:
+class Conditional(Protocol):
+    """A rule as its conditions see it: of earning, of a moment, or a challenge."""
+
+    @property
+    def on(self) -> str:
+        """The fact that they ask."""
+
+    @property
+    def when(self) -> Condition | None:
+        """What must hold."""
+
+    @property
+    def unless(self) -> Condition | None:
+        """What must not."""
+
+
+def compile_lines(rule: Conditional, zone: ZoneInfo) -> Lines:
     """Compile dates, `when` and `unless` of a rule to the closure that names the eligible lines of a fact."""
     checks = [] if rule.when is None else _checks_of(rule.when, rule.on, zone)
     if rule.unless is not None:
         checks.append(_negated(_all(_checks_of(rule.unless, rule.on, zone))))
-    if isinstance(rule, EarnRule) and (rule.from_ is not None or rule.until is not None):
-        checks.insert(0, _dates(rule.from_, rule.until, zone))
+    begin, end = getattr(rule, "from_", None), getattr(rule, "until", None)  # a challenge has its window
+    if begin is not None or end is not None:
+        checks.insert(0, _dates(begin, end, zone))
     whole, of_lines = _whole_only(checks), [check for check in checks if isinstance(check, OfLine)]
     return _lines_of_purchase(whole, of_lines) if rule.on == "purchase" else _without_lines(whole)
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from rules.checks import GIVEN
 from rules.draft import Path
 from rules.language import EarnRule, ProgrammeFile
+from rules.moment_language import MomentRule, When
 from rules.parts import Cap, Condition, Limit, Range
 from rules.play import Challenge, Window
 from rules.values import LocalMoment
@@ -379,6 +380,59 @@ def _raffles(document: ProgrammeFile) -> Iterator[Contradiction]:
             yield Contradiction("raffle_without_time", path, *late)
 
 
+# ---- a moment that never comes, or of which nobody hears ----
+
+
+def _moments(document: ProgrammeFile) -> Iterator[Contradiction]:
+    for index, rule in enumerate(document.moments or ()):
+        place: Path = ("moments", index)
+        if never := _moment_never(rule, document):
+            yield Contradiction("never_fires", (*place, "on"), *never)
+        points = None if rule.award is None else rule.award.points
+        if points and rule.cap is not None and rule.cap.points is not None and rule.cap.points < points:
+            text = f"it awards {points} at a time, and its cap leaves {rule.cap.points} at most"
+            yield Contradiction("cap_below_award", (*place, "cap"), text, f"write points: {points} or more")
+        if _never_said(rule):
+            text = "it comes at midnight, and has expired before the hour from which on it may be said"
+            yield Contradiction("never_said", (*place, "notice", "expires"), text, "let it expire later")
+
+
+def _never_said(rule: MomentRule) -> bool:
+    notice = rule.notice
+    if notice is None or notice.at is None or notice.expires is None or not _at_midnight(rule):
+        return False
+    return notice.expires.length_us <= notice.at.day_us
+
+
+def _moment_never(rule: MomentRule, document: ProgrammeFile) -> tuple[str, str] | None:
+    holding = [] if rule.when is None else _together(rule.when)
+    spans = [(rule.from_, rule.until), *[(part.from_, part.until) for part in holding]]
+    found = _dates(spans, document) or _sets(holding, rule.unless) or _ranges(holding)
+    if found is not None or not isinstance(rule.on, When):
+        return found
+    if rule.on.points_expiring is not None and not _expiring(document):
+        return "points of this programme never expire", "say when they expire, or take the rule out"
+    changed, tiers = rule.on.tier_changed, document.tiers
+    if changed is not None and changed.to is not None and tiers is not None:
+        heights = {level.id: height for height, level in enumerate(tiers.levels)}
+        edge = 0 if changed.way == "up" else len(heights) - 1 if changed.way == "down" else -1
+        if all(heights.get(level) == edge for level in changed.to):
+            return f"nobody goes {changed.way} to {', '.join(changed.to)}", "take way out, or name another level"
+    return None
+
+
+def _expiring(document: ProgrammeFile) -> bool:
+    said = [document.points.expire, *[rule.expire for rule in document.earn]]
+    said += [] if document.tiers is None else [level.expire for level in document.tiers.levels]
+    return any(expire not in (None, "none") for expire in said)
+
+
+def _at_midnight(rule: MomentRule) -> bool:
+    if isinstance(rule.on, When):
+        return bool(rule.on.model_fields_set & {"birthday", "anniversary", "points_expiring", "silence"})
+    return rule.on in ("birthday", "anniversary")
+
+
 _LOOKS: tuple[Callable[[ProgrammeFile], Iterator[Contradiction]], ...] = (
     _caps,
     _never,
@@ -387,4 +441,5 @@ _LOOKS: tuple[Callable[[ProgrammeFile], Iterator[Contradiction]], ...] = (
     _rewards,
     _challenges,
     _raffles,
+    _moments,
 )

@@ -7,12 +7,11 @@ made a streak: an order that comes back does not make a later one the tenth agai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
-from rules.language import EarnRule
 from rules.local_time import day_date, local_day, window_label
 from rules.parts import Condition, EveryNth, Streak
 from rules.plan import Counter, MemberView
@@ -21,6 +20,22 @@ from schemas.envelope import Fact
 _MONTHS = 12
 _FIRST_MONDAY = 4  # 1970-01-05
 _WEEK = 7
+
+
+class Counting(Protocol):
+    """A rule as far as its conditions may count something."""
+
+    @property
+    def on(self) -> str:
+        """The fact that it answers."""
+
+    @property
+    def when(self) -> Condition | None:
+        """What must hold."""
+
+    @property
+    def unless(self) -> Condition | None:
+        """What must not."""
 
 
 class Step(NamedTuple):
@@ -51,7 +66,7 @@ def _name(begin: str, field: str | None, words: tuple[str, ...]) -> str:
     return begin if field is None else f"{begin} {field} {', '.join(sorted(set(words)))}"
 
 
-def counters_on(rules: tuple[EarnRule, ...]) -> dict[str, tuple[Counter, ...]]:
+def counters_on(rules: Iterable[Counting]) -> dict[str, tuple[Counter, ...]]:
     """Return by short type name what the conditions of rules count; what several of them count is counted once."""
     found: dict[str, dict[str, Counter]] = {}
     for rule in rules:

@@ -16,6 +16,7 @@ from rules.book import Programme
 from rules.checks import GIVEN
 from rules.language import EarnRule, Level, ProgrammeFile
 from rules.lot_words import point_words
+from rules.moment_words import given_words, moment_words
 from rules.play_words import challenge_words, raffle_words
 from rules.values import shown
 from rules.words import condition_words, effect_words, refer_words, tier_words
@@ -30,6 +31,7 @@ _BY_ID = {
     ("challenges",): "challenge",
     ("badges",): "badge",
     ("raffles",): "raffle",
+    ("moments",): "moment",
 }
 _EVERYBODY = "everybody"
 #: Longer lists are told by their numbers.
@@ -68,6 +70,7 @@ def differences(old: Programme, new: Programme) -> list[Change]:
         change = _plainly(f"reward {name}", raw_old, raw_new)
         change.touches = "members who want it"
         changes.append(change)
+    changes += _moments(old.document, new.document, before, after)
     return changes + list(_played(old.document, new.document, before, after))
 
 
@@ -190,6 +193,19 @@ def _amount(value: Any) -> Decimal:
     return Decimal(str(value).split(" ", maxsplit=1)[0])
 
 
+# ---- moments ----
+
+
+def _moments(old: ProgrammeFile, new: ProgrammeFile, before: Any, after: Any) -> Iterator[Change]:
+    rules_old, rules_new = ({rule.id: rule for rule in one.moments or ()} for one in (old, new))
+    for name, raw_old, raw_new in _items(before, after, ("moments",)):
+        there = [rule for rule in (rules_old.get(name), rules_new.get(name)) if rule is not None]
+        change = _plainly(f"moment {name}", raw_old, raw_new, " or ".join(dict.fromkeys(map(moment_words, there))))
+        if len(there) == 1:
+            change.lines = [f"gives: {given_words(there[0])}", f"when: {moment_words(there[0])}"]
+        yield change
+
+
 # ---- everything else, by its path ----
 
 
@@ -227,6 +243,7 @@ _TITLES = {"valid": "when it is in force", "refer": "referrals", "points": "what
 _WHOM = {
     "valid": "facts of the time between",
     "refer": "members who bring members, and those they bring",
+    "quiet": "members who are written to",
     "visit_gap": "visits",
     "accept_late": "facts that come late",
     "refund_waits": "refunds that come before their purchase",

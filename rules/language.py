@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from rules.codes import plain_code
+from rules.moment_language import MomentRule, Quiet
 from rules.parts import (
     BY_SHAPE,
     MAPPING,
@@ -437,4 +438,10 @@ class ProgrammeFile(Part):
     )
     raffles: Annotated[tuple[Raffle, ...], Field(strict=False, min_length=1)] | None = Field(
         None, description="Raffles whose tickets rules and challenges give. Default: none."
+    )
+    moments: Annotated[tuple[MomentRule, ...], Field(strict=False, min_length=1)] | None = Field(
+        None, description="When members are given or told something beside earning. Default: never."
+    )
+    quiet: Annotated[tuple[Quiet, ...], Field(strict=False, min_length=1)] | None = Field(
+        None, description="How many notices a member gets at most. Default: as many as there are."
     )

@@ -58,6 +58,12 @@ def midnight_us(day: int, zone: ZoneInfo) -> int:
     return moment_us(datetime.combine(day_date(day), time()), zone)
 
 
+def wall_us(time_us: int, day_us: int, zone: ZoneInfo) -> int:
+    """Return the moment at which the wall clock of the local day of ``time_us`` shows ``day_us`` since midnight."""
+    local = datetime.combine(day_date(local_day(time_us, zone)), time()) + timedelta(microseconds=day_us)
+    return moment_us(local, zone)
+
+
 def moment_us(local: datetime, zone: ZoneInfo) -> int:
     """Return microseconds since the epoch of a naive local time; a time that occurs twice is the first of the two."""
     return from_datetime(local.replace(tzinfo=zone).astimezone(UTC))

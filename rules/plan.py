@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from rules.codes import code_of
@@ -17,6 +17,9 @@ from rules.local_time import end_of, local_day, midnight_us, months_later, next_
 from schemas.envelope import Fact
 from schemas.rounding import Rounding
 from schemas.times import DAY_US
+
+if TYPE_CHECKING:  # it is made of what stands here
+    from rules.moment_plan import MomentPlan
 
 #: How long a refund waits for its purchase where no programme says so.
 REFUND_WAITS_US = 30 * DAY_US
@@ -501,7 +504,8 @@ class Programme:
     raffles: dict[str, RafflePlan]
     paid_earns: bool  # what points paid of an order earns like money
     pays_back: bool  # points that paid a part of an order come back with its goods
-    asks_profile: bool  # some condition looks at the profile
+    asks_profile: bool  # some condition, birthday or notice needs the profile
+    moments: MomentPlan | None  # None: there are none
     document: ProgrammeFile = field(repr=False)
     canonical: bytes = field(repr=False)
 

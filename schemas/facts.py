@@ -776,6 +776,7 @@ class TakeoverForm(TypedDict):
     bonuses: NotRequired[list[list[Any]]]
     waiting: NotRequired[list[list[Any]]]
     segments: NotRequired[dict[str, list[Any]]]
+    told: NotRequired[list[list[Any]]]
     welcomed: NotRequired[list[list[Any]]]
     redemptions: NotRequired[list[list[Any]]]
     aliases: NotRequired[list[str]]

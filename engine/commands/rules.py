@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from rules.errors import Problem, ProgrammeErrors
 from rules.files import contradictions_in
 from rules.plan import Rule
 from schemas.times import to_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _PATH = click.argument("path", type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
@@ -216,6 +219,7 @@ def _in_order(programme: Programme) -> list[tuple[str, Rule]]:
 
 
 def _full(programme: Programme) -> dict[str, Any]:
+    from rules.moment_words import given_words, moment_words
     from rules.words import condition_words, effect_words
 
     said = {rule.id: rule for rule in programme.document.earn}
@@ -230,7 +234,11 @@ def _full(programme: Programme) -> dict[str, Any]:
         }
         for on, rule in _in_order(programme)
     ]
-    return {**_brief(programme), "order": order, "document": json.loads(programme.canonical_json())}
+    moments = [
+        {"id": rule.id, "gives": given_words(rule), "when": moment_words(rule)}
+        for rule in programme.document.moments or ()
+    ]
+    return {**_brief(programme), "order": order, "moments": moments, "document": json.loads(programme.canonical_json())}
 
 
 def _print_programme(programme: Programme) -> None:
@@ -253,6 +261,7 @@ def _print_programme(programme: Programme) -> None:
         words = effect_words(said[rule.id]), condition_words(said[rule.id])
         table.add_row(on, rule.phase, rule.id, *(escape(text) for text in words))
     console.print(table)
+    _print_moments(programme, console)
     if programme.document.tiers is not None:
         how, *levels = tier_words(programme.document.tiers)
         console.print(f"Tiers {escape(how)}")
@@ -269,3 +278,21 @@ def _print_programme(programme: Programme) -> None:
     if referral := refer_words(programme.document):
         console.print(f"Referrals: {escape(referral)}")
     console.print()
+
+
+def _print_moments(programme: Programme, console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from rules.moment_words import given_words, moment_words, quiet_words
+
+    if programme.document.moments is None:
+        return
+    table = Table(title="Moments", title_justify="left")
+    for column in ("rule", "comes", "gives and says"):
+        table.add_column(column, overflow="fold")
+    for rule in programme.document.moments:
+        table.add_row(rule.id, escape(moment_words(rule)), escape(given_words(rule)))
+    console.print(table)
+    for line in quiet_words(programme.document):
+        console.print(f"Quiet: {escape(line)}")

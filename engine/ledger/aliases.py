@@ -168,7 +168,7 @@ def _empty(member: Member, fact: Fact, cause: str | None) -> facts.TakeoverForm:
 def _rest(member: Member) -> facts.TakeoverForm:
     """What stands in the first part alone."""
     referral = member.referral
-    return {
+    rest: facts.TakeoverForm = {
         "progress": [[day_text(day), member.days[day]] for day in sorted(member.days) if member.days[day]],
         "counts": [[key, points, times] for key, (points, times) in member.caps.items()],
         "counters": [[key, number, moments, []] for key, (number, moments) in member.counters.items()],
@@ -187,6 +187,9 @@ def _rest(member: Member) -> facts.TakeoverForm:
         "joined_us": member.joined_us,
         "joined_said": member.joined_said,
     }  # type: ignore[typeddict-item]
+    if member.told:
+        rest["told"] = [list(one) for one in member.told]
+    return rest
 
 
 def _with_moved(member: Member, spent: Spent) -> Spent:

@@ -10,7 +10,9 @@ from engine.ledger.early import keep_early
 from engine.ledger.history import Fresh
 from engine.ledger.member import (
     AT_LEAST,
+    AWAITED,
     CODE,
+    COUNTED,
     DEDUPE_HORIZON_US,
     FOUND,
     GIVEN,
@@ -19,6 +21,7 @@ from engine.ledger.member import (
     GRANTED,
     HELD,
     LAPSED,
+    MOMENT,
     NEVER,
     NOT_YET,
     PROGRESS,
@@ -46,6 +49,7 @@ from engine.ledger.member import (
     order_name,
     order_ref,
 )
+from engine.ledger.notices import told_of
 from engine.ledger.orders import Returned, day_number, keep_order, of_referral
 from engine.ledger.played import ENDED, KINDS, TIER_GIVEN, take_played
 from engine.ledger.pruning import drop_over, drop_windows, year_of
@@ -53,8 +57,13 @@ from engine.ledger.takeover import become_alias, take_over
 from schemas import facts
 from schemas.decisions import Decision, Entry, StateChange, TierChange
 from schemas.envelope import TIMER_SOURCE, Fact
-from schemas.times import to_us
+from schemas.notices import Notice
+from schemas.times import DAY_US, to_us
 from schemas.upcasting import current
+
+_OF_MOMENTS = frozenset({MOMENT, AWAITED, COUNTED, TIER_GIVEN})
+#: As long as a limit may look back: the newest notice counts from itself.
+TOLD_US = 366 * DAY_US
 
 # Tiers begin and end at few moments, and many facts fall on one day: their texts are remembered.
 _to_us = lru_cache(maxsize=1 << 14)(to_us)
@@ -135,6 +144,8 @@ def _remember(member: Member, fact: Fact, order: bytes | None) -> None:
     member.history.remember(fact.source, fact.id, fresh, member.newest_us - DEDUPE_HORIZON_US)
     if order is not None:
         member.orders_counted += 1
+        if member.first_purchase_us is None or time_us < member.first_purchase_us:
+            member.first_purchase_us = time_us
         if member.last_purchase_us is None or time_us > member.last_purchase_us:
             member.last_purchase_us = time_us
 
@@ -284,6 +295,11 @@ class Moves(Protocol):
         """In the order in which they happen."""
         ...
 
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """In the order in which they happen."""
+        ...
+
 
 def take_in(member: Member, moves: Moves, order: str = "", own: bool = False) -> None:
     """Change ``member`` by movements that are all his.
@@ -302,12 +318,36 @@ def take_in(member: Member, moves: Moves, order: str = "", own: bool = False) ->
         member.standing = Standing(newest.tier, _to_us(newest.since), until_us, newest.projected)
     for change in moves.states:
         _take_state(member, change, moves.entries)
+    if moves.notices:
+        _remember_told(member, moves.notices)
     for things in (moves.entries, moves.tiers, moves.states):
         # What time did comes before what the fact did, so the first one tells whether there is any.
         if things and things[0].source == TIMER_SOURCE:
             for thing in things:
                 if thing.source == TIMER_SOURCE:
                     member.settled_us = max(member.settled_us or 0, _to_us(thing.occurred_at))
+
+
+def _remember_told(member: Member, notices: Sequence[Notice]) -> None:
+    """Take down what was said, as far back as a limit may ask."""
+    member.told = sorted([*member.told, *told_of(notices)], key=lambda one: one[1])
+    if member.told:
+        oldest_us = member.told[-1][1] - TOLD_US
+        member.told = [one for one in member.told if one[1] > oldest_us]
+
+
+def _take_moment(member: Member, change: StateChange) -> None:
+    if change.what == MOMENT:
+        member.came[change.id] = _to_us(change.occurred_at)
+    elif change.what == TIER_GIVEN:
+        member.override = None if change.state == ENDED else Override(change.id, day_number(change.state))
+    elif change.what == COUNTED:
+        points, _, times = change.state.partition("|")
+        _move(member.caps, change.id, int(points), int(times))
+    elif change.state[:1].isdigit():
+        member.awaited[change.id] = (_to_us(change.occurred_at), _to_us(change.state))
+    else:
+        member.awaited.pop(change.id, None)
 
 
 def _take_transfer(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:
@@ -338,10 +378,10 @@ def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -
         pass  # for tills and tables; the member's state knows the code
     elif change.what in KINDS:
         take_played(member.played, change)
-    elif change.what == TIER_GIVEN:
-        member.override = None if change.state == ENDED else Override(change.id, day_number(change.state))
     elif change.what.startswith(REDEMPTION):
         _take_redemption(member, change, entries)
+    elif change.what in _OF_MOMENTS:
+        _take_moment(member, change)
 
 
 def _take_redemption(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:

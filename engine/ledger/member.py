@@ -226,6 +226,12 @@ TRANSFER = "transfer"
 SLIDING, NEVER = "expiry", "none"
 #: Name of the state of a refund that came before its purchase: until when it waits, or one of two words.
 REFUND_WAITS, FOUND, LAPSED = "refund", "found", "lapsed"
+#: Name of the state by which a moment that time brought is marked as come: the id is the rule.
+MOMENT = "moment"
+#: Name of the states of what should be followed by something: rule and what it is about, until when; then how it ended.
+AWAITED, FOLLOWED = "awaited", "followed"
+#: Name of the state of a cap that a timer used up.
+COUNTED = "counted"
 #: When a lot becomes active of which nobody knows when: behind every moment a log can hold.
 NOT_YET = 1 << 62
 
@@ -242,6 +248,10 @@ class Member:
     since 1970-01-01) and by year, ``caps`` [points, times] used by cap key, ``counters``
     [number, moments] of counters, ``visits`` the newest visit by store, ``welcomed`` levels that were welcomed, ``bonuses`` what
     referrals gave him, by the order that they were given for (the new member) or by the fact that gave them (the referrer),
+    ``first_purchase_us`` and ``last_purchase_us`` the oldest and the newest purchase by their own time, ``came`` when a moment of
+    a rule came last, ``awaited`` what should be followed by something, by rule and what it is about: since when and until
+    when, ``told`` channel and moment of notices, ``dates_us`` and ``waits_us`` when such a moment comes next, and ``born`` the
+    birthday of a profile: these three are worked out and never packed,
     ``sealed`` his newest profile, ``opened`` the same while a fact of his is decided, ``next_due_us`` when time next does
     something to him (the partition works it out after every change), ``offset`` the place in the log of the newest fact or
     tick that changed him. It satisfies ``rules.book.MemberView``.
@@ -282,6 +292,13 @@ class Member:
     segments: dict[str, tuple[int, bool]] = field(default_factory=dict)
     override: Override | None = None
     welcomed: dict[str, Welcomed] = field(default_factory=dict)
+    first_purchase_us: int | None = None
+    came: dict[str, int] = field(default_factory=dict)
+    awaited: dict[str, tuple[int, int]] = field(default_factory=dict)
+    told: list[tuple[str, int]] = field(default_factory=list)
+    dates_us: int | None = field(default=None, compare=False, repr=False)
+    waits_us: int | None = field(default=None, compare=False, repr=False)
+    born: tuple[Sealed, tuple[int, int] | None] | None = field(default=None, compare=False, repr=False)
     sealed: Sealed | None = None
     played: dict[str, Played] = field(default_factory=dict)
     opened: Profile | None = field(default=None, compare=False, repr=False)
@@ -295,6 +312,8 @@ class Member:
         other.welcomed = dict(self.welcomed)
         other.spent = dict(self.spent)
         other.played = dict(self.played)
+        other.came, other.awaited, other.told = dict(self.came), dict(self.awaited), list(self.told)
+        other.caps = dict(self.caps)
         return other
 
     def now_us(self, time_us: int) -> int:

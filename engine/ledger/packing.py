@@ -31,7 +31,7 @@ from engine.ledger.played import Played
 from schemas.times import SECOND_US
 
 #: Changes with every change of the packed form: what another engine packed is folded anew, never guessed.
-STATE_FORMAT = 3
+STATE_FORMAT = 4
 _SUM, _HEAD = struct.Struct(">BI"), struct.Struct(">Hq")
 _MOMENTS = [struct.Struct(f">{count}q") for count in range(9)]
 _SIZES, _LARGE_SIZES = struct.Struct(">4B"), struct.Struct(">4I")
@@ -177,6 +177,8 @@ def _unpack(key: str, packed: bytes) -> Member:
         years=dict(zip(years[: len(years) // 2], years[len(years) // 2 :], strict=True)),
         next_due_us=moments.get(_DUE),
     )
+    if counted:
+        member.first_purchase_us = joined_us
     if rest:
         _read_rest(member, rest)
     if member.lots_apart:
@@ -287,6 +289,19 @@ def _counted(member: Member, rest: dict[str, Any]) -> None:
         rest["waiting"] = [list(waiting) for waiting in member.waiting]
     if member.brought:
         rest["brought"] = sorted(member.brought)
+    _of_moments(member, rest)
+
+
+def _of_moments(member: Member, rest: dict[str, Any]) -> None:
+    """What moments need to know of him beside all that."""
+    if member.first_purchase_us is not None and member.first_purchase_us != member.joined_us:
+        rest["first"] = member.first_purchase_us
+    if member.came:
+        rest["came"] = member.came
+    if member.awaited:
+        rest["awaited"] = member.awaited
+    if member.told:
+        rest["told"] = member.told
 
 
 def _returned(back: Returned) -> list[Any]:
@@ -310,6 +325,10 @@ def _read_rest(member: Member, packed: bytes) -> None:
     member.kept = [(kind, source, fact_id, time, data) for kind, source, fact_id, time, data in rest.get("kept", ())]
     member.caps = {key: (points, times) for key, points, times in rest.get("caps", ())}
     member.counters = {key: (number, moments) for key, number, moments in rest.get("counters", ())}
+    member.first_purchase_us = rest.get("first", member.first_purchase_us)
+    member.came = rest.get("came", {})
+    member.awaited = {name: (since_us, until_us) for name, (since_us, until_us) in rest.get("awaited", {}).items()}
+    member.told = [(channel, at_us) for channel, at_us in rest.get("told", ())]
     if "override" in rest:
         member.override = Override(*rest["override"])
     member.welcomed = {level: Welcomed(*given) for level, *given in rest.get("welcomed", ())}

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.ledger.aliases import forward
+from engine.ledger.awaiting import watch
 from engine.ledger.crediting import PLAIN_TYPES, finish
 from engine.ledger.decide import decide
 from engine.ledger.due import DueIndex
 from engine.ledger.expiry import put_off
 from engine.ledger.fold import evolve, hear, take_in
-from engine.ledger.member import Member, ProfileClosed
+from engine.ledger.member import CLOSED, Member, ProfileClosed, ProfileUnavailable
 from engine.ledger.members import LIVE_MEMBERS, Members
+from engine.ledger.moment_dues import learn_birthday, look_ahead
+from engine.ledger.moments import on_fact, on_tier
 from engine.ledger.moved import Moved, by_member
 from engine.ledger.packing import UnknownStateFormat, peek
 from engine.ledger.profiles import Opens, closed, follow_forget
@@ -98,6 +101,8 @@ class Partition:
         self.opens = opens
         self._due = DueIndex()
         self._changed: dict[str, None] = {}
+        # Whose birthday is asked for and not known, because his profile does not open here.
+        self._closed: set[str] = set()
 
     @property
     def next_due_us(self) -> int | None:
@@ -218,9 +223,46 @@ class Partition:
         elif fact.type != facts.PROGRAMME:
             self._fold(self._member_of(fact), fact, decision, own=False)
         elif decision.outcome == "decided":
-            self.book = self.book.with_version(self._version(fact.data["hash"]))
+            self._learn(self._version(fact.data["hash"]))
         if decision.offset >= self.next_offset:
             self.next_offset = decision.offset + 1
+
+    def _learn(self, version: Programme) -> None:
+        """Know a version from here on. Moments that time brings are looked for anew, for everybody: it may bring some to members
+        who do nothing."""
+        book = self.book.with_version(version)
+        if book is self.book:
+            return
+        self.book, before = book, self.book
+        if not before.spans and not book.spans:
+            return
+        for key in list(self.members):
+            member = self._member(key)
+            assert member is not None
+            due_before = member.next_due_us
+            self._look_ahead(member)
+            member.next_due_us = due_us(member)
+            if member.next_due_us != due_before:
+                self._due.move(key, due_before, member.next_due_us)
+                self.members.put(member)
+                self._changed[key] = None
+
+    def _look_ahead(self, member: Member) -> None:
+        """Work out when moments come next; the profile is opened where a birthday is to be known."""
+        if self.book.asks_birthday and not self._knows_birthday(member):
+            self._closed.add(member.key)
+        else:
+            self._closed.discard(member.key)
+        look_ahead(member, self.book)
+
+    def _knows_birthday(self, member: Member) -> bool:
+        """See to it that the birthday that a profile says is known; False where the profile does not open here."""
+        if learn_birthday(member, CLOSED) or member.sealed is None:
+            return True
+        try:
+            return learn_birthday(member, self.opens(member.sealed))
+        except ProfileUnavailable:
+            return False
 
     def _fold(self, member: Member, fact: Fact, decision: Decision, own: bool) -> None:
         if decision.outcome != "decided":
@@ -259,6 +301,8 @@ class Partition:
             self._take(member, offset)
 
     def _take(self, member: Member, offset: int) -> None:
+        if self.book.spans:
+            self._look_ahead(member)
         before_us, member.next_due_us = member.next_due_us, due_us(member)
         self._due.move(member.key, before_us, member.next_due_us)
         member.offset = offset
@@ -285,6 +329,11 @@ class Partition:
 
     def _decide_tick(self, fact: Fact, offset: int) -> Answer:
         """Settle every due member, in parts of a fixed number of members in id order."""
+        if self._closed and self.book.asks_birthday:
+            key = min(self._closed)
+            member = self._member(key)
+            if member is not None and member.sealed is not None:
+                raise ProfileClosed(key, member.sealed.key)
         keys = self._due.until(fact.time_us)
         parts = [keys[start : start + TICK_PART_MEMBERS] for start in range(0, len(keys), TICK_PART_MEMBERS)] or [[]]
         answer = Answer([])
@@ -294,7 +343,7 @@ class Partition:
             moved = self._settle_all(part_keys, fact.time_us)
             moved.precede(decision)
             answer.decisions.append(decision)
-            answer.derived += return_lapsed(fact, moved.lapsed, decision)
+            answer.derived += [*moved.follows, *return_lapsed(fact, moved.lapsed, decision)]
         return answer
 
     def _settle_all(self, keys: Sequence[str], time_us: int) -> Moved:
@@ -302,10 +351,30 @@ class Partition:
         for key in keys:
             member = self._member(key)
             assert member is not None
-            moved = settle(member, self.book, time_us)[1]
+            moved = self._settle_open(member, time_us)
             if moved is not None:
                 everything.add(moved)
         return everything
+
+    def _settle_open(self, member: Member, time_us: int) -> Moved | None:
+        """Settle a member, with his profile open where a rule may ask for it; see `_decide_open`."""
+        if member.sealed is None or not self.book.asks_profile or not self.book.spans:
+            return settle(member, self.book, time_us)[1]
+        member.opened = self.opens(member.sealed)
+        try:
+            self._need_birthday(member)
+            return settle(member, self.book, time_us)[1]
+        except ProfileClosed:
+            raise
+        except Exception as error:  # noqa: BLE001 - its text may hold what was looked at
+            raise UndecidableInPrivate(type(error).__name__) from None
+        finally:
+            member.opened = None
+
+    def _need_birthday(self, member: Member) -> None:
+        """Know the birthday of a member whose profile is open, where a rule asks for it. Raises ProfileClosed."""
+        if self.book.asks_birthday and member.sealed is not None and not learn_birthday(member, member.opened):
+            raise ProfileClosed(member.key, member.sealed.key)
 
     def _decide_member(self, member: Member, fact: Fact, offset: int) -> Answer:
         if member.offset >= offset:
@@ -325,35 +394,51 @@ class Partition:
             decision.reason = None if member.key in self.members else "unknown_member"
             return Answer([decision])
         fact = current(fact)
-        settled, moved, derived = self._decide_open(member, fact, programme, decision)
-        if not member.anonymous and not _ends_here(member, fact, decision):
-            change = self._review(settled, fact, programme, decision)
-            if change is not None:
-                decision.tiers = [change]
-            self._finish(settled, fact, programme, decision)
+        moved, derived = self._decide_open(member, fact, programme, decision)
         if moved is not None:
             moved.precede(decision)
             if moved.lapsed:
                 derived = [*derived, *return_lapsed(fact, moved.lapsed, decision)]
+            if moved.follows:
+                derived = [*moved.follows, *derived]
         return Answer([decision], derived)
 
     def _decide_open(
         self, member: Member, fact: Fact, programme: Programme | None, decision: Decision
-    ) -> tuple[Member, Moved | None, list[Fact]]:
+    ) -> tuple[Moved | None, list[Fact]]:
         """Settle and decide, with the profile open where a rule may ask for it; what is raised then says nothing of it."""
         if member.sealed is None or not self.book.asks_profile:
-            settled, moved = settle(member, self.book, fact.time_us)
-            return settled, moved, decide(settled, fact, programme, decision, self.book)
+            return self._decide_settled(member, fact, programme, decision)
         member.opened = self.opens(member.sealed)
         try:
-            settled, moved = settle(member, self.book, fact.time_us)
-            return settled, moved, decide(settled, fact, programme, decision, self.book)
+            self._need_birthday(member)
+            return self._decide_settled(member, fact, programme, decision)
         except ProfileClosed:
             raise
         except Exception as error:  # noqa: BLE001 - its text may hold what was looked at
             raise UndecidableInPrivate(type(error).__name__) from None
         finally:
             member.opened = None
+
+    def _decide_settled(
+        self, member: Member, fact: Fact, programme: Programme | None, decision: Decision
+    ) -> tuple[Moved | None, list[Fact]]:
+        settled, moved = settle(member, self.book, fact.time_us)
+        derived = decide(settled, fact, programme, decision, self.book)
+        if member.anonymous or _ends_here(member, fact, decision):
+            return moved, derived
+        moments = None if programme is None else programme.moments
+        if moments is not None and programme is not None:
+            derived = [*derived, *on_fact(settled, fact, programme, decision)]
+            if moments.awaited:
+                watch(settled, fact, programme, decision)
+        change = self._review(settled, fact, programme, decision)
+        if change is not None:
+            decision.tiers = [change]
+            if moments is not None and programme is not None and moments.tier_changed:
+                derived = [*derived, *on_tier(settled, change, fact, programme, decision)]
+        self._finish(settled, fact, programme, decision)
+        return moved, derived
 
     def _finish(self, member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> None:
         """Complete the lots that a fact made, and put off the day on which an idle member's points go."""

@@ -56,6 +56,7 @@ def take_over(member: Member, fact: Fact) -> None:
         member.visits[store] = max(at_us, member.visits.get(store, at_us))
     member.brought |= set(data.get("brought", ()))
     _take_given(member, fact)
+    member.told = sorted([*member.told, *[(channel, at_us) for channel, at_us in data.get("told", ())]], key=_second)
     member.waiting += tuple([Waiting(*waiting) for waiting in data.get("waiting", ())])
     for segment, (at_us, entered) in data.get("segments", {}).items():
         member.take_segment(segment, at_us, entered)
@@ -63,6 +64,10 @@ def take_over(member: Member, fact: Fact) -> None:
     profile = data.get("profile")
     if profile is not None and (member.sealed is None or profile[0] > member.sealed.at_us):
         member.sealed = Sealed(*profile)
+
+
+def _second(pair: tuple[str, int]) -> int:
+    return pair[1]
 
 
 def _take_standing(member: Member, data: facts.TakeoverForm) -> None:
@@ -102,6 +107,7 @@ def _take_order(member: Member, fact: Fact, name: tuple[str, str], order: list[A
     member.history.remember(source, fact_id, Fresh(ANY_BODY, at_us, packed, name), horizon_us)
     member.orders_counted += 1
     member.last_purchase_us = max(at_us, member.last_purchase_us or at_us)
+    member.first_purchase_us = min(at_us, at_us if member.first_purchase_us is None else member.first_purchase_us)
     if returned is not None:
         bought = member.history.order(*name)
         assert bought is not None
@@ -118,3 +124,4 @@ def become_alias(member: Member, to: str) -> None:
     member.slides_us, member.bonuses, member.welcomed, member.waiting = None, {}, {}, ()
     member.spent, member.lapse_us, member.played = {}, None, {}
     member.segments, member.sealed = {}, None
+    member.came, member.awaited, member.told = {}, {}, []

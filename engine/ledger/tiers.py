@@ -68,6 +68,17 @@ def _review(
     return _change(member, now, source, fact_id)
 
 
+def review_given(
+    member: Member, book: Book, due: int, states: Sequence[StateChange], fact_id: str
+) -> TierChange | None:
+    """Return the change of tier that one brings which a timer gave by ``states``, if any; ``member`` is as before them."""
+    programme = book.at(due)
+    if programme is None:
+        return None
+    override = _given(states, member.override)
+    return _review(member, programme, due, (), member.joined_us, override, TIMER_SOURCE, fact_id)
+
+
 def due_us(member: Member) -> int | None:
     """Return when time next changes the member's tier, None for never."""
     return member.standing.until_us if member.standing is not None else None
@@ -223,12 +234,19 @@ def _override_after(member: Member, fact: Fact, decision: Decision) -> Override 
     """Return what staff gave, as far as is known with ``fact``: what an alias brings counts where there is nothing yet."""
     if fact.type == facts.TIER_OVERRIDE and decision.reason is None:
         return override_of(fact)
-    for change in reversed(decision.states):
-        if change.what == TIER_GIVEN:
-            return None if change.state == ENDED else Override(change.id, day_number(change.state))
+    if any(change.what == TIER_GIVEN for change in decision.states):
+        return _given(decision.states, member.override)
     if fact.type == facts.TAKEOVER and member.override is None and fact.data.get("override") is not None:
         return Override(*fact.data["override"])
     return member.override
+
+
+def _given(states: Sequence[StateChange], held: Override | None) -> Override | None:
+    """Return what holds once rules gave tiers by these states: the last one that was given."""
+    for change in reversed(states):
+        if change.what == TIER_GIVEN:
+            return None if change.state == ENDED else Override(change.id, day_number(change.state))
+    return held
 
 
 def _years(member: Member, progress: Progress) -> dict[int, int]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.ledger import expiry, pending, redemptions, tiers, waiting
+from engine.ledger import expiry, moment_timers, pending, redemptions, tiers, waiting
 from engine.ledger.crediting import finish
 from engine.ledger.fold import take_in
 from engine.ledger.member import Member
+from engine.ledger.moment_dues import look_ahead
 from engine.ledger.moved import Moved
 from rules.book import Book
 
@@ -35,8 +36,10 @@ TIMERS: tuple[Timer, ...] = (
     Timer(pending.cancel_due_us, pending.cancel_when_due),
     Timer(tiers.due_us, tiers.review_when_due),
     Timer(expiry.due_us, expiry.expire_when_due),
+    Timer(moment_timers.dates_due_us, moment_timers.fire_date),
     Timer(redemptions.lapse_due_us, redemptions.lapse_when_due),
     Timer(waiting.due_us, waiting.lapse),
+    Timer(moment_timers.waits_due_us, moment_timers.fire_wait),
 )
 
 
@@ -61,12 +64,18 @@ def settle(member: Member, book: Book, time_us: int) -> tuple[Member, Moved | No
     if due is None or due > time_us:
         return member, None
     settled, moved = member.fork(), Moved()
+    if book.spans:
+        look_ahead(settled, book)
     while due is not None and due <= time_us:
         timer = next(timer for timer in TIMERS if timer.due_us(settled) == due)
         step = timer.fire(settled, book, due)
+        if step.tiers:
+            moment_timers.after_step(settled, book, step, due)
         if step.entries:
             step.entries += finish(settled, step.entries, book.at(due), None, due)
         take_in(settled, step)
         moved.add(step)
+        if book.spans:
+            look_ahead(settled, book)
         due = due_us(settled)
     return settled, moved

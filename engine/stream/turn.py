@@ -22,11 +22,12 @@ from engine.stream.parts import records_of
 from engine.stream.recovery import Recovered
 from engine.stream.snapshots import Checkpoint
 from engine.stream.tools import MissingKeys, MissingProgramme, Tools
-from engine.stream.topics import FACTS, POINTS_LOG, REJECTS
+from engine.stream.topics import FACTS, INCENTIVES, POINTS_LOG, REJECTS
 from engine.telemetry import Tally, raised_at
 from schemas.decisions import Decision
 from schemas.envelope import UNREADABLE_SOURCE, Fact, encode_fact, readable
 from schemas.facts import TICK
+from schemas.notices import Notice, encode_event, event_of
 from schemas.rejects import Rejected
 from schemas.times import to_text
 
@@ -90,6 +91,7 @@ class Decider:
         self._facts_topic = tools.layout.name(FACTS)
         self._where = f"{self._facts_topic}[{partition}]"
         self._log_place = (tools.layout.name(POINTS_LOG), partition)
+        self._incentives_topic = tools.layout.name(INCENTIVES)
         self._rejects_place = (tools.layout.name(REJECTS), partition)
 
     def committed(self, ends: Mapping[Place, int | None]) -> None:
@@ -183,6 +185,9 @@ class Decider:
         turn.decided.append((record, answer.decisions))
         for derived in answer.derived:
             self._write_derived(derived, record.timestamp, turn)
+        for decision in answer.decisions:
+            if decision.notices:
+                self._write_notices(decision.notices, record.timestamp, turn)
         if answer.reject is not None:
             self._write_reject(record, answer.reject, fact.recorded_at, turn)
         if fact.type == TICK:
@@ -209,6 +214,15 @@ class Decider:
         key = (fact.key or "").encode()
         place = (self._facts_topic, self._tools.partition_of(key))
         turn.derived.add(place, key, encode_fact(fact), timestamp_ms)
+
+    def _write_notices(self, notices: Sequence[Notice], timestamp_ms: int, turn: Turn) -> None:
+        """Tell those who send: in the same transaction, so that no notice is lost and none is told twice."""
+        for notice in notices:
+            event = event_of(notice)
+            if event is not None:
+                key = notice.member_id.encode()
+                place = (self._incentives_topic, self._tools.partition_of(key))
+                turn.derived.add(place, key, encode_event(event), timestamp_ms)
 
     def _write_reject(self, record: Any, rejected: Rejected, received_at: str, turn: Turn) -> None:
         headers = reject_headers(record, rejected, received_at)

@@ -21,7 +21,11 @@ with fresh as (
               "states":[{"member_id":"VARCHAR","what":"VARCHAR","id":"VARCHAR","state":"VARCHAR","source":"VARCHAR","fact_id":"VARCHAR",
                          "occurred_at":"VARCHAR"}],
               "progress":[["VARCHAR"]],"returned":[["BIGINT"]],
-              "notes":[{"code":"VARCHAR","rule_id":"VARCHAR","text":"VARCHAR"}]}'
+              "notes":[{"code":"VARCHAR","rule_id":"VARCHAR","text":"VARCHAR"}],
+              "notices":[{"id":"VARCHAR","member_id":"VARCHAR","rule_id":"VARCHAR","rule_version":"INTEGER","programme":"VARCHAR",
+                          "moment":"VARCHAR","state":"VARCHAR","reason":"VARCHAR","template":"VARCHAR","channel":"VARCHAR",
+                          "language":"VARCHAR","values":"JSON","because":{"text":"VARCHAR","fields":"JSON"},"not_before":"VARCHAR",
+                          "expires_at":"VARCHAR","effects":"JSON","source":"VARCHAR","fact_id":"VARCHAR","occurred_at":"VARCHAR"}]}'
         ) as decision
     from incoming_decisions as i
 )
@@ -33,12 +37,15 @@ from fresh;
 with found as (
     select coalesce(bool_or(len(tiers) > 0), false) as tiers, coalesce(bool_or(len(progress) > 0), false) as progress,
         coalesce(bool_or(len(states) > 0), false) as states, coalesce(bool_or(len(returned) > 0), false) as returned,
+        coalesce(bool_or(len(notices) > 0), false) as notices,
         coalesce(bool_or(list_contains(list_transform(entries, lambda entry: len(entry.burns) > 0), true)), false) as burns
     from parsed_decisions
 )
 
-select unnest(list_filter(['tiers', 'progress', 'states', 'returned', 'burns'],
-    lambda name: map {'tiers': tiers, 'progress': progress, 'states': states, 'returned': returned, 'burns': burns}[name]))
+select unnest(list_filter(['tiers', 'progress', 'states', 'returned', 'burns', 'notices'],
+    lambda name: map {
+        'tiers': tiers, 'progress': progress, 'states': states, 'returned': returned, 'burns': burns, 'notices': notices
+    }[name]))
 from found;
 
 -- statement: decisions
@@ -122,6 +129,22 @@ select partition, position, ordinal, coalesce(change.member_id, member_id), chan
     coalesce(change.source, source), coalesce(change.fact_id, fact_id), cast(coalesce(change.occurred_at, occurred_at) as timestamptz),
     recorded_at
 from changes;
+
+-- statement: notices if notices
+insert into staging.notices
+with said as (
+    select partition, position, recorded_at, member_id, source, fact_id, occurred_at, programme, unnest(notices) as notice,
+        generate_subscripts(notices, 1) as ordinal
+    from parsed_decisions
+    where len(notices) > 0
+)
+
+select partition, position, ordinal, notice.id, coalesce(notice.member_id, member_id), notice.rule_id, notice.rule_version,
+    coalesce(notice.programme, programme), notice.moment, notice.state, notice.reason, notice.channel, notice.language, notice.template,
+    notice."values", notice.because.text, notice.because.fields, cast(notice.not_before as timestamptz),
+    cast(notice.expires_at as timestamptz), notice.effects, coalesce(notice.source, source), coalesce(notice.fact_id, fact_id),
+    cast(coalesce(notice.occurred_at, occurred_at) as timestamptz), recorded_at
+from said;
 
 -- statement: returned_lines if returned
 -- [order line, thousandths of a piece, minor units]

@@ -79,6 +79,9 @@ select bit_xor(hash(t)) from staging.tier_progress as t;
 -- statement: state_changes
 select bit_xor(hash(t)) from staging.state_changes as t;
 
+-- statement: notices
+select bit_xor(hash(t)) from staging.notices as t;
+
 -- statement: rejects
 select bit_xor(hash(t)) from staging.rejects as t;
 

@@ -223,6 +223,17 @@ create table staging.state_changes (
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: notices
+-- What was to be said to members, and what was not, with the reason.
+create table staging.notices (
+    partition integer not null, position bigint not null, ordinal integer not null,
+    notice_id varchar not null, member_id varchar not null, rule_id varchar not null, rule_version integer not null, programme_hash varchar,
+    moment varchar not null, state varchar not null, reason varchar, channel varchar, language varchar, template varchar not null,
+    "values" json, text varchar, fields json, not_before timestamptz, expires_at timestamptz, effects json,
+    source varchar not null, fact_id varchar not null, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: rejects
 create table staging.rejects (
     partition integer not null, position bigint not null,

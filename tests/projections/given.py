@@ -126,6 +126,7 @@ def decision_value(note: Mapping[str, Any], offset: int) -> bytes:
             "entries": [{**entry, **about, **one} for one in said.get("entries", ())],
             "tiers": [{**tier, **about, **one} for one in said.get("tiers", ())],
             "states": [{**about, "member_id": note["subject"], **one} for one in said.get("states", ())],
+            "notices": [{**about, "member_id": note["subject"], **one} for one in said.get("notices", ())],
             "progress": said.get("progress", []),
             "counts": [],
             "returned": said.get("returned", []),

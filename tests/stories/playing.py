@@ -19,6 +19,7 @@ from schemas import facts
 from schemas.decisions import Decision, Entry, Note, StateChange, TierChange, encode_decision, parse_decision
 from schemas.envelope import FORGET_SOURCE, Fact, encode_fact, make_fact, parse_fact
 from schemas.normalise import OPEN_POLICY, Policy, normalise
+from schemas.notices import Notice
 from schemas.rejects import Rejected
 from schemas.times import to_us
 from tests.stories.telling import FORGET, TICK, Event
@@ -136,6 +137,11 @@ class Happened:
     def notes(self) -> list[Note]:
         """Every reason in words, but the one that only repeats why a record was rejected."""
         return [note for decision in self.decisions for note in decision.notes if note.code != decision.reason]
+
+    @property
+    def notices(self) -> list[Notice]:
+        """Every notice, made or suppressed."""
+        return [notice for decision in self.decisions for notice in decision.notices]
 
     def sums(self, member: str) -> dict[str, int]:
         """Return a member's balance and what it is made of."""
@@ -260,7 +266,8 @@ class Play:
     def folded(self) -> Play:
         """Return a deployment that was folded from the logs alone."""
         other = Play(list(self.versions.values()), len(self.partitions))
-        other.partitions = [Partition(partition.number, self.versions) for partition in self.partitions]
+        opens = self.vault.opens(gone=None)
+        other.partitions = [Partition(one.number, self.versions, opens=opens) for one in self.partitions]
         for number, value, values in self.log:
             for decision in values:
                 other.partitions[number].recall(parse_fact(value), parse_decision(decision))
@@ -271,7 +278,8 @@ class Play:
         found: dict[tuple[str, str], list[str]] = {}
         decisions = (parse_decision(value) for _, _, values in self.log for value in values)
         for decision in decisions:
-            things: list[Entry | TierChange | StateChange] = [*decision.entries, *decision.tiers, *decision.states]
+            things: list[Entry | TierChange | StateChange | Notice]
+            things = [*decision.entries, *decision.tiers, *decision.states, *decision.notices]
             for thing in things:
                 found.setdefault((thing.member_id, type(thing).__name__), []).append(repr(thing))
         return found

@@ -41,6 +41,12 @@ UNMET = {
     "debt": "1",
     "lots": "[spend 10 of 10]",
     "play": "[badge early-bird]",
+    "notices": "[gone-quiet by mail]",
+    "says": "{gone-quiet: no purchase for 34 days}",
+    "values": "{gone-quiet: {days: 34}}",
+    "comes_at": "{gone-quiet: 2026-03-02}",
+    "not_before": "{gone-quiet: 2026-03-02 09:00}",
+    "expires_at": "{gone-quiet: 2026-03-12}",
 }
 
 

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from rules.values import parse_moment
 from schemas.decisions import Entry
+from schemas.notices import Notice
 from schemas.times import to_text
 from tests.stories.playing import Happened, Lot
 
@@ -213,6 +214,58 @@ def _moves(value: Any) -> Callable[[Happened], str]:
     return unmet
 
 
+# ---- what is said to whom ----
+
+
+def _notices(value: Any) -> Callable[[Happened], str]:
+    wanted = _texts(value)
+
+    def unmet(happened: Happened) -> str:
+        return _differ(wanted, [notice_text(notice, happened.who) for notice in happened.notices])
+
+    return unmet
+
+
+def notice_text(notice: Notice, who: str | None) -> str:
+    """Return a notice as a story writes it; after a tick, for whom."""
+    whose = "" if notice.member_id == who else f" for {notice.member_id}"
+    return f"{notice.rule_id} {f'by {notice.channel}' if notice.state == 'made' else f'not {notice.reason}'}{whose}"
+
+
+def _says(value: Any) -> Callable[[Happened], str]:
+    if not isinstance(value, dict):
+        raise WishError("write it like {gone-quiet: no purchase for 34 days}: the rule, then its reason in words")
+    wanted = {rule: str(text) for rule, text in value.items()}
+    return lambda happened: _differ(wanted, {n.rule_id: n.because["text"] for n in happened.notices if n.because})
+
+
+def _values(value: Any) -> Callable[[Happened], str]:
+    if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
+        raise WishError("write it like {gone-quiet: {days: 34}}: the rule, then some of its values")
+
+    def unmet(happened: Happened) -> str:
+        found = {notice.rule_id: notice.values for notice in happened.notices}
+        told = {rule: {name: found.get(rule, {}).get(name) for name in names} for rule, names in value.items()}
+        return _differ(value, told)
+
+    return unmet
+
+
+def _spoken(name: str) -> Callable[[Any], Callable[[Happened], str]]:
+    def reader(value: Any) -> Callable[[Happened], str]:
+        if not isinstance(value, dict):
+            raise WishError("write it like {birthday: 2026-03-05 09:00}: the rule, then a local time")
+        _check_moments(*map(str, value.values()))
+
+        def unmet(happened: Happened) -> str:
+            wanted = {rule: begins(str(text), happened.zone) for rule, text in value.items()}
+            return _differ(wanted, {notice.rule_id: getattr(notice, name) for notice in happened.notices})
+
+        return unmet
+
+    return reader
+
+
 # ---- where the members stand afterwards ----
 
 
@@ -326,6 +379,12 @@ WISHES: Mapping[str, Callable[[Any], Callable[[Happened], str]]] = {
     "follows": _follows,
     "states": _states,
     "tier_moves": _moves,
+    "notices": _notices,
+    "says": _says,
+    "values": _values,
+    "comes_at": _spoken("occurred_at"),
+    "not_before": _spoken("not_before"),
+    "expires_at": _spoken("expires_at"),
     "tier": _tier,
     "balance": _sum("balance"),
     "available": _sum("available"),
