@@ -32,7 +32,7 @@ ChecksTier = Callable[[Draft, Path, Any], None]
 
 def check_moments(draft: Draft, check_condition: ChecksCondition, check_tier: ChecksTier) -> None:
     """Report what is wrong with moments and quiet limits."""
-    earning = {rule.get("id") for _, rule in _mappings(draft, "earn")}
+    earning = {name for _, rule in _mappings(draft, "earn") if isinstance(name := rule.get("id"), str)}
     seen: set[str] = set()
     for index, rule in _mappings(draft, "moments"):
         path: Path = ("moments", index)
@@ -92,6 +92,7 @@ def _check_follow(draft: Draft, path: Path, follow: dict[str, Any], check_condit
     for key in ("after", "by"):
         said = follow.get(key)
         on = said.get("on") if isinstance(said, dict) else said
+        on = on if isinstance(on, str) else None
         if isinstance(said, dict) and "when" in said:
             check_condition(draft, (*path, key, "when"), said["when"], on)
             for counted in ("every_nth", "streak"):
