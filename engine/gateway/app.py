@@ -160,18 +160,43 @@ def _ready(rooms: Rooms) -> ReadModel:
 
 
 def _schema(model: type[Ask]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+    """The body that a model describes. Its definitions are written out: a reference would be looked up in the whole document."""
+    schema = model.model_json_schema()
+    written = _written_out(schema, schema.pop("$defs", {}))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": written}}}}
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def _written_out(part: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(part, list):
+        return [_written_out(item, definitions) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        return _written_out(definitions[part["$ref"].rsplit("/", 1)[1]], definitions)
+    return {key: _written_out(item, definitions) for key, item in part.items()}
+
+
+def _problems(*statuses: int, beside: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    """Refusals of an address; ``beside`` is what else may come with such a status."""
     schema = {"type": "object", "required": ["type", "title", "status", "detail", "reason", "mend"]}
-    content = {MEDIA_TYPE: {"schema": schema}}
+    content = {MEDIA_TYPE: {"schema": schema}} | (beside or {})
     return {status: {"description": "refused, with the reason", "content": content} for status in statuses}
 
 
 # ------------------------------------------------------------------------------------------------------------- events
 
 _EVENT_SCHEMA = {"type": "object", "required": ["specversion", "id", "source", "type", "time", "data"]}
+#: What a batch is answered, whatever its status: one answer per event.
+_BATCH_ANSWER = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "required": ["accepted", "refused", "failed", "events"],
+            "properties": {name: {"type": "integer", "minimum": 0} for name in ("accepted", "refused", "failed")}
+            | {"events": {"type": "array", "items": {"type": "object", "required": ["index", "status"]}}},
+        }
+    }
+}
 _EVENT_BODY = {
     "requestBody": {
         "required": True,
@@ -190,7 +215,9 @@ def _events(app: FastAPI, rooms: Rooms) -> None:
         status_code=202,
         summary="Publish events (CloudEvents 1.0: structured, binary or batch)",
         response_description="All copies of the log have every event.",
-        responses=_problems(401, 403, 413, 415, 422, 429, 503) | {207: {"description": "some of a batch were refused"}},
+        responses=_problems(401, 403, 413, 415, 429)
+        | _problems(422, 503, beside=_BATCH_ANSWER)
+        | {207: {"description": "some of a batch were refused", "content": _BATCH_ANSWER}},
         openapi_extra=_EVENT_BODY,
     )
     async def events(request: Request) -> Response:
@@ -371,6 +398,21 @@ def _owner(app: FastAPI, rooms: Rooms) -> None:
         "/rejects",
         summary="The newest events of a source that were refused after they had been accepted",
         responses=_problems(401, 403, 422, 429, 503),
+        openapi_extra={
+            "parameters": [
+                {
+                    "name": "source",
+                    "in": "query",
+                    "schema": {"type": "string", "minLength": 1},
+                    "description": "whose; needed by a key that speaks for several",
+                },
+                {
+                    "name": "limit",
+                    "in": "query",
+                    "schema": {"type": "integer", "minimum": 1, "maximum": REJECTS_MOST, "default": REJECTS_DEFAULT},
+                },
+            ]
+        },
     )
     async def rejects(request: Request) -> Response:
         key = rooms.keyring.check(request.headers.get("authorization"))
@@ -399,7 +441,11 @@ def _state(app: FastAPI, rooms: Rooms) -> None:
     async def healthz() -> dict[str, bool]:
         return {"alive": True}
 
-    @app.get("/readyz", summary="The log takes events, and the read model is level with it")
+    @app.get(
+        "/readyz",
+        summary="The log takes events, and the read model is level with it",
+        responses={503: {"description": "not ready; `probes` say why", "content": {"application/json": {}}}},
+    )
     async def readyz() -> JSONResponse:
         ready, probes = rooms.health.ready()
         return JSONResponse({"ready": ready, "probes": probes}, 200 if ready else 503)
