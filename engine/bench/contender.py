@@ -37,6 +37,7 @@ TASKS = {
     "gateway product": "gateway:product",
     "gateway bare": "gateway:bare",
     "gateway load": "gateway:load",
+    "scale worker": "scale:work",
     "worker": "road:work",
     "watcher": "road:watch",
 }

@@ -107,11 +107,22 @@ PROJECTOR_GOAL = 100_000.0
 MEMBER_BUDGET_BYTES = 1_024.0
 
 Name = Literal[
-    "core", "rewards", "intake", "replay", "projector", "latency", "memory", "cost", "recovery", "gateway", "peers"
+    "core",
+    "rewards",
+    "intake",
+    "replay",
+    "projector",
+    "latency",
+    "memory",
+    "cost",
+    "recovery",
+    "gateway",
+    "peers",
+    "scale",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
 #: Measured only when they are asked for: they want more than this installation.
-ONLY_NAMED: frozenset[Name] = frozenset({"peers"})
+ONLY_NAMED: frozenset[Name] = frozenset({"peers", "scale"})
 
 
 def _core_goals(report: Report) -> list[Goal]:

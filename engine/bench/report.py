@@ -80,6 +80,8 @@ def _tables(report: Report) -> Iterator[Table]:
         yield _memory(report)
     if "recovery" in report.runs:
         yield _recovery(report)
+    if "scale 1" in report.runs:
+        yield _scale(report)
     if profile := report.conditions.get("profile"):
         yield _profile(profile)
     if goals := report.goals():
@@ -161,6 +163,23 @@ def _recovery(report: Report) -> Table:
         seconds = [run.seconds for run in report.runs[name]]
         folded = f"{report.figure(name, 'folded'):,.0f}"
         table.add_row(title, f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}", folded)
+    return table
+
+
+def _scale(report: Report) -> Table:
+    """The last column says what limits it: with all cores busy, more workers have nothing to run on."""
+    table = _table(
+        f"Rewards hop with several workers on {PARTITIONS} partitions",
+        "workers",
+        "facts/s",
+        "speed-up",
+        "CPU us each",
+        "cores busy",
+    )
+    for name in (name for name in report.runs if name.startswith("scale ")):
+        ratio, busy = report.ratio(name, "scale 1"), report.figure(name, "busy")
+        workers, cpu = f"{report.figure(name, 'workers'):.0f}", f"{report.figure(name, 'cpu_us'):.0f}"
+        table.add_row(workers, f"{report.rate(name):,.0f}", f"{ratio:.2f}", cpu, f"{busy:.0%}")
     return table
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from os import cpu_count
 from pathlib import Path
 
-from engine.bench import data, latency, logs, peers, recovery
+from engine.bench import data, latency, logs, peers, recovery, scale
 from engine.bench.brokers import Broker, broker
 from engine.bench.children import OURS, Command, MeasurementFailed, child, measured
 from engine.bench.figures import NAMES, ONLY_NAMED, Report, Run
@@ -23,7 +23,7 @@ from engine.stream.clients import Cluster
 from engine.stream.snapshots import CHECKPOINT_DECISIONS
 from engine.stream.topics import POINTS_LOG
 
-ON_KAFKA = frozenset({"rewards", "intake", "latency", "cost", "recovery", "gateway", "peers"})
+ON_KAFKA = frozenset({"rewards", "intake", "latency", "cost", "recovery", "gateway", "peers", "scale"})
 #: One-at-a-time Faust is given a tenth as long a log, or it would be most of the waiting.
 IDIOMATIC_SHARE = 8
 #: An order of the gift shop has ten times the lines: fewer of them take as long.
@@ -144,6 +144,7 @@ class _Suite:
             "recovery": self._recovery,
             "gateway": self._gateway,
             "peers": self._peers,
+            "scale": self._scale,
         }
         for name in names:
             for number in range(1, self._sizes.runs + 1):
@@ -276,6 +277,14 @@ class _Suite:
                     await self._add(name, self._job("gateway load", **where, shape="events"))
                     if name == "gateway product":
                         await self._add("gateway members", self._job("gateway load", **where, shape="members"))
+
+    async def _scale(self) -> None:
+        """One, two and four workers, each number on a deployment of its own."""
+        if not self._transactions:
+            raise MeasurementFailed("scale needs a real Kafka: on the embedded broker only one worker may run")
+        for workers in scale.WORKERS:
+            job = self._job("scale worker")
+            self._report.add(f"scale {workers}", await scale.measure(self._cluster, job, workers, self._inputs().facts))
 
     async def _peers(self) -> None:
         """Worker, Quix Streams and Bytewax over the very same `facts` log; all write the same bytes.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from rich.console import Console
 
-from engine.bench import brokers, logs
+from engine.bench import brokers, logs, scale
+from engine.bench.children import MeasurementFailed
+from engine.bench.report import show
 from engine.bench.suite import Sizes, run
 from engine.broker import EmbeddedBroker, free_port
 from engine.compiled import core
@@ -71,6 +74,33 @@ def kafka() -> str:
 async def test_everything_is_measured_on_a_real_kafka(kafka: str) -> None:
     """With a transaction per batch, product and baseline alike."""
     await measured_on(kafka, transactions=True)
+
+
+@pytest.mark.kafka
+async def test_several_workers_are_measured_together(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One and two workers decide the same facts, all of them, and the report has their ratio; nothing is left behind."""
+    # given
+    monkeypatch.setattr(scale, "WORKERS", (1, 2))
+    sizes = Sizes(facts=2_000, runs=1, limit_s=120.0)
+
+    # when
+    report = await run(kafka, KafkaSecurity(), sizes, ["scale"], lambda _line: None)
+
+    # then
+    one, two = report.runs["scale 1"][0], report.runs["scale 2"][0]
+    assert (one.records, one.figures["workers"]) == (2_000, 1.0)
+    assert (two.records, two.figures["workers"]) == (2_000, 2.0)
+    assert min(one.seconds, two.seconds, one.figures["cpu_us"], two.figures["cpu_us"]) > 0
+    console = Console(record=True, width=110)
+    show(report, console)
+    assert "speed-up" in console.export_text()
+    assert await topics_of(Cluster(kafka)) == set()
+
+
+async def test_several_workers_need_a_real_kafka() -> None:
+    """On the embedded broker one worker may run: said, and nothing is measured."""
+    with EmbeddedBroker() as broker, pytest.raises(MeasurementFailed, match="needs a real Kafka"):
+        await run(broker.bootstrap, KafkaSecurity(), Sizes(facts=100, runs=1), ["scale"], lambda _line: None)
 
 
 @pytest.mark.kafka
