@@ -1,20 +1,38 @@
--- What every member had at a moment: entries up to and including it. Columns of `balances`.
-create or replace macro balances_as_of(ts) as table (
+-- What every member had at a moment: entries up to and including it. Columns of `balances`. `known_at` leaves out what was recorded
+-- after that moment.
+create or replace macro balances_as_of(ts, known_at := null) as table (
     with asked as (
         select cast(ts as timestamptz) as at
     ),
 
-    burnt as (
-        select b.lot_id, sum(b.points) as points
+    entries as (
+        select e.*
+        from staging.points_entries as e
+        inner join asked as a on e.occurred_at <= a.at
+        left join staging.standing(known_at) as k on k.partition = e.partition
+        where known_at is null or e.position <= k.position
+    ),
+
+    known_burns as (
+        select b.*
         from staging.lot_burns as b
         inner join asked as a on b.occurred_at <= a.at
-        group by b.lot_id
+        left join staging.standing(known_at) as k on k.partition = b.partition
+        where known_at is null or b.position <= k.position
+    ),
+
+    burnt as (
+        select lot_id, sum(points) as points
+        from known_burns
+        group by lot_id
     ),
 
     active as (
-        select lot_id, active_from
-        from staging.releases as r
-        inner join asked as a on r.occurred_at <= a.at
+        select b.lot_id, arg_max(e.active_from, (e.position, e.ordinal)) as active_from
+        from entries as e
+        inner join known_burns as b on b.partition = e.partition and b.position = e.position and b.entry_id = e.entry_id
+        where e.kind = 'release'
+        group by b.lot_id
     ),
 
     left_by_member as (
@@ -22,8 +40,8 @@ create or replace macro balances_as_of(ts) as table (
             sum(e.points - coalesce(b.points, 0)) filter (
                 where r.active_from is null and (e.waits_for is not null or coalesce(e.active_from, e.occurred_at) > a.at)
             ) as pending
-        from staging.points_entries as e
-        inner join asked as a on e.occurred_at <= a.at
+        from entries as e
+        cross join asked as a
         left join burnt as b on b.lot_id = e.entry_id
         left join active as r on r.lot_id = e.entry_id
         where e.points > 0 and e.kind <> 'restore'
@@ -39,8 +57,7 @@ create or replace macro balances_as_of(ts) as table (
             -sum(e.points) filter (where e.kind = 'cancel') as cancelled_ever,
             sum(e.points) filter (where e.kind = 'adjust') as adjusted_ever,
             sum(e.points) filter (where e.kind = 'transfer') as transferred_ever
-        from staging.points_entries as e
-        inner join asked as a on e.occurred_at <= a.at
+        from entries as e
         group by e.member_id
     )
 

@@ -1,5 +1,6 @@
 -- What the house owes in points at a moment, one row. Points only: a programme of this version gives a point no price.
-create or replace macro liability_as_of(ts) as table (
+-- `known_at` leaves out what was recorded after that moment.
+create or replace macro liability_as_of(ts, known_at := null) as table (
     with asked as (
         select cast(ts as timestamptz) as as_of
     )
@@ -11,6 +12,6 @@ create or replace macro liability_as_of(ts) as table (
         cast(coalesce(sum(b.available + b.pending), 0) as bigint) as points_outstanding,
         cast(coalesce(sum(b.debt), 0) as bigint) as points_debt
     from asked as a
-    left join balances_as_of(ts) as b on true
+    left join balances_as_of(ts, known_at := known_at) as b on true
     group by a.as_of
 );

@@ -68,16 +68,9 @@ create or replace macro staging.sold_lines_as_of(day, known_at := null) as table
 -- statement: entries_as_of
 -- One row per movement of points until the end of `day`. What was known is told by position: the logs as they stood at `known_at`.
 create or replace macro staging.entries_as_of(day, known_at := null) as table (
-    with standing as (
-        select partition, max(position) as position
-        from staging.decisions
-        where known_at is not null and recorded_at <= cast(known_at as timestamptz)
-        group by partition
-    )
-
     select e.*, cast(e.occurred_at at time zone c.time_zone as date) as moved_on
     from staging.points_entries as e
     cross join staging.clock as c
-    left join standing as s on s.partition = e.partition
+    left join staging.standing(known_at) as s on s.partition = e.partition
     where cast(e.occurred_at at time zone c.time_zone as date) <= cast(day as date) and (known_at is null or e.position <= s.position)
 );

@@ -183,3 +183,43 @@ with moved as (
 select member_id, day, cast(sum(amount) as bigint) as amount
 from moved
 group by member_id, day;
+
+-- statement: standing
+-- How far each partition of the decisions was known at a moment; every log is written in order, so one place says it all.
+create or replace macro staging.standing(known_at) as table (
+    select partition, max(position) as position
+    from staging.decisions
+    where known_at is not null and recorded_at <= cast(known_at as timestamptz)
+    group by partition
+);
+
+-- statement: tier_spans
+-- One row per member and span of a tier, as the changes known at a moment tell it (NULL: as all tell it).
+create or replace macro staging.tier_spans(known_at) as table (
+    with changed as (
+        select t.member_id, t.tier, t.since, t.position, t.ordinal,
+            lag(t.tier) over (partition by t.member_id order by t.position, t.ordinal) as tier_before
+        from staging.tier_changes as t
+        left join staging.standing(known_at) as k on k.partition = t.partition
+        where known_at is null or t.position <= k.position
+    ),
+
+    -- A late fact can date a change before the one already made: in the history it begins where that one did.
+    spans as (
+        select member_id, tier, position, ordinal,
+            max(since) over (partition by member_id order by position, ordinal) as from_at
+        from changed
+        where tier is distinct from tier_before
+    ),
+
+    closed as (
+        select s.member_id, s.tier, s.from_at,
+            coalesce(lead(s.from_at) over (partition by s.member_id order by s.position, s.ordinal), w.since) as to_at
+        from spans as s
+        left join staging.owners as w on w.alias = s.member_id
+    )
+
+    select member_id, tier, from_at, to_at
+    from closed
+    where to_at is null or to_at > from_at
+);

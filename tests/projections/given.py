@@ -88,7 +88,7 @@ def fact_value(note: Mapping[str, Any]) -> bytes:
             "type": _full(note["type"]),
             "subject": note["subject"],
             "time": canonical(note["time"]),
-            "recordedat": "2026-02-25T06:13:20.000000Z",
+            "recordedat": canonical(note.get("recorded", "2026-02-25T06:13:20Z")),
             "bodyhash": "0" * 32,
             "data": data,
         }
@@ -141,9 +141,11 @@ def records(notes: Iterable[Mapping[str, Any]], partition: int = 0) -> tuple[lis
     facts: list[Record] = []
     decisions: list[Record] = []
     for offset, note in enumerate([PROGRAMME, *notes]):
-        facts.append(Record(partition, offset, RECORDED_MS, fact_value(note)))
+        recorded = datetime.fromisoformat(canonical(note["recorded"])) if "recorded" in note else None
+        stamp_ms = RECORDED_MS if recorded is None else round(recorded.timestamp() * 1_000)
+        facts.append(Record(partition, offset, stamp_ms, fact_value(note)))
         if note.get("decision", {}) is not None:
-            decisions.append(Record(partition, len(decisions), RECORDED_MS, decision_value(note, offset)))
+            decisions.append(Record(partition, len(decisions), stamp_ms, decision_value(note, offset)))
     return facts, decisions
 
 
