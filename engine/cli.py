@@ -34,6 +34,10 @@ VERBS: dict[str, Verb] = {
     ),
     "publish": Verb("engine.commands.publish:publish", "Send a file of events to Kafka, in its order, acknowledged."),
     "replay": Verb("engine.commands.replay:replay", "The whole road offline: the same tables without Kafka."),
+    "whatif": Verb(
+        "engine.commands.whatif:whatif",
+        "Try another programme on what happened: points, cost, members, before it is live.",
+    ),
     "dump": Verb("engine.commands.dump:dump", "Write the facts log to a file, for replay."),
     "restore": Verb("engine.commands.restore:restore", "Write a dump into an empty Kafka: the same logs again."),
     "repartition": Verb(

@@ -7,11 +7,9 @@ log keeps its partitions and offsets, and its derived facts, ticks and programme
 
 from __future__ import annotations
 
-import gzip
 import multiprocessing
 import os
 import time
-import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -21,15 +19,15 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
 from queue import Empty, Full
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 import pyarrow as pa
 
-from engine.imports.parquet_events import MAGIC, NoEvents, event_lines
 from engine.ledger.engine_facts import midnight_before, programme_fact, tick_fact
 from engine.ledger.member import CLOSED, ProfileUnavailable
 from engine.ledger.partition import Answer, Partition
+from engine.lines import Progress, ReplayError, reading
 from engine.normalising import normalised
 from engine.processes import end_with
 from engine.settings import No, UsageError
@@ -57,10 +55,6 @@ QUEUE_BATCHES = 4
 # nothing asks for small ones; DuckDB writes so large a one straight into the file, without its log. Too many: memory.
 COMMIT_RECORDS = 200_000
 _ALIVE_CHECK_SECONDS = 1.0
-
-
-class ReplayError(Exception):
-    """A file cannot be replayed; the message says what, where and how to mend it."""
 
 
 @dataclass(slots=True)
@@ -107,9 +101,6 @@ class Summary:
     settled_to: str | None = None
     outcomes: dict[str, int] = field(default_factory=dict)
     as_given: int = 0
-
-
-Progress = Callable[[int, int], None]
 
 
 class Replay:
@@ -309,7 +300,7 @@ def replay(
     expect_a_large_calm_heap()
     run = Replay(programmes, vault=vault)
     with (
-        _reading(path, progress) as lines,
+        reading(path, progress) as lines,
         _whole(db, dict(warehouse_options or {})) as (made, options),
         _loading(made, {"commit_records": COMMIT_RECORDS} | options) as load,
         without_collector(),
@@ -351,51 +342,6 @@ def _whole(db: Path, options: dict[str, object]) -> Iterator[tuple[Path, dict[st
         with suppress(OSError):  # no folder, or no right in it: then nothing of ours is there either
             beside.unlink(missing_ok=True)
             log.unlink(missing_ok=True)
-
-
-def read_lines(path: Path) -> Iterator[bytes]:
-    """Yield the events of a file, one a line: plain, gzipped or Parquet. Errors: ReplayError when it cannot be read."""
-    with _reading(path, lambda _done, _total: None) as lines:
-        yield from lines
-
-
-@contextmanager
-def _reading(path: Path, progress: Progress) -> Iterator[Iterator[bytes]]:
-    try:
-        total = path.stat().st_size
-        raw = path.open("rb")
-    except OSError as error:
-        raise ReplayError(
-            f"{path}: cannot be read ({error.strerror or error}); check its name and its rights."
-        ) from error
-    with raw:
-        parquet = raw.read(len(MAGIC)) == MAGIC
-        yield _rows(path, progress) if parquet else _lines(path, raw, total, progress)
-
-
-def _rows(path: Path, progress: Progress) -> Iterator[bytes]:
-    """The rows of a Parquet file as lines. Errors: ReplayError, with row and column."""
-    try:
-        yield from event_lines(path, progress)
-    except NoEvents as error:
-        raise ReplayError(f"{error}. Nothing was made.") from error
-
-
-def _lines(path: Path, raw: BinaryIO, total: int, progress: Progress) -> Iterator[bytes]:
-    """The lines of a plain or gzipped file. Errors: ReplayError when it cannot be read to its end."""
-    try:
-        raw.seek(0)
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        for number, line in enumerate(gzip.GzipFile(fileobj=raw) if packed else raw):
-            if number % BATCH_FACTS == 0:
-                progress(raw.tell(), total)
-            yield line
-    except (OSError, EOFError, zlib.error) as error:
-        raise ReplayError(
-            f"{path}: cannot be read to its end ({error}): damaged or cut off? Nothing was made; fetch the file again."
-        ) from error
-    progress(total, total)
 
 
 @contextmanager

@@ -139,7 +139,15 @@ def parse_fact(value: bytes) -> Fact:
     Raises:
         ValueError or KeyError: this is not a record of the ``facts`` log.
     """
-    event = orjson.loads(value)
+    return fact_of(orjson.loads(value))
+
+
+def fact_of(event: Any) -> Fact:
+    """Return the fact of a ``facts`` record that was parsed already, trusting that this engine wrote it.
+
+    Raises:
+        KeyError, TypeError or ValueError: this is not a record of the ``facts`` log.
+    """
     time = event["time"]
     return Fact(
         event["id"],

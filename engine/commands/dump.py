@@ -54,11 +54,21 @@ class Dumped:
     metavar="VERSIONS.jsonl[.gz]",
     help="Also write every published version of the programme here: with both files `stammgast restore` needs no other.",
 )
+@click.option(
+    "--decisions", is_flag=True, help="Every fact carries its decision: what `stammgast whatif` compares with."
+)
 @option("topic_prefix")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @kafka_security_options
 def dump(
-    bootstrap: str, out: Path, versions_out: Path | None, topic_prefix: str, as_json: bool, security: KafkaSecurity
+    *,
+    bootstrap: str,
+    out: Path,
+    versions_out: Path | None,
+    decisions: bool,
+    topic_prefix: str,
+    as_json: bool,
+    security: KafkaSecurity,
 ) -> None:
     """Write the facts log to a file: what `stammgast replay --facts FILE` decides again, and a backup for `restore`.
 
@@ -75,7 +85,7 @@ def dump(
     cluster = Cluster(bootstrap, security)
     try:
         with _progress() as progressed, _file(out) as file:
-            done = asyncio.run(dump_facts(cluster, topic_prefix, file, progressed))
+            done = asyncio.run(dump_facts(cluster, topic_prefix, file, progressed, every_decision=decisions))
         if versions_out is not None:  # after the facts: a version is published before any fact names it
             with _file(versions_out) as file:
                 done.programmes = asyncio.run(dump_programmes(cluster, topic_prefix, file))
@@ -101,7 +111,9 @@ def _sentence(done: Dumped, out: Path) -> str:
     return text
 
 
-async def dump_facts(cluster: Any, prefix: str, file: IO[bytes], progressed: Progressed | None = None) -> Dumped:
+async def dump_facts(
+    cluster: Any, prefix: str, file: IO[bytes], progressed: Progressed | None = None, *, every_decision: bool = False
+) -> Dumped:
     """Write every fact of a deployment to `file`, by partition, then offset.
 
     Args:
@@ -110,6 +122,7 @@ async def dump_facts(cluster: Any, prefix: str, file: IO[bytes], progressed: Pro
         file: takes lines of {"partition", "offset", "timestamp_ms", "fact": {...}}, the fact as it stands in the log; with
             "quarantined": {"reason", "text"} where the points log has a quarantine for it, and "decided", the decision, where
             the member had a profile by then.
+        every_decision: every fact carries its decision.
 
     Errors: LogMissing when there is no facts topic, other KafkaTrouble, KafkaError, OSError.
     """
@@ -121,7 +134,7 @@ async def dump_facts(cluster: Any, prefix: str, file: IO[bytes], progressed: Pro
     done.partitions = await partition_count(cluster, done.topic)
     for partition in range(done.partitions):
         quarantined = await _quarantined(cluster, prefix, partition)
-        answers = _Answers(read_partition(cluster, prefix + POINTS_LOG, partition))
+        answers = _Answers(read_partition(cluster, prefix + POINTS_LOG, partition), every=every_decision)
         async for records in read_partition(cluster, done.topic, partition):
             lines = [
                 line for record in records if (line := _line(record, quarantined, await answers.of(record))) is not None
@@ -163,9 +176,10 @@ async def _quarantined(cluster: Any, prefix: str, partition: int) -> dict[int, d
 
 
 class _Answers:
-    """The decisions on facts of members who had a profile by then, read beside the facts."""
+    """The decisions on facts of members who had a profile by then, or on all of them, read beside the facts."""
 
-    def __init__(self, batches: Any) -> None:
+    def __init__(self, batches: Any, *, every: bool = False) -> None:
+        self._every = every
         self._records = (record async for records in batches for record in records)
         self._next: Any = None
         self._members: set[bytes | None] = set()
@@ -174,7 +188,7 @@ class _Answers:
         """The decision on a fact as JSON, its parts joined; None where no profile can matter to it, or it has none."""
         if any(kind in (fact.value or b"") for kind in _BRINGING):
             self._members.add(fact.key)
-        if fact.key not in self._members:
+        if not self._every and fact.key not in self._members:
             return None
         from engine.stream.parts import joined
         from schemas.decisions import encode_decision, parse_decision

@@ -61,7 +61,7 @@ def explain(
     Exit codes: 0 explained, 1 nothing of this name is in the log, 2 wrong usage.
     """
     from engine.explain.reading import Ambiguous, NotExplained, find
-    from engine.replay import ReplayError
+    from engine.lines import ReplayError
     from engine.vault.vault import vault_of
 
     vault = vault_of(profile_key_file, profile_keys)
@@ -156,7 +156,7 @@ class FileLogs:
     def facts(self) -> Iterator[Line]:
         """Every fact: of a dump as it stands there, of events as replay writes them."""
         from engine.explain.reading import Line, dumped
-        from engine.replay import read_lines
+        from engine.lines import read_lines
 
         if self.dump:
             for number, line in enumerate(read_lines(self.path), 1):
@@ -176,7 +176,8 @@ class FileLogs:
             yield from zip(batch.decisions.partitions, batch.decisions.values, strict=True)
 
     def _decided(self) -> Iterator[Any]:
-        from engine.replay import Replay, ReplayError, read_lines
+        from engine.lines import ReplayError, read_lines
+        from engine.replay import Replay
 
         run = Replay(list(self.versions.values()), vault=self.vault)
         lines = read_lines(self.path)

@@ -13,8 +13,9 @@ import click
 
 from engine import replay as offline
 from engine.commands.programmes import load_programmes
+from engine.lines import Progress, ReplayError
 from engine.processes import command_name
-from engine.replay import Progress, ReplayError, Summary, parse_moment
+from engine.replay import Summary, parse_moment
 from engine.settings import UsageError, option, options, sentence
 from engine.vault.vault import vault_of
 
@@ -57,7 +58,7 @@ def replay(
     Profiles need no keys here but with --facts, where an answer that depends on one is taken as the log has it
     unless the keys are given. Exit codes: 0 done, 1 mistakes in the programme or trouble with the DuckDB file, 2 wrong usage.
     """
-    until_us = _moment(until)
+    until_us = moment(until)
     if db.exists() and not fresh:
         raise UsageError(f"{db} exists already: name another file with --db, or say --fresh to set it aside.")
     programmes = load_programmes(programme)
@@ -69,7 +70,7 @@ def replay(
         "memory_limit": memory_limit,
     }
     try:
-        with _bar() as progress:
+        with bar("replay") as progress:
             summary = offline.replay(
                 events,
                 programmes,
@@ -85,13 +86,14 @@ def replay(
     click.echo(json.dumps(dataclasses.asdict(summary), indent=2) if as_json else _in_words(summary, db))
 
 
-def _moment(text: str | None) -> int | None:
+def moment(text: str | None, name: str = "--until") -> int | None:
+    """The moment that an option names, microseconds; None without one. Errors: UsageError."""
     if text is None:
         return None
     try:
         return parse_moment(text)
     except ValueError as error:
-        raise UsageError(f"--until {text}: write a moment with an offset, like 2026-03-01T00:00:00+01:00.") from error
+        raise UsageError(f"{name} {text}: write a moment with an offset, like 2026-03-01T00:00:00+01:00.") from error
 
 
 def _in_words(summary: Summary, db: Path) -> str:
@@ -108,7 +110,7 @@ def _in_words(summary: Summary, db: Path) -> str:
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def bar(name: str) -> Iterator[Progress]:
     """A progress bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
@@ -117,7 +119,7 @@ def _bar() -> Iterator[Progress]:
     from rich.progress import BarColumn, DownloadColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    columns = TextColumn("replay"), BarColumn(), TaskProgressColumn(), DownloadColumn(), TimeElapsedColumn()
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("replay")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    columns = TextColumn(name), BarColumn(), TaskProgressColumn(), DownloadColumn(), TimeElapsedColumn()
+    with Bar(*columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task(name)
+        yield lambda done, total: shown.update(task, completed=done, total=total)

@@ -57,7 +57,7 @@ def restore(
     """
     from aiokafka.errors import KafkaError
 
-    from engine.replay import ReplayError, read_lines
+    from engine.lines import ReplayError, read_lines
     from engine.stream.clients import Cluster, KafkaTrouble
     from engine.stream.restoring import read_dump
     from engine.stream.restoring import restore as write
@@ -84,7 +84,7 @@ def restore(
 
 def _versions(path: Path) -> list[Programme]:
     """Every version in the file. Errors: UsageError for a line that is none."""
-    from engine.replay import read_lines
+    from engine.lines import read_lines
     from rules.book import from_json
     from rules.errors import ProgrammeErrors
 

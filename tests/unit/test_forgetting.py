@@ -13,9 +13,10 @@ import pytest
 from engine.commands.dump import _Answers, _line
 from engine.ledger.engine_facts import programme_fact, tick_fact
 from engine.ledger.member import CLOSED
+from engine.lines import ReplayError
 from engine.rejects.reading import refused_of
 from engine.rejects.redriving import Desk, plan
-from engine.replay import ReplayError, replay
+from engine.replay import replay
 from engine.stream.forgetting import _follow
 from engine.stream.intake import Intake, rules_of
 from engine.stream.topics import PROFILE_EVENTS, SHOP_EVENTS, Layout, default_inbound

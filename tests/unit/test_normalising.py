@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from engine import normalising
+from engine.lines import ReplayError
 from engine.normalising import normalised
-from engine.replay import Replay, ReplayError, replay
+from engine.replay import Replay, replay
 from rules.book import load_directory
 from schemas.envelope import parse_fact
 from schemas.times import to_us

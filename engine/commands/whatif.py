@@ -1,0 +1,200 @@
+"""`stammgast whatif`: the recorded facts decided under another programme, beside what was decided."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.commands.programmes import load_programmes
+from engine.commands.replay import bar, moment
+from engine.lines import ReplayError
+from engine.settings import No, UsageError, option, options, sentence
+from engine.vault.vault import vault_of
+from rules.book import Programme
+
+#: Columns of a table that no terminal shows.
+PRINTED_WIDTH = 120
+
+
+@click.command()
+@click.argument("new_programme", type=click.Path(path_type=Path))
+@click.option(
+    "--since",
+    metavar="DAY",
+    help="When the new programme takes over: a day (its first moment in the programme's time zone) or a moment with an "
+    "offset; default: when it says that it begins.",
+)
+@click.option(
+    "--facts",
+    "dump_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FACTS.jsonl[.gz]",
+    help="What happened: a dump of the facts log (`stammgast dump`).",
+)
+@click.option(
+    "--events",
+    "events_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="EVENTS.jsonl[.gz]",
+    help="What happened: a file of events, as `replay` takes it.",
+)
+@option("programme", required=True, help="The present programme: all versions that were published.")
+@click.option(
+    "--until", metavar="TIME", help="Settle everybody to this moment; default: the last midnight of the data."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.duckdb",
+    help="Also keep every table here, one row per member, month and rule.",
+)
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.html",
+    help="Also write a page: one file, nothing is loaded from elsewhere.",
+)
+@click.option("--jobs", type=click.IntRange(1, 64), help="Most processes that decide; default: one per core.")
+@options("profile_key_file", "profile_keys")
+@click.option("--json", "as_json", is_flag=True, help="Print every table as JSON.")
+def whatif(
+    *,
+    new_programme: Path,
+    since: str | None,
+    dump_path: Path | None,
+    events_path: Path | None,
+    programme: Path,
+    until: str | None,
+    out: Path | None,
+    page: Path | None,
+    jobs: int | None,
+    profile_key_file: Path | None,
+    profile_keys: Path | None,
+    as_json: bool,
+) -> None:
+    """Decide what happened once more under NEW_PROGRAMME (a file, or a folder of versions), beside what was decided.
+
+    Up to --since both sides are the same; from then on the new programme decides in a shadow: who is reached, what it costs,
+    what is owed, by month, rule, tier, segment and member. No log and no live table is touched: whatever it shows, nothing has
+    happened. Facts before --since stay under what was published then, also when they come late. Exit codes: 0 done, 1 mistakes
+    in a programme, 2 wrong usage.
+    """
+    from engine.whatif.running import compare
+    from engine.whatif.tables import answers, tables
+
+    present, new = load_programmes(programme), _new(new_programme)
+    path = _one_of(dump_path, events_path)
+    from engine.whatif.plan import WhatIfError
+    from engine.whatif.shard import Job, now_us
+
+    _refuse_existing(out, page)
+    job = Job(
+        path,
+        dump_path is not None,
+        tuple(version.canonical_json() for version in present),
+        tuple(version.canonical_json() for version in new),
+        None if since is None else _since_us(since, present or new),
+        now_us(),
+        jobs or os.cpu_count() or 1,
+    )
+    vault = None if dump_path is None else vault_of(profile_key_file, profile_keys)
+    try:
+        with bar("whatif") as progress:
+            outcome = compare(job, moment(until), vault, progress)
+        with tables(outcome, out) as connection:
+            found = answers(connection)
+    except (ReplayError, WhatIfError) as error:
+        raise UsageError(sentence(error)) from error
+    if page is not None:
+        _write_page(page, found)
+    _tell(found, out, page, as_json)
+
+
+def _new(path: Path) -> list[Programme]:
+    """The versions of the new programme, a file or a folder."""
+    from rules.book import load_directory
+    from rules.errors import ProgrammeErrors
+
+    if path.is_dir():
+        return load_programmes(path)
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file or folder; give a programme version, or a folder of them.")
+    try:
+        return load_directory(path)
+    except ProgrammeErrors as errors:
+        raise No(f"mistakes in {path}:\n{errors}") from errors
+
+
+def _one_of(dump_path: Path | None, events_path: Path | None) -> Path:
+    given = [path for path in (dump_path, events_path) if path is not None]
+    if len(given) != 1:
+        raise UsageError("say once where the facts are: --facts FILE (`stammgast dump`) or --events FILE")
+    return given[0]
+
+
+def _refuse_existing(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None and path.exists():
+            raise UsageError(f"{path} exists already: name another file.")
+
+
+def _since_us(text: str, versions: list[Programme]) -> int:
+    from rules.local_time import midnight_us
+
+    zone = max(versions, key=lambda version: version.valid_from_us).time_zone
+    try:
+        return midnight_us(date.fromisoformat(text).toordinal() - date(1970, 1, 1).toordinal(), zone)
+    except ValueError:
+        pass
+    try:
+        found = moment(text, "--since")
+    except UsageError:
+        raise UsageError(
+            f"--since {text}: write a day like 2026-03-01, or a moment with an offset like 2026-03-01T06:00:00+01:00."
+        ) from None
+    return found or 0
+
+
+def _write_page(page: Path, found: dict[str, list[dict[str, Any]]]) -> None:
+    from engine.whatif.page import rendered
+
+    try:
+        page.write_text(rendered(found), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{page}: cannot be written ({error.strerror or error}); name another file.") from error
+
+
+def _tell(found: dict[str, list[dict[str, Any]]], out: Path | None, page: Path | None, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(found, indent=2, default=_plain))
+        return
+    from rich.console import Console
+
+    from engine.whatif.words import sentences, shown
+
+    # Nobody reads a file at the width of a terminal that is not there.
+    console = Console(width=None if sys.stdout.isatty() else PRINTED_WIDTH)
+    for line in sentences(found):
+        console.print(line, highlight=False, markup=False)
+    for table in shown(found):
+        console.print()
+        console.print(table)
+    if out is not None:
+        console.print(
+            f"\nEvery table (whatif_members, whatif_movements, ...) is in {out}, for any DuckDB.", markup=False
+        )
+    if page is not None:
+        console.print(f"The page: {page}", markup=False)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)

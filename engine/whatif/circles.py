@@ -1,0 +1,100 @@
+"""Who deals with whom, so that members can be decided in several processes: a circle of business stays in one.
+
+What a fact of one member does to another goes by few kinds of facts; whoever is joined by one of them is in one circle, and
+circles do nothing to each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+from rules.book import Programme
+from schemas.envelope import STOCK_KEY
+
+#: Stand for all sales without a member, and for all stocks of rewards: which of them a fact reaches takes more than a look.
+ANONYMOUS, STOCKS = "\x00anonymous", "\x00stocks"
+_BUSINESS = re.compile(rb'"stammgast\.(referral|transfer|claim|link|merge|redemption)\.v1"')
+_OTHER = {"referral": "referrer", "transfer": "to", "link": "member", "merge": "into"}
+
+
+class Circles:
+    """Members joined by business. Source: disjoint sets with path halving (Tarjan and van Leeuwen, 1984)."""
+
+    def __init__(self, versions: Iterable[Programme]) -> None:
+        """Start with nobody; ``versions`` of both sides say whether rewards come out of stocks, which join who takes them."""
+        self._parents: dict[str, str] = {}
+        stocked = [
+            (version, reward.id)
+            for version in versions
+            for reward in version.rewards.values()
+            if reward.stock is not None or (reward.voucher is not None and reward.voucher.codes)
+        ]
+        self._stocks = bool(stocked)
+        #: A rule gives a reward out of a stock: then any fact may take a piece, and everybody is in one circle.
+        self.everybody = any(
+            rule.reward == reward
+            for version, reward in stocked
+            for rules in version.rules_on.values()
+            for rule in rules
+            if rule.reward is not None
+        )
+
+    def look(self, line: bytes, *, dump: bool) -> None:
+        """Take in a line of a file; most say nothing of others. A line that is no event is left to whoever decides it."""
+        if _BUSINESS.search(line) is None:
+            return
+        try:
+            record: Any = orjson.loads(line)
+            event = record["fact"] if dump else record
+            self._join_event(event)
+        except (ValueError, KeyError, TypeError):
+            return
+
+    def _join_event(self, event: Mapping[str, Any]) -> None:
+        kind, subject = event["type"].split(".")[1], event.get("subject")
+        if not isinstance(subject, str):
+            return
+        if kind in _OTHER:
+            other = event["data"][_OTHER[kind]]
+            if isinstance(other, str):
+                self._join(subject, other)
+        elif kind == "claim":
+            self._join(subject, ANONYMOUS)
+        elif kind == "redemption" and self._stocks:
+            self._join(subject, STOCKS)
+
+    def joined(self, key: str | None) -> bool:
+        """Does whoever stands under this key (None: a sale without a member) deal with others?"""
+        return self.everybody or named(key) in self._parents
+
+    def shard(self, key: str | None, shards: int) -> int:
+        """Return which of so many processes decides a key's facts, the same in all of them."""
+        if shards == 1 or self.everybody:
+            return 0
+        name = named(key)
+        return crc32((self._root(name) if name in self._parents else name).encode()) % shards
+
+    def _join(self, one: str, other: str) -> None:
+        roots = sorted((self._root(one), self._root(other)))
+        self._parents[roots[1]] = roots[0]
+
+    def _root(self, key: str) -> str:
+        parents = self._parents
+        parent = parents.setdefault(key, key)
+        while parent != key:
+            parents[key] = parents[parent]
+            key = parents[key]
+            parent = parents[key]
+        return key
+
+
+def named(key: str | None) -> str:
+    """Return a key's name among the circles: every sale without a member has one, and every stock."""
+    if key is None or key.startswith("order:"):
+        return ANONYMOUS
+    return STOCKS if key.startswith(STOCK_KEY) else key
