@@ -774,6 +774,7 @@ class TakeoverForm(TypedDict):
     visits: NotRequired[dict[str, int]]
     brought: NotRequired[list[str]]
     bonuses: NotRequired[list[list[Any]]]
+    missed: NotRequired[list[list[Any]]]
     waiting: NotRequired[list[list[Any]]]
     segments: NotRequired[dict[str, list[Any]]]
     told: NotRequired[list[list[Any]]]

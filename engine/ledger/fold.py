@@ -21,6 +21,7 @@ from engine.ledger.member import (
     GRANTED,
     HELD,
     LAPSED,
+    MISSED,
     MOMENT,
     NEVER,
     NOT_YET,
@@ -39,6 +40,7 @@ from engine.ledger.member import (
     Bonus,
     Lot,
     Member,
+    Missed,
     Override,
     Referral,
     Sealed,
@@ -350,13 +352,17 @@ def _take_moment(member: Member, change: StateChange) -> None:
         member.awaited.pop(change.id, None)
 
 
-def _take_transfer(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:
-    """What the sender reserved is kept until the other side has answered."""
-    if change.state == "reserved":
+def _take_settlement(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:
+    """What a transfer reserved is kept until the other side has answered; what a refund missed, until it comes back."""
+    if change.what == MISSED:
+        _take_missed(member, change)
+    elif change.state == "reserved":
         out = next(entry for entry in entries if entry.rule_id == TRANSFER and entry.points < 0)
         member.spent[change.id] = Spent(change.state, out.entry_id, TRANSFER, out.rule_version, tuple(out.burns))
     elif change.state != "credited":
         del member.spent[change.id]
+        if member.missed:
+            _drop_missed(member)
 
 
 def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:
@@ -367,8 +373,8 @@ def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -
     elif change.what == REFUND_WAITS:
         if change.state in (FOUND, LAPSED):
             member.waiting = tuple([waiting for waiting in member.waiting if waiting.id != change.id])
-    elif change.what == TRANSFER:
-        _take_transfer(member, change, entries)
+    elif change.what in (TRANSFER, MISSED):
+        _take_settlement(member, change, entries)
     elif change.what == STOCK:
         held = change.state != "returned"
         member.spent[change.id] = Spent(HELD if held else change.state, "", change.state if held else "", 0)
@@ -382,6 +388,34 @@ def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -
         _take_redemption(member, change, entries)
     elif change.what in _OF_MOMENTS:
         _take_moment(member, change)
+
+
+def _take_missed(member: Member, change: StateChange) -> None:
+    """A refund fell short while redemptions were open, or what it missed is taken now, all or a part."""
+    points, version, entry_id, rule_id, order = change.state.split("|", 4)
+    known = next((missed for missed in member.missed if missed.name == change.id), None)
+    if known is None:
+        names = tuple([name for name, spent in member.spent.items() if spent.burns])
+        new = Missed(change.id, int(points), int(version), entry_id, rule_id, order, names)
+        member.missed = (*member.missed, new)
+        return
+    bought = member.history.order(*order_name(order)) if order else None
+    if bought is not None and bought.number in member.returned:
+        taken = member.returned[bought.number].points
+        taken[entry_id, 0] = taken.get((entry_id, 0), 0) + known.points - int(points)
+    member.missed = tuple(
+        [
+            missed._replace(points=int(points)) if missed is known else missed
+            for missed in member.missed
+            if missed is not known or int(points)
+        ]
+    )
+
+
+def _drop_missed(member: Member) -> None:
+    """What can come back no more is waited for no more."""
+    open_names = {name for name, spent in member.spent.items() if spent.burns}
+    member.missed = tuple([missed for missed in member.missed if not open_names.isdisjoint(missed.names)])
 
 
 def _take_redemption(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:
@@ -413,6 +447,8 @@ def _take_redemption(member: Member, change: StateChange, entries: Sequence[Entr
     else:
         member.spent[change.id] = before._replace(state=change.state, burns=(), until_us=None)
         member.find_lapse()
+        if member.missed:
+            _drop_missed(member)
 
 
 def _move_points(member: Member, entries: Iterable[Entry], order: str, own: bool) -> None:

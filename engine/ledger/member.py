@@ -100,6 +100,26 @@ class Waiting(NamedTuple):
     data: facts.RefundForm
 
 
+class Missed(NamedTuple):
+    """Points that a refund could not take because they were spent (`engine.ledger.missed`).
+
+    Attributes:
+        name: of this claim.
+        points: still to be taken.
+        entry_id: of the award that gave them, under ``version`` of rule ``rule_id``.
+        order: name of the order, empty for an award that is no order's.
+        names: of the redemptions and transfers that were open then; only what they bring back is taken.
+    """
+
+    name: str
+    points: int
+    version: int
+    entry_id: str
+    rule_id: str
+    order: str
+    names: tuple[str, ...]
+
+
 class Bonus(NamedTuple):
     """What a referral gave for one moment, so that it can be given back.
 
@@ -220,6 +240,8 @@ GIVEN, GIVEN_FROM, GIVEN_COUNTED = "redemption_given", "redemption_from", "redem
 GRANTED, RESERVED, HELD = "granted", "reserved", "held"
 #: State of an answer that came before the business it answers (`engine.ledger.early`); ``rule_id`` says why it refuses.
 EARLY = "early"
+#: Name of the states of what a refund could not take: points, version, entry, rule, order.
+MISSED = "missed"
 #: Name of the states of a transfer, and the rule that its entries carry.
 TRANSFER = "transfer"
 #: Name of the state that says when lots without a date go, and its word for never.
@@ -288,6 +310,7 @@ class Member:
     alias_of: str | None = None
     aliases: set[str] = field(default_factory=set)
     waiting: tuple[Waiting, ...] = ()
+    missed: tuple[Missed, ...] = ()
     kept: list[tuple[str, str, str, str, Any]] = field(default_factory=list)
     segments: dict[str, tuple[int, bool]] = field(default_factory=dict)
     override: Override | None = None

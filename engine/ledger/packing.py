@@ -25,7 +25,19 @@ import orjson
 
 from engine.ledger.compact import Reader, from_utf8, number, numbers, read_numbers, to_utf8, word
 from engine.ledger.history import History
-from engine.ledger.member import Bonus, Lot, Member, Override, Referral, Sealed, Spent, Standing, Waiting, Welcomed
+from engine.ledger.member import (
+    Bonus,
+    Lot,
+    Member,
+    Missed,
+    Override,
+    Referral,
+    Sealed,
+    Spent,
+    Standing,
+    Waiting,
+    Welcomed,
+)
 from engine.ledger.orders import Returned
 from engine.ledger.played import Played
 from schemas.times import SECOND_US
@@ -287,6 +299,8 @@ def _counted(member: Member, rest: dict[str, Any]) -> None:
         rest["segments"] = member.segments
     if member.waiting:
         rest["waiting"] = [list(waiting) for waiting in member.waiting]
+    if member.missed:
+        rest["missed"] = [list(missed) for missed in member.missed]
     if member.brought:
         rest["brought"] = sorted(member.brought)
     _of_moments(member, rest)
@@ -334,6 +348,12 @@ def _read_rest(member: Member, packed: bytes) -> None:
     member.welcomed = {level: Welcomed(*given) for level, *given in rest.get("welcomed", ())}
     member.segments = {segment: (at_us, entered) for segment, (at_us, entered) in rest.get("segments", {}).items()}
     member.waiting = tuple([Waiting(*waiting) for waiting in rest.get("waiting", ())])
+    member.missed = tuple(
+        [
+            Missed(name, points, version, entry_id, rule_id, order, tuple(names))
+            for name, points, version, entry_id, rule_id, order, names in rest.get("missed", ())
+        ]
+    )
     member.bonuses = {key: Bonus(*bonus) for key, *bonus in rest.get("bonuses", ())}
     member.visits, member.brought = rest.get("visits", {}), set(rest.get("brought", ()))
     member.returned = {

@@ -13,6 +13,7 @@ from engine.ledger.debt import Purse, taken_back
 from engine.ledger.giving import withdraw
 from engine.ledger.lots import lots_of
 from engine.ledger.member import Bonus, Member, order_ref
+from engine.ledger.missed import fell_short
 from engine.ledger.orders import Grant, Order
 from engine.ledger.redemptions import pay_back
 from engine.ledger.referrals import REFERRED
@@ -97,7 +98,9 @@ def _claw_back(
     entries, short = [], 0
     for (grant, by_line, due), (burns, owed) in zip(claims, taken, strict=True):
         points = owed + sum([points for _, points in burns])
-        short += due - points
+        if points < due:
+            short += due - points
+            fell_short(member, fact, programme, grant[:3], due - points, ref if by_line else "", decision)
         if points:
             entry = taken_back(member, fact, grant[:3], points, burns)
             if by_line:

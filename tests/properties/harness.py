@@ -54,12 +54,16 @@ class Pair:
         self.model = Model({compiled(plan).hash: plan for plan in plans})
         self.hashes = {plan.version: compiled(plan).hash for plan in plans}
         self.entry_ids: dict[int, str] = {}
+        self.retaken: list[int] = []
 
     def feed(self, fact: Fact) -> None:
         """Answer one fact twice and compare; then the facts derived from it."""
         offset = self.engine.next_offset
         answer = self.engine.answer(fact, offset)
         verdict = self.model.answer(json.loads(encode_fact(fact)))
+        for decision in answer.decisions:
+            if any(note.code == "taken_now" for note in decision.notes):
+                self.retaken += [entry.points for entry in decision.entries if entry.kind == "clawback"]
         made = [entry for decision in answer.decisions for entry in decision.entries]
         for move, entry in zip([*verdict.before, *verdict.moves, *verdict.after], made, strict=False):
             self.entry_ids[id(move)] = entry.entry_id

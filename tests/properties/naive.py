@@ -17,7 +17,7 @@ from tests.properties.naive_earn import awarded, caps_given_back, counters_given
 from tests.properties.naive_earning import Earning, share
 from tests.properties.naive_lots import Purse, claims_of, finish, fire, next_due, slide, take
 from tests.properties.naive_refunds import Returned
-from tests.properties.naive_spending import adjust, end, paid_back, released, spend
+from tests.properties.naive_spending import adjust, end, miss, paid_back, released, retaken, spend
 from tests.properties.naive_tiers import Climber
 from tests.properties.naive_who import gone, left_at, outside, why_outside
 from tests.properties.plans import DAY, Bring, Limit, Plan, in_force, midnight, window
@@ -292,6 +292,8 @@ class Model:
         news = moment if joins or not person.past else None
         if verdict.progress:
             self.welcome(person, fact, at, verdict, news)
+        if person.purse.missed and verdict.moves:
+            verdict.moves += retaken(person.purse, verdict)
         tier = person.tier()
         verdict.turns += self.review(person, at, verdict, cause, news)
         verdict.after += finish(person.purse, verdict.moves, plan, tier, fact, at)
@@ -478,6 +480,8 @@ class Model:
             points = owed + sum(part for _, part in burns)
             if points < sum(by_line.values()):
                 verdict.notes.add(("not_taken", None))
+                if policy == "within_balance":
+                    miss(person.purse, move, sum(by_line.values()) - points)
             if points:
                 parts = share(points, list(by_line.values()))
                 lines = {number: -part for number, part in zip(by_line, parts, strict=True) if part}

@@ -47,12 +47,22 @@ class Asked:
 
 
 @dataclass
+class Missed:
+    """Points of a lot that goods could not take back while they were spent, and the redemptions that had them."""
+
+    lot: Any
+    points: int
+    had: list[Asked]
+
+
+@dataclass
 class Purse:
     """Everything about a member's points: the moves, what he asked for, and when idle points go."""
 
     key: str
     moves: list[Any] = field(default_factory=list)
     asked: dict[str, Asked] = field(default_factory=dict)
+    missed: list[Missed] = field(default_factory=list)
     slides: datetime | None = None
     fired: list[datetime] = field(default_factory=list)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
-from tests.properties.naive_lots import Asked, Purse, ends_at, expiry, said_about, take, text_of
+from tests.properties.naive_lots import Asked, Missed, Purse, ends_at, expiry, said_about, take, text_of
 from tests.properties.naive_refunds import half_up
 from tests.properties.plans import DAY, Plan
 
@@ -133,6 +133,49 @@ def restored(
         if points and ends is not None and ends <= now:
             named = (lot.name, fact["source"], fact["id"])
             moves.append(expiry(purse.key, [(lot, -points)], plan, datetime.fromisoformat(fact["time"]), named))
+    return moves
+
+
+def open_ones(purse: Purse) -> list[Asked]:
+    """Return the redemptions that can still give points back: the granted ones, and used ones that paid for an order."""
+    alive = [
+        asked
+        for asked in purse.asked.values()
+        if asked.state == "granted" or (asked.state == "fulfilled" and asked.order is not None)
+    ]
+    return [asked for asked in alive if purse.unreturned(asked)]
+
+
+def miss(purse: Purse, lot: Any, points: int) -> None:
+    """Remember what goods could not take, as long as some redemption may give points back."""
+    had = open_ones(purse)
+    if had:
+        purse.missed.append(Missed(lot, points, had))
+
+
+def retaken(purse: Purse, verdict: Any) -> list[Any]:
+    """Return the moves that take, out of points which come back, what goods could not take while they were spent."""
+    from tests.properties.naive import Move
+
+    came = [(move, lot, -points) for move in verdict.moves if move.kind == "restore" for lot, points in move.burns]
+    left = {}
+    for move, lot, points in came:
+        over = sum(part for each in verdict.moves if each.kind == "expire" for gone, part in each.burns if gone is lot)
+        left[id(move), id(lot)] = max(0, points - over)
+    moves = []
+    for missed in purse.missed:
+        burns = []
+        for move, lot, _ in came:
+            part = min(missed.points, left[id(move), id(lot)])
+            if part and any(asked.move is move.cause for asked in missed.had):
+                left[id(move), id(lot)] -= part
+                missed.points -= part
+                burns.append((lot, part))
+        if burns:
+            taken, gave = sum(part for _, part in burns), missed.lot
+            moves.append(Move(purse.key, -taken, gave.rule, gave.version, came[0][0].fact, gave.order, cause=gave))
+            moves[-1].burns = burns
+            verdict.notes.add(("taken_now", None))
     return moves
 
 
