@@ -39,6 +39,7 @@ NAVIGATION = (
     ("/rfm", "RFM"),
     ("/flows", "Flows"),
     ("/churn", "Churn"),
+    ("/lift", "Lift"),
     ("/members", "Members"),
     ("/sql", "SQL"),
 )
@@ -85,6 +86,7 @@ class Console:
         self._templates.filters.update(
             number=words.number,
             percent=words.percent,
+            two=words.two,
             cell=words.cell,
             heat=words.heat,
             type_name=words.type_name,
@@ -269,6 +271,7 @@ def make_app(desks: Desks, options: Options) -> Starlette:
         console.page("/rfm", "rfm", "Recency, frequency, money", pages.rfm),
         console.page("/flows", "flows", "Flows", pages.flows),
         console.page("/churn", "churn", "Churn", pages.churn),
+        console.page("/lift", "lift", "Lift", pages.lift),
         console.page("/members", "members", "Members", pages.members),
         Route("/members/{key:path}", console.member),
         Route("/sql", console.sql, methods=["GET", "POST"]),

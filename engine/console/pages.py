@@ -14,12 +14,14 @@ from engine.console.words import type_name
 
 PAGE_ROWS = 50
 STORY_ROWS = 100
+LIFT_ROWS = 40
 ENTRY_ROWS = 2_000
 # From the best to the poorest, so that pictures and tables agree.
 SEGMENTS = (
     "champions loyal potential_loyalist new promising need_attention about_to_sleep cant_lose at_risk hibernating"
 ).split()
 FLOW_DAYS = (28, 90, 180)
+LIFT_DAYS = (7, 14, 28, 90)
 
 Context = dict[str, Any]
 
@@ -146,6 +148,41 @@ async def churn(ask: Asker, query: QueryParams) -> Context:
         "by": by,
         "bands": plots.bar(labels, {"members": [float(counts.get(band, 0)) for band in range(10)]}),
     }
+
+
+async def lift(ask: Asker, query: QueryParams) -> Context:
+    """What moments bring against their hold-outs, and what became of their notices."""
+    days, channels = whole(query.get("days"), 1, 3_650, LIFT_DAYS[1]), query.get("channels") == "1"
+    goal, point = "visit" if query.get("goal") == "visit" else "purchase", _price(query.get("point"))
+    rows, funnel = await asyncio.gather(
+        ask.rows("lift", "lift", days=days, goal=goal, channels=channels, point=point), ask.rows("lift", "funnel")
+    )
+    shown = [row for row in rows if row["lift"] is not None]
+    return {
+        "days": days,
+        "choices": sorted({*LIFT_DAYS, days}),
+        "goal": goal,
+        "channels": channels,
+        "point": point,
+        "rows": rows,
+        "funnel": funnel,
+        "plot": plots.intervals(
+            [(_lift_label(row, channels), row["lift_low"], row["lift"], row["lift_high"]) for row in shown[:LIFT_ROWS]]
+        ),
+    }
+
+
+def _lift_label(row: dict[str, Any], channels: bool) -> str:
+    return f"{row['rule_id']} v{row['rule_version']}" + (f", {row['channel']}" if channels else "")
+
+
+def _price(text: str | None) -> float | None:
+    """What a point costs in minor units, as somebody wrote it; None for what is no price."""
+    try:
+        price = float((text or "").replace(",", "."))
+    except ValueError:
+        return None
+    return price if 0 <= price < 1e9 else None
 
 
 async def members(ask: Asker, query: QueryParams) -> Context:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 10.0, 24.0
 X_LABELS = 5
 SERIES_MAX = 4
+#: Of a picture of intervals: the height of a row, and the room for names at its left.
+ROW, NAMES = 26.0, 190.0
 NODE_WIDTH, NODE_GAP = 12.0, 6.0
 
 
@@ -125,6 +127,53 @@ def bar(
     return Chart(
         width, height, _sentence(labels, chosen), bars=bars, ys=ys, xs=_under(labels, places), names=list(chosen)
     )
+
+
+class Interval(NamedTuple):
+    """One row of a picture of intervals: a bar from low to high with a point on it."""
+
+    y: float
+    low: float
+    at: float
+    high: float
+    text: str
+    says: str
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """Intervals one below the other over one axis; `nought` is where it crosses nought."""
+
+    width: float
+    height: float
+    says: str
+    rows: list[Interval]
+    xs: list[Tick]
+    nought: float
+
+
+def intervals(rows: Sequence[tuple[str, float, float, float]], width: float = 640.0) -> Intervals:
+    """Draw (name, low, value, high) of shares; `sure` are those whose interval does not hold nought."""
+    height = TOP + ROW * len(rows) + BOTTOM
+    if not rows:
+        return Intervals(width, height, "nothing to show", [], [], 0.0)
+    ticks = steps(min(0.0, *(low for _, low, _, _ in rows)), max(0.0, *(high for *_, high in rows)))
+    room, span = width - NAMES - RIGHT - 16, (ticks[-1] - ticks[0]) or 1.0
+
+    def x_of(value: float) -> float:
+        return NAMES + room * (value - ticks[0]) / span
+
+    drawn = [
+        Interval(
+            TOP + ROW * (n + 0.5), x_of(low), x_of(value), x_of(high), name,
+            f"{name}: {100 * value:+.1f} % ({100 * low:+.1f} % to {100 * high:+.1f} %)", low > 0 or high < 0,
+        )
+        for n, (name, low, value, high) in enumerate(rows)
+    ]  # fmt: skip
+    says = "; ".join(one.says for one in drawn[:SERIES_MAX])
+    xs = [Tick(x_of(value), f"{100 * value:+.3g} %" if value else "0") for value in ticks]
+    return Intervals(width, height, says, drawn, xs, x_of(0.0))
 
 
 def _frame(

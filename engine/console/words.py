@@ -43,6 +43,11 @@ def number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def two(value: float | None) -> str:
+    """A number with two digits behind the point; a dash for nothing."""
+    return "-" if value is None else f"{value:,.2f}"
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A share of one as per cent; a dash for nothing."""
     return "-" if value is None else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"

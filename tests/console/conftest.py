@@ -54,8 +54,15 @@ class Shown:
 def shown(month: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """The console of a copy of that file, as the command starts it; tests may write the copy."""
     folder = tmp_path_factory.mktemp("console")
+    with showing(month, folder) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def showing(file: Path, folder: Path) -> Iterator[Shown]:
+    """A console over a copy of a file, in a folder of its own, as the command starts it."""
     db = folder / "shop.duckdb"
-    shutil.copy(month, db)
+    shutil.copy(file, db)
     (folder / "own").mkdir()
     (folder / "own" / "mine.sql").write_text("-- My own question\nselect 42 as mine\n", encoding="utf-8")
     options = {

@@ -69,6 +69,7 @@ def test_every_page_opens_without_complaints_and_everybody_can_use_it(
         "/rfm?segment=loyal",
         "/flows",
         "/churn",
+        "/lift",
         "/members",
         f"/members/{member}",
         "/sql?question=cohorts",

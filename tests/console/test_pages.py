@@ -26,6 +26,8 @@ PAGES = (
     "/flows?days=7",
     "/churn",
     "/churn?all=1&by=money",
+    "/lift",
+    "/lift?goal=visit&days=28&channels=1&point=0.8",
     "/members",
     "/sql",
 )
