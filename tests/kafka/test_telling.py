@@ -37,7 +37,7 @@ from tests.kafka.test_keeper import settings_of
 pytestmark = pytest.mark.timeout(150)
 #: In front of every member key and of all that came with a refused event.
 MARK = "ZqGuest"
-LIMIT_SECONDS = 2.0
+LIMIT_SECONDS = 5.0
 
 
 def week() -> list[Event | bytes]:

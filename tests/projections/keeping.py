@@ -178,8 +178,8 @@ def positions(db: Path) -> list[tuple[Any, ...]]:
 
 
 def everything(warehouse: Warehouse) -> dict[str, list[dict[str, object]]]:
-    """All rows of all marts and the positions, in an order that does not depend on the database."""
-    names = [*(name for name in sql.names("marts") if name != "meta"), "log_positions"]
+    """All rows of all marts and the positions, in an order that does not depend on the database; not which logs they are."""
+    names = [*(name for name in sql.names("marts") if name not in ("meta", "stamp")), "log_positions"]
     return {name: sorted(given.rows(warehouse, f"from {name}"), key=repr) for name in names}
 
 
