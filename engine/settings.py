@@ -101,8 +101,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "clock",
         "choice",
-        "Who moves time on for silent members: `wall` ticks at the programme's midnight, `log` never passes the newest "
-        "fact (history, tests), `off` waits for `stammgast tick`.",
+        "Who moves time on for silent members: `wall` ticks at the programme's midnight and when a wait of a moment "
+        "is over, `log` never passes the newest fact (history, tests), `off` waits for `stammgast tick`.",
         "wall",
         choices=("wall", "log", "off"),
     ),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from engine.explain.examining import RuleAsked, rules_asked
 from engine.ledger.member import Member
+from engine.ledger.moment_dues import learn_birthday
 from engine.ledger.outlook import Outlook, outlook
 from engine.ledger.packing import unpack
 from engine.ledger.partition import Partition
@@ -139,6 +140,7 @@ def _before(partition: Partition, key: str, fact: Fact, opens: Opens) -> Member:
     found = unpack(key, partition.members.packed(key)) if key in partition.members else Member(key)
     if found.sealed is not None and partition.book.asks_profile:
         found.opened = opens(found.sealed)
+        learn_birthday(found, found.opened)
     return settle(found, partition.book, fact.time_us)[0]
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from engine.explain.examining import Part, RuleAsked
+from engine.explain.noticing import moment_words, notice_words
 from engine.explain.saw import local_text
 from engine.explain.telling import Life, Lot, Told
 from engine.ledger.member import GIVEN
@@ -118,6 +119,7 @@ def fact_data(life: Life, told: Told, entry_id: str | None = None) -> dict[str, 
         "tiers": [asdict(change) for change in told.decision.tiers],
         "states": [asdict(change) for change in told.decision.states],
         "notes": [asdict(note) for note in told.decision.notes],
+        "notices": [asdict(notice) for notice in told.decision.notices],
         "sent": [asdict(derived) for derived in told.decision.derived],
         "followed": [asdict(entry) for entry in life.followed(told)],
     }
@@ -207,7 +209,11 @@ def _headline(told: Told) -> str:
     decision = told.decision
     moved = ", ".join(f"{entry.rule_id} {entry.points:+d}" for entry in decision.entries)
     why = sentence_of(decision.reason or (decision.outcome if decision.outcome != "decided" else None))
-    notes = "; ".join(note.text for note in decision.notes if note.code != decision.reason)
+    told_of = [
+        f"notice {one.rule_id}" if one.state == "made" else f"no notice {one.rule_id} ({one.reason})"
+        for one in decision.notices
+    ]
+    notes = "; ".join([*(note.text for note in decision.notes if note.code != decision.reason), *told_of])
     rest = ": ".join(part for part in (moved or "nothing moves", why, notes) if part)
     return f"{short_name(told.fact.type)} {told.fact.id}: {rest}"
 
@@ -235,6 +241,7 @@ def fact_words(life: Life, told: Told, entry_id: str | None = None) -> Iterator[
             yield f"{note.code}{f' {note.rule_id}' if note.rule_id else ''}: {note.text}"
     changes: list[TierChange | StateChange] = [*decision.tiers, *decision.states]
     yield from map(_change_words, changes)
+    yield from map(notice_words, decision.notices)
     for derived in decision.derived:
         yield f"sent: {short_name(derived.type)} {derived.id} to {derived.subject}"
     followed = life.followed(told)
@@ -295,6 +302,8 @@ def _change_words(change: TierChange | StateChange) -> str:
         if change.what == GIVEN:
             reward, rule, version = change.state.split("|")
             return f"reward {reward} is given by {rule} (version {version}), redemption {change.id}"
+        if (said := moment_words(change)) is not None:
+            return said
         return f"{change.what.partition('_')[0]} {change.id} {_STATE_WORDS.get(change.what, 'is now')} {change.state}"
     moved = f"{change.previous} -> {change.tier}" if change.previous not in (None, change.tier) else change.tier
     return f"tier: {moved}, since {change.since}{_until(change)}"

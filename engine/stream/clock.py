@@ -1,6 +1,7 @@
 """Who moves time on for members without new facts: a `tick` fact in every partition, which settles what is due.
 
-`wall` ticks when the programme's local midnight has passed. `log` is for history: it never passes the newest fact of a
+`wall` ticks when the programme's local midnight has passed, and in between when somebody waited long enough for what did not come
+(`not_followed_by` of a programme), at most once a minute. `log` is for history: it never passes the newest fact of a
 partition, and waits until nothing more is coming in, because a member's next fact may still be on its way. `off` leaves it
 to `stammgast tick`. A tick that is written twice settles nobody twice.
 """
@@ -28,6 +29,7 @@ ClockMode = Literal["wall", "log", "off"]
 LOOK_SECONDS = 5.0
 #: `log`: a partition counts as quiet when its keeper and the intake did nothing for so long.
 QUIET_SECONDS = 3.0
+MINUTE_US = 60 * 1_000_000
 
 log = structlog.get_logger(__name__)
 
@@ -103,13 +105,22 @@ class Clock:
             return None  # no member yet: nobody to settle
         settled_us = max(keeper.last_tick_us, self._ticked.get(keeper.partition, 0))
         if self._mode == "wall":
-            midnight_us = self._midnight(self._now_us())
-            return midnight_us if midnight_us > settled_us else None
+            now_us = self._now_us()
+            midnight_us = self._midnight(now_us)
+            return midnight_us if midnight_us > settled_us else self._waited(keeper, now_us, settled_us)
         due_us, midnight_us = keeper.ledger.next_due_us, self._midnight(newest_us)
         if due_us is None or due_us > midnight_us or midnight_us <= settled_us:
             return None
         quiet = self._seconds() - keeper.idle_since >= QUIET_SECONDS and self._quiet(QUIET_SECONDS)
         return midnight_us if quiet else None
+
+    def _waited(self, keeper: Keeper, now_us: int, settled_us: int) -> int | None:
+        """The whole minute at which somebody's wait is over, None while nobody's is."""
+        programme = self._programme_at(now_us)
+        if programme is None or programme.moments is None or not programme.moments.awaited:
+            return None
+        due_us, minute_us = keeper.ledger.next_due_us, now_us - now_us % MINUTE_US
+        return minute_us if due_us is not None and settled_us < due_us <= minute_us else None
 
     def _midnight(self, time_us: int) -> int:
         programme = self._programme_at(time_us)

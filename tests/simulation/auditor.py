@@ -16,10 +16,11 @@ from engine.stream.parts import records_of
 from engine.stream.turn import unreadable_decision
 from schemas.decisions import Decision, parse_decision
 from schemas.envelope import CLOCK_SOURCE, PROGRAMME_SOURCE, UNREADABLE_SOURCE, Fact, readable
+from schemas.notices import encode_event, event_of
 from tests.chaos.plans import PLANS
 from tests.properties.naive import Model
 from tests.properties.writing import compiled
-from tests.simulation import stories
+from tests.simulation import profiles, stories
 from tests.simulation.conservation import Conservation
 from tests.simulation.logs import Broker, Log, Place, Record
 from tests.simulation.options import Options
@@ -55,13 +56,16 @@ class Auditor:
         self._transactional = transactional
         self._options = options
         self._batch_bytes: int = options.knobs["engine.stream.turn.BATCH_BYTES"]
-        self.books = [Books(Partition(p, versions), broker.logs["facts", p]) for p in range(partitions)]
+        self.books = [
+            Books(Partition(p, versions, opens=profiles.opens), broker.logs["facts", p]) for p in range(partitions)
+        ]
         self.violations: list[str] = []
         self.outcomes: Counter[str] = Counter()
         #: How many processes were interrupted so far; set by the history.
         self.interrupted: Callable[[], int] = lambda: 0
         self._derived: Counter[tuple[str, str, str]] = Counter()
         self._rejects: Counter[tuple[int, int, str]] = Counter()
+        self._notices: Counter[tuple[int, bytes]] = Counter()
         broker.listeners.append(self.committed)
 
     def report(self, text: str) -> None:
@@ -152,9 +156,18 @@ class Auditor:
             answer = books.fold.quarantine(fact, record.offset, f"{type(error).__name__}: {error}")
         self.outcomes[answer.decisions[0].outcome] += 1
         self._count(record, [] if answer.reject is None else [answer.reject.reason])
+        self._expect_notices(answer.decisions)
         for derived in answer.derived:
             self._derived[derived.source, derived.id, derived.key or ""] += 1
         return answer.decisions
+
+    def _expect_notices(self, decisions: list[Decision]) -> None:
+        for notice in (one for decision in decisions for one in decision.notices):
+            self.outcomes[f"notice {notice.reason or notice.state}"] += 1
+            event = event_of(notice)
+            if event is not None:
+                place = stories.place_of(notice.member_id.encode(), self._options.partitions)
+                self._notices[place, encode_event(event)] += 1
 
     def _given_up(self, fact: Fact) -> None:
         """A fact may be given up that kills its worker, or at which three workers happened to die."""
@@ -227,6 +240,12 @@ class Auditor:
                 seen[identity] = min(seen[identity], wanted[identity])
         self._compare("facts", wanted, seen)
         self._compare_rejects()
+        told = Counter(
+            (partition, record.value or b"")
+            for (topic, partition), log in self._broker.logs.items()
+            for record in (log.committed() if topic == "incentives" else ())
+        )
+        self._compare("incentives", self._notices, told)
         # A second half that was given up leaves its business half done, until it is sent back.
         if self._options.business and not self.outcomes["given up, innocent"]:
             self._look_across()

@@ -69,6 +69,7 @@ class History:
         self.loop = SimLoop(Random(f"order {options.seed}"), options.reorder)
         self.net = Network(self.loop, Random(f"network {options.seed}"), options)
         topics = {"facts": options.partitions, "points-log": options.partitions, "rejects": options.partitions,
+                  "incentives": options.partitions,
                   "member-snapshots": options.partitions, "programmes": 1, SHOP_EVENTS: 2}  # fmt: skip
         self.broker = Broker(self.net, topics, TRANSACTION_S)
         self.places = [(topic, p) for topic in ("facts", SHOP_EVENTS) for p in range(topics[topic])]

@@ -19,7 +19,7 @@ from schemas.normalise import normalise
 from schemas.times import DAY_US, to_text, to_us
 from tests.chaos.plans import PLANS
 from tests.properties.writing import compiled
-from tests.simulation import business
+from tests.simulation import business, profiles
 
 RECORDED = "2026-06-01T00:00:00.000000Z"
 RECORDED_MS = to_us(RECORDED) // 1000
@@ -71,7 +71,23 @@ def story(number: int, dealing: bool = False) -> Sequence[Event]:
             "data": data,
         }
         events.append(_event(event))
+        if dealing and count % 9 == 2:
+            events.append(_told(Random(f"who {number} {count}"), members, count, at_us))
     return events
+
+
+def _told(rng: Random, members: list[str], count: int, at_us: int) -> Event:
+    """Who somebody is; by dice of its own, so that what else happens stays what it was."""
+    event = {
+        "specversion": "1.0",
+        "id": f"p{count}",
+        "source": "urn:till:7",
+        "type": facts.PROFILE,
+        "subject": rng.choice(members),
+        "time": to_text(at_us),
+        "data": profiles.said(rng),
+    }
+    return _event(event)
 
 
 def _happening(
@@ -110,6 +126,7 @@ def _event(event: dict[str, Any]) -> Event:
         fact = normalise(raw, RECORDED, to_us(RECORDED))
     except Exception:  # noqa: BLE001  refused by intake; then it is published to be refused
         return Event(raw, None, None)
+    fact = profiles.PlainVault().seal(fact) if fact.type == facts.PROFILE else fact
     return Event(raw, encode_fact(fact), (fact.key or "").encode())
 
 

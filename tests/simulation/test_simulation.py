@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.stream.turn import Decider
 from tests.simulation.history import Outcome, run
 from tests.simulation.planted import PLANTED, Variant
 from tests.simulation.seeds import FOUND
@@ -58,6 +59,15 @@ def test_a_planted_bug_is_found(variant: Variant) -> None:
     # then
     assert found is not None, f"{variant.name}: not found in {SEEDS_TO_FIND} seeds"
     assert not run(found, **variant.fixed).violations
+
+
+def test_a_notice_that_is_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a worker that tells nobody of its notices, when histories run, then the auditor misses them."""
+    monkeypatch.setattr(Decider, "_write_notices", lambda *_: None)
+
+    violations = [violation for seed in range(1, 12, 2) for violation in run(seed).violations]
+
+    assert any("incentives missing" in violation for violation in violations), violations
 
 
 def test_a_fact_that_kills_its_process_is_given_up() -> None:

@@ -17,7 +17,7 @@ from engine.stream.rewards import Keepers, rewards_agent
 from engine.stream.topics import SHOP_EVENTS, Inbound, Layout
 from schemas.envelope import Fact
 from schemas.facts import INBOUND_TYPES
-from tests.simulation import stories
+from tests.simulation import profiles, stories
 from tests.simulation.consumer import COMMIT_S, POLL_S, Channel, Membership, SimConsumer, Stream, Thread
 from tests.simulation.logs import Place
 from tests.simulation.loop import OWNER
@@ -106,7 +106,11 @@ class SimWorker(Worker):
         self.keepers = world.variant.keepers(self._tools(Flow(self._app, self._facts)))
         self._pump = Pump(self._died, lambda *_: None)
         intake = Intake(
-            self._producer, self._settings.layout, rules_of(self._inbound, self._settings.layout), world.now_us
+            self._producer,
+            self._settings.layout,
+            rules_of(self._inbound, self._settings.layout),
+            world.now_us,
+            vault=profiles.PlainVault(),
         )
         self._rewards = rewards_agent(self.keepers)(Stream(self._channels["facts"], self.consumer.ack))
         self._intake = intake_agent(intake, self._pump)(Stream(self._channels[SHOP_EVENTS], self.consumer.ack))
@@ -117,7 +121,7 @@ class SimWorker(Worker):
 
     def _tools(self, flow: Any) -> Any:
         tools = super()._tools(flow)
-        return replace(tools, new_ledger=lambda partition: Mortal(partition, self._versions))
+        return replace(tools, new_ledger=lambda partition: Mortal(partition, self._versions, opens=profiles.opens))
 
     async def _reload_programmes(self) -> None:
         self._versions.update(await self.world.net.ask(lambda: dict(self.world.shelf)))

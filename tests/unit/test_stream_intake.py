@@ -18,6 +18,7 @@ from rules.book import load_directory
 from schemas.envelope import parse_fact
 from schemas.times import to_us
 from tests.kafka.deployment import PROGRAMMES, purchase
+from tests.unit.ledger import programme
 from tests.unit.stream_fakes import Bench, FakeProducer, Record, fact_record
 
 LAYOUT = Layout(partitions=4)
@@ -159,6 +160,31 @@ async def test_when_a_partition_gets_a_tick(mode: Any, expected: str | None) -> 
     ticks = [parse_fact(record["value"]) for record in producer.sent("facts")]
     assert [tick.time for tick in ticks] == ([expected] if expected else [])
     assert [tick.id for tick in ticks] == ([f"0:{expected}"] if expected else [])
+    await keeper.close()
+
+
+WAITING = "moments: [{id: b, on: {not_followed_by: {after: visit, by: purchase, within: 1 hour}}, award: {points: 1}}]"
+
+
+@pytest.mark.parametrize(("body", "expected"), [(WAITING, ["2026-02-02T11:05:00.000000Z"]), ("", [])])
+async def test_a_wait_that_is_over_gets_a_tick_of_its_own(body: str, expected: list[str]) -> None:
+    """Given somebody who waits for what does not come, when his time is over within a day, then a tick comes at the next minute,
+    once; and not for what may wait until midnight."""
+    bench, producer = Bench(facts=[fact_record(0)]), FakeProducer()
+    keeper = await bench.keeper()
+    keeper.ledger.newest_us = to_us("2026-02-02T10:00:00Z")
+    bench.ledgers[0].next_due_us = to_us("2026-02-02T11:04:30Z")
+    version, now = programme(body), [to_us("2026-02-02T11:04:59Z")]
+    clock = Clock("wall", "facts", producer, lambda: [keeper], lambda _: version, lambda _: True, lambda: now[0])
+
+    await clock.look()  # midnight's
+    assert await clock.look() == 0
+    now[0] += 2_000_000
+    await clock.look()
+    await clock.look()
+
+    ticks = [parse_fact(record["value"]).time for record in producer.sent("facts")]
+    assert ticks == ["2026-02-01T23:00:00.000000Z", *expected]
     await keeper.close()
 
 
