@@ -69,6 +69,7 @@ VERBS: dict[str, Verb] = {
     "staff": Verb(
         "engine.commands.staff:staff", "Correct a member by hand: points, tier, cards; with operator and reason."
     ),
+    "raffle": Verb("engine.commands.raffle:raffle", "Draw a raffle so that anybody can check it."),
     "forget": Verb("engine.commands.forget:forget", "Forget a person: destroy the profile, change no sum."),
     "keys": Verb("engine.commands.keys:keys", "Make, rotate and check the keys that profiles are sealed with."),
     "tick": Verb("engine.commands.tick:tick", "Settle every member up to a moment."),

@@ -710,6 +710,37 @@ class TiersForm(TypedDict):
     levels: list[LevelForm]
 
 
+class ChallengeForm(TypedDict):
+    """A challenge, as tables tell it; ``need`` is minor units where it is about ``money``; a fixed window has both moments."""
+
+    id: str
+    label: str
+    need: int
+    money: bool
+    begins_at: NotRequired[str]
+    ends_at: NotRequired[str]
+
+
+class BadgeForm(TypedDict):
+    """A badge, as tables tell it."""
+
+    id: str
+    label: str
+
+
+class RaffleForm(TypedDict):
+    """A raffle, as tables tell it and as anybody checks its draw; ``ends_at`` is exclusive."""
+
+    id: str
+    label: str
+    begins_at: str
+    ends_at: str
+    winners: int
+    wins_per_member: int
+    commitment: NotRequired[str]
+    public: NotRequired[str]
+
+
 class ProgrammeForm(TypedDict):
     """From this place of the log on, the version of this hash is known."""
 
@@ -721,6 +752,9 @@ class ProgrammeForm(TypedDict):
     currency: str
     base_tier: str | None
     tiers: NotRequired[TiersForm]
+    challenges: NotRequired[list[ChallengeForm]]
+    badges: NotRequired[list[BadgeForm]]
+    raffles: NotRequired[list[RaffleForm]]
 
 
 class ReferralAwardForm(TypedDict):

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.explain.saw import local_text, saw
 from engine.ledger.member import GIVEN, Member
+from engine.ledger.played import BADGE_BY, CHALLENGE_SPAN, TICKETS_BY
 from rules.book import Programme, Rule
 from rules.conditions import OfLine, check_of
 from rules.language import EarnRule
@@ -117,11 +118,19 @@ def _why_less(rule: Rule, asked: RuleAsked, others: Sequence[tuple[Rule, RuleAsk
     clipped = [note for note in decision.notes if note.code == "capped"]
     if clipped:
         return f"clipped by {clipped[-1].rule_id}: {clipped[-1].text}"
+    if rule.gives:
+        return "the member has it already, or it is under way"
     return "it comes to less than one point" if rule.award is not None else "there was nothing to multiply"
 
 
 def _given(rule: Rule, decision: Decision) -> bool:
-    return any(change.what == GIVEN and change.state.split("|")[1] == rule.id for change in decision.states)
+    by = (BADGE_BY, TICKETS_BY)
+    return any(
+        (change.what == GIVEN and change.state.split("|")[1] == rule.id)
+        or (change.what in by and change.state.split(" ")[0] == rule.id)
+        or (change.what == CHALLENGE_SPAN and rule.offers == change.id.partition("|")[0])
+        for change in decision.states
+    )
 
 
 def _conditions(said: EarnRule, member: Member, fact: Fact, programme: Programme) -> Iterator[Part]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.explain.examining import Part, RuleAsked
 from engine.explain.noticing import moment_words, notice_words
+from engine.explain.play import counted, play_data, play_lines, state_words, window_words
 from engine.explain.saw import local_text
 from engine.explain.telling import Life, Lot, Told
 from engine.ledger.member import GIVEN
@@ -93,6 +94,7 @@ def life_data(life: Life, last: int) -> dict[str, Any]:
         "tier": None if standing is None else standing.tier,
         "outlook": _outlook_data(life.outlook),
         "lots": [_lot_data(lot) for lot in life.lots.values() if lot.left],
+        **play_data(life.member, life.programme),
         "facts": [_brief(told) for told in life.told[-last:]],
         "facts_in_all": len(life.told),
     }
@@ -118,6 +120,7 @@ def fact_data(life: Life, told: Told, entry_id: str | None = None) -> dict[str, 
         "entries": [asdict(entry) | _left(life, entry) for entry in told.decision.entries],
         "tiers": [asdict(change) for change in told.decision.tiers],
         "states": [asdict(change) for change in told.decision.states],
+        "counted": [{"challenge": name, "by": by} for name, by in counted(told.decision)],
         "notes": [asdict(note) for note in told.decision.notes],
         "notices": [asdict(notice) for notice in told.decision.notices],
         "sent": [asdict(derived) for derived in told.decision.derived],
@@ -199,6 +202,7 @@ def life_words(life: Life, last: int) -> Iterator[str]:
     for lot in life.lots.values():
         if lot.left:
             yield f"  {lot.left} of {lot.entry.points} left of {lot.entry.rule_id}{_dates(lot.entry)}, lot {lot.entry.entry_id}"
+    yield from (f"  {line}" for line in play_lines(life.member, life.programme))
     if len(life.told) > last:
         yield f"the newest {last} facts:"
     for told in life.told[-last:]:
@@ -239,6 +243,8 @@ def fact_words(life: Life, told: Told, entry_id: str | None = None) -> Iterator[
     for note in decision.notes:
         if note.code != decision.reason:
             yield f"{note.code}{f' {note.rule_id}' if note.rule_id else ''}: {note.text}"
+    for name, by in counted(decision):
+        yield f"counts {by:+d} for challenge {window_words(name)}"
     changes: list[TierChange | StateChange] = [*decision.tiers, *decision.states]
     yield from map(_change_words, changes)
     yield from map(notice_words, decision.notices)
@@ -302,7 +308,7 @@ def _change_words(change: TierChange | StateChange) -> str:
         if change.what == GIVEN:
             reward, rule, version = change.state.split("|")
             return f"reward {reward} is given by {rule} (version {version}), redemption {change.id}"
-        if (said := moment_words(change)) is not None:
+        if (said := moment_words(change) or state_words(change)) is not None:
             return said
         return f"{change.what.partition('_')[0]} {change.id} {_STATE_WORDS.get(change.what, 'is now')} {change.state}"
     moved = f"{change.previous} -> {change.tier}" if change.previous not in (None, change.tier) else change.tier

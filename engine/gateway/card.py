@@ -1,4 +1,4 @@
-"""What a till shows of a member: points, tier, rewards within reach, what ends next. It tells and moves nothing."""
+"""What a till shows of a member: points, tier, rewards within reach, play, what ends next. It tells and moves nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from engine.ledger.lots import available, open_lots
 from engine.ledger.member import GRANTED, Member, Spent
 from engine.ledger.outlook import outlook
 from engine.ledger.partition import Partition
+from engine.ledger.play_outlook import badges_seen, challenges_seen, tickets_seen
 from engine.ledger.timers import settle
 from rules.book import Book, Programme, RewardPlan
 from rules.language import ProgrammeFile
@@ -45,6 +46,15 @@ def card(member: Member, book: Book, now_us: int) -> dict[str, Any]:
         "next_expiry": _next_expiry(settled),
         "rewards": [] if programme is None else rewards_of(settled, programme, now_us, points["available"]),
         "vouchers": vouchers_of(settled, book),
+        "challenges": [] if programme is None else challenges_of(settled, programme, now_us),
+        "badges": [
+            {"badge": one.badge, "label": one.label, "since": to_text(one.since_us)}
+            for one in badges_seen(settled, programme)
+        ],
+        "tickets": [
+            {"raffle": one.raffle, "label": one.label, "count": len(one.tickets), "tickets": list(one.tickets)}
+            for one in tickets_seen(settled, programme)
+        ],
         "joined_at": None if settled.joined_us is None else to_text(settled.joined_us),
         "left_at": None if settled.left_us is None else to_text(settled.left_us),
     }
@@ -101,6 +111,27 @@ def vouchers_of(member: Member, book: Book, basket_minor: int | None = None) -> 
             one["applies"] = voucher is None or basket_minor >= voucher.at_least_minor
         told.append(one)
     return told
+
+
+def challenges_of(member: Member, programme: Programme, now_us: int) -> list[dict[str, Any]]:
+    """How far the member, settled to the moment, is in each challenge that is open to him."""
+    return [
+        {
+            "challenge": seen.plan.id,
+            "label": seen.plan.label,
+            "on": seen.plan.on,
+            "window": seen.window,
+            "progress": seen.progress,
+            "need": seen.plan.need,
+            "counted_in": programme.currency if seen.plan.money else seen.plan.on,
+            "left": max(0, seen.plan.need - seen.progress),
+            "met": seen.met,
+            "met_times": seen.met_times,
+            "accepted": seen.accepted,
+            "until": None if seen.ends_us is None else to_text(seen.ends_us),
+        }
+        for seen in challenges_seen(member, programme, now_us)
+    ]
 
 
 def voucher_of(spent: Spent, book: Book) -> VoucherPlan | None:

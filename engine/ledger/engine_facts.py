@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rules.book import Programme, TierPlan
+from rules.book import ChallengePlan, Programme, RafflePlan, TierPlan
 from rules.local_time import local_day, midnight_us
 from schemas import facts
 from schemas.envelope import CLOCK_SOURCE, PROGRAMME_SOURCE, Fact, make_fact
@@ -22,6 +22,13 @@ def programme_fact(programme: Programme, recorded_at: str) -> Fact:
     }
     if programme.tiers is not None:
         data["tiers"] = _tiers(programme.tiers)
+    if programme.plays:
+        plans = {plan.id: plan for some in programme.challenges.values() for plan in some}
+        data["challenges"] = [_challenge(plans[name]) for name in sorted(plans)]
+    if programme.badges:
+        data["badges"] = [{"id": badge.id, "label": badge.label} for badge in programme.badges.values()]
+    if programme.raffles:
+        data["raffles"] = [_raffle(raffle) for raffle in programme.raffles.values()]
     return make_fact(
         id=programme.hash,
         source=PROGRAMME_SOURCE,
@@ -31,6 +38,29 @@ def programme_fact(programme: Programme, recorded_at: str) -> Fact:
         recorded_at=recorded_at,
         data=data,
     )
+
+
+def _challenge(plan: ChallengePlan) -> facts.ChallengeForm:
+    told: facts.ChallengeForm = {"id": plan.id, "label": plan.label, "need": plan.need, "money": plan.money}
+    if plan.from_us is not None and plan.until_us is not None:
+        told["begins_at"], told["ends_at"] = to_text(plan.from_us), to_text(plan.until_us)
+    return told
+
+
+def _raffle(plan: RafflePlan) -> facts.RaffleForm:
+    told: facts.RaffleForm = {
+        "id": plan.id,
+        "label": plan.label,
+        "begins_at": to_text(plan.from_us),
+        "ends_at": to_text(plan.until_us),
+        "winners": plan.winners,
+        "wins_per_member": plan.wins_per_member,
+    }
+    if plan.commitment is not None:
+        told["commitment"] = plan.commitment
+    if plan.public is not None:
+        told["public"] = plan.public
+    return told
 
 
 def _tiers(plan: TierPlan) -> facts.TiersForm:

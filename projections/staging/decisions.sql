@@ -20,7 +20,7 @@ with fresh as (
                         "projected":"VARCHAR","source":"VARCHAR","fact_id":"VARCHAR","occurred_at":"VARCHAR"}],
               "states":[{"member_id":"VARCHAR","what":"VARCHAR","id":"VARCHAR","state":"VARCHAR","source":"VARCHAR","fact_id":"VARCHAR",
                          "occurred_at":"VARCHAR"}],
-              "progress":[["VARCHAR"]],"returned":[["BIGINT"]],
+              "progress":[["VARCHAR"]],"counters":[["VARCHAR"]],"returned":[["BIGINT"]],
               "notes":[{"code":"VARCHAR","rule_id":"VARCHAR","text":"VARCHAR"}],
               "notices":[{"id":"VARCHAR","member_id":"VARCHAR","rule_id":"VARCHAR","rule_version":"INTEGER","programme":"VARCHAR",
                           "moment":"VARCHAR","state":"VARCHAR","reason":"VARCHAR","template":"VARCHAR","channel":"VARCHAR",
@@ -37,14 +37,15 @@ from fresh;
 with found as (
     select coalesce(bool_or(len(tiers) > 0), false) as tiers, coalesce(bool_or(len(progress) > 0), false) as progress,
         coalesce(bool_or(len(states) > 0), false) as states, coalesce(bool_or(len(returned) > 0), false) as returned,
-        coalesce(bool_or(len(notices) > 0), false) as notices,
+        coalesce(bool_or(len(notices) > 0), false) as notices, coalesce(bool_or(len(counters) > 0), false) as counters,
         coalesce(bool_or(list_contains(list_transform(entries, lambda entry: len(entry.burns) > 0), true)), false) as burns
     from parsed_decisions
 )
 
-select unnest(list_filter(['tiers', 'progress', 'states', 'returned', 'burns', 'notices'],
+select unnest(list_filter(['tiers', 'progress', 'states', 'returned', 'burns', 'notices', 'counters'],
     lambda name: map {
-        'tiers': tiers, 'progress': progress, 'states': states, 'returned': returned, 'burns': burns, 'notices': notices
+        'tiers': tiers, 'progress': progress, 'states': states, 'returned': returned, 'burns': burns, 'notices': notices,
+        'counters': counters
     }[name]))
 from found;
 
@@ -145,6 +146,19 @@ select partition, position, ordinal, notice.id, coalesce(notice.member_id, membe
     cast(notice.expires_at as timestamptz), notice.effects, coalesce(notice.source, source), coalesce(notice.fact_id, fact_id),
     cast(coalesce(notice.occurred_at, occurred_at) as timestamptz), recorded_at
 from said;
+
+-- statement: challenge_moves if counters
+-- [counter, by how much, of how many awards it was the moment, order lines]; those of challenges alone.
+insert into staging.challenge_moves
+with moved as (
+    select partition, position, member_id, cast(occurred_at as timestamptz) as occurred_at, unnest(counters) as counter
+    from parsed_decisions
+    where len(counters) > 0 and member_id is not null and outcome = 'decided'
+)
+
+select partition, position, member_id, substr(counter[1], 11), cast(counter[2] as bigint), occurred_at
+from moved
+where starts_with(counter[1], 'challenge ');
 
 -- statement: returned_lines if returned
 -- [order line, thousandths of a piece, minor units]

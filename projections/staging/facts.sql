@@ -232,7 +232,11 @@ with parsed as (
             '{"hash":"VARCHAR","programme":"VARCHAR","version":"BIGINT","valid_from":"VARCHAR","time_zone":"VARCHAR",
               "currency":"VARCHAR","base_tier":"VARCHAR",
               "tiers":{"by":"VARCHAR","over":"VARCHAR","months":"INTEGER",
-                       "levels":[{"id":"VARCHAR","label":"VARCHAR","from":"BIGINT","benefits":["VARCHAR"]}]}}'
+                       "levels":[{"id":"VARCHAR","label":"VARCHAR","from":"BIGINT","benefits":["VARCHAR"]}]},
+              "challenges":[{"id":"VARCHAR","label":"VARCHAR","need":"BIGINT","money":"BOOLEAN","begins_at":"VARCHAR","ends_at":"VARCHAR"}],
+              "badges":[{"id":"VARCHAR","label":"VARCHAR"}],
+              "raffles":[{"id":"VARCHAR","label":"VARCHAR","begins_at":"VARCHAR","ends_at":"VARCHAR","winners":"INTEGER",
+                          "wins_per_member":"INTEGER","commitment":"VARCHAR","public":"VARCHAR"}]}'
         ) as programme_data
     from parsed_facts
     where type = 'stammgast.programme.v1'
@@ -240,7 +244,7 @@ with parsed as (
 
 select partition, position, programme_data.hash, programme_data.programme, programme_data.version,
     try_cast(programme_data.valid_from as timestamptz), programme_data.time_zone, programme_data.currency, programme_data.base_tier,
-    programme_data.tiers
+    programme_data.tiers, programme_data.challenges, programme_data.badges, programme_data.raffles
 from parsed
 where programme_data.hash is not null and try_cast(programme_data.valid_from as timestamptz) is not null
     and programme_data.time_zone is not null and programme_data.currency is not null;

@@ -82,6 +82,9 @@ select bit_xor(hash(t)) from staging.state_changes as t;
 -- statement: notices
 select bit_xor(hash(t)) from staging.notices as t;
 
+-- statement: challenge_moves
+select bit_xor(hash(t)) from staging.challenge_moves as t;
+
 -- statement: rejects
 select bit_xor(hash(t)) from staging.rejects as t;
 

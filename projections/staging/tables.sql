@@ -157,6 +157,10 @@ create table staging.programmes (
     time_zone varchar not null, currency varchar not null, base_tier varchar,
     tiers struct("by" varchar, "over" varchar, months integer,
                  levels struct(id varchar, label varchar, "from" bigint, benefits varchar[])[]),
+    challenges struct(id varchar, label varchar, need bigint, money boolean, begins_at varchar, ends_at varchar)[],
+    badges struct(id varchar, label varchar)[],
+    raffles struct(id varchar, label varchar, begins_at varchar, ends_at varchar, winners integer, wins_per_member integer,
+                   commitment varchar, "public" varchar)[],
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
@@ -231,6 +235,14 @@ create table staging.notices (
     moment varchar not null, state varchar not null, reason varchar, channel varchar, language varchar, template varchar not null,
     "values" json, text varchar, fields json, not_before timestamptz, expires_at timestamptz, effects json,
     source varchar not null, fact_id varchar not null, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
+-- statement: challenge_moves
+-- Progress of challenges: facts that count, or minor units; a window is named "<challenge>|<window>".
+create table staging.challenge_moves (
+    partition integer not null, position bigint not null,
+    member_id varchar not null, name varchar not null, amount bigint not null, occurred_at timestamptz not null,
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 

@@ -223,3 +223,37 @@ create or replace macro staging.tier_spans(known_at) as table (
     from closed
     where to_at is null or to_at > from_at
 );
+
+-- statement: challenge_plans
+-- One row per challenge, badge and raffle: what the newest version says that has it.
+create or replace view staging.challenge_plans as
+with said as (
+    select unnest(challenges) as plan, valid_from
+    from staging.programmes
+)
+
+select unnest(arg_max(plan, valid_from))
+from said
+group by plan.id;
+
+-- statement: badge_plans
+create or replace view staging.badge_plans as
+with said as (
+    select unnest(badges) as plan, valid_from
+    from staging.programmes
+)
+
+select unnest(arg_max(plan, valid_from))
+from said
+group by plan.id;
+
+-- statement: raffle_plans
+create or replace view staging.raffle_plans as
+with said as (
+    select unnest(raffles) as plan, valid_from
+    from staging.programmes
+)
+
+select unnest(arg_max(plan, valid_from))
+from said
+group by plan.id;

@@ -128,6 +128,7 @@ def decision_value(note: Mapping[str, Any], offset: int) -> bytes:
             "states": [{**about, "member_id": note["subject"], **one} for one in said.get("states", ())],
             "notices": [{**about, "member_id": note["subject"], **one} for one in said.get("notices", ())],
             "progress": said.get("progress", []),
+            "counters": said.get("counters", []),
             "counts": [],
             "returned": said.get("returned", []),
             "notes": said.get("notes", []),

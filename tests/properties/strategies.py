@@ -448,8 +448,8 @@ def programme_fact(plan: Plan) -> Fact:
         "currency": plan.currency,
         "base_tier": made.base_tier,
     }
-    if made.tiers is not None:
-        data["tiers"] = real_programme_fact(made, RECORDED_AT).data["tiers"]
+    real = real_programme_fact(made, RECORDED_AT).data
+    data |= {key: real[key] for key in ("tiers", "challenges", "badges", "raffles") if key in real}
     return make_fact(
         id=made.hash, source=PROGRAMME_SOURCE, type=facts.PROGRAMME, subject=None, time_us=made.valid_from_us,
         recorded_at=RECORDED_AT, data=data,

@@ -102,6 +102,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine.tuning",
         "engine.vault",
     ),
+    "engine.raffle": (),
     "engine.imports": ("schemas", "rules", "engine.settings"),
     "engine.readers": ("engine.settings", "engine.telemetry", "projections"),
     "engine.console": ("schemas", "engine.settings", "projections"),

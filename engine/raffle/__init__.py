@@ -1,0 +1,1 @@
+"""Raffles: the draw that anybody can repeat."""

@@ -1,0 +1,114 @@
+"""What a member plays, as tills, members and analysts are told of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from engine.commands.explain import explain
+from engine.gateway.card import card
+from engine.ledger.packing import pack, unpack
+from rules.book import load_directory
+from schemas.normalise import normalise
+from schemas.times import to_us
+from tests.stories.telling import read_event
+from tests.unit.ledger import HEADER, RECORDED, Stage, programme
+
+PLAY = """
+challenges:
+  - {id: five, label: Five visits, on: visit, need: 3, window: {every: week}, then: {points: 20, badge: early}}
+  - {id: tea, on: purchase, when: {category: tea}, need: 30.00 EUR, window: {from: 2026-03-01, until: 2026-03-31},
+     then: {points: 9}}
+  - {id: sprint, on: visit, need: 9, window: {within: 2 days, begins: accepted}, then: {points: 5}}
+  - {id: walker, on: visit, need: 9, window: {every: month}, opt_in: true, then: {points: 5}}
+  - {id: hidden, on: visit, need: 1, window: {within: 2 days, begins: segment, segment: gone}, then: {points: 5}}
+badges: [{id: early, label: Early bird}]
+raffles: [{id: summer, label: Summer, from: 2026-03-01, until: 2026-06-30, commitment: %s}]
+earn: [{id: ticket, on: purchase, raffle: {name: summer, tickets: 2}}]
+""" % ("0" * 64)
+FACTS: list[dict[str, Any]] = [
+    {"at": "2026-03-02 10:00", "id": "v1", "visit": "s1"},
+    {"at": "2026-03-03 10:00", "id": "v2", "visit": "s1"},
+    {"at": "2026-03-04 10:00", "id": "v3", "visit": "s1"},
+    {"at": "2026-03-04 11:00", "id": "p1", "purchase": "o1", "lines": ["green 12.00 in tea"]},
+    {"at": "2026-03-04 12:00", "id": "a1", "activity": "challenge_accepted", "attributes": {"challenge": "sprint"}},
+]
+
+
+def told(at: str) -> dict[str, Any]:
+    """The card of a member after these facts, at a moment; his state went through bytes."""
+    stage = Stage(programme(PLAY))
+    for number, fact in enumerate(FACTS):
+        event = read_event(fact).encoded(number, stage.partition.book.versions[0].time_zone)
+        stage.answer(normalise(event, RECORDED, to_us(RECORDED)))
+    member = stage.partition.members.get("anna")
+    assert member is not None
+    assert unpack("anna", pack(member)) == member
+    return card(member, stage.partition.book, to_us(at))
+
+
+def test_a_till_sees_how_far_a_member_is() -> None:
+    """Open windows with progress, need and end; what nobody began for him is not there; badges and tickets by name."""
+    seen = told("2026-03-05T10:00:00Z")
+    found = {one["challenge"]: one for one in seen["challenges"]}
+    assert sorted(found) == ["five", "sprint", "tea", "walker"]
+    five, tea, sprint, walker = found["five"], found["tea"], found["sprint"], found["walker"]
+    assert (five["window"], five["progress"], five["need"], five["left"], five["met"]) == ("2026-W10", 3, 3, 0, True)
+    assert (five["label"], five["counted_in"], five["until"]) == ("Five visits", "visit", "2026-03-08T23:00:00.000000Z")
+    assert (tea["progress"], tea["need"], tea["counted_in"], tea["met"]) == (1200, 3000, "EUR", False)
+    assert tea["until"] == "2026-03-31T22:00:00.000000Z"
+    assert (sprint["progress"], sprint["accepted"], sprint["until"]) == (0, True, "2026-03-06T11:00:00.000000Z")
+    assert (walker["progress"], walker["accepted"]) == (0, False)
+    assert seen["badges"] == [{"badge": "early", "label": "Early bird", "since": "2026-03-04T09:00:00.000000Z"}]
+    (tickets,) = seen["tickets"]
+    assert (tickets["raffle"], tickets["label"], tickets["count"]) == ("summer", "Summer", 2)
+    assert [name[-5:] for name in tickets["tickets"]] == ["-0001", "-0002"]
+
+
+def test_a_week_later_everything_begins_anew() -> None:
+    """The window that is open now counts; one of the member's own that is over can be accepted again."""
+    found = {one["challenge"]: one for one in told("2026-04-10T10:00:00Z")["challenges"]}
+    assert sorted(found) == ["five", "sprint", "walker"]
+    assert (found["five"]["window"], found["five"]["progress"], found["five"]["met_times"]) == ("2026-W15", 0, 1)
+    assert (found["sprint"]["window"], found["sprint"]["accepted"]) == (None, False)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> list[str]:
+    """The same facts and programme as files, as options of a command."""
+    (tmp_path / "programme").mkdir()
+    (tmp_path / "programme" / "1.yaml").write_text(
+        HEADER.format(version=1, start="2026-01-01") + PLAY, encoding="utf-8"
+    )
+    zone = load_directory(tmp_path / "programme")[0].time_zone
+    (tmp_path / "events.jsonl").write_bytes(
+        b"\n".join(read_event(fact).encoded(n, zone) for n, fact in enumerate(FACTS))
+    )
+    return ["--events", str(tmp_path / "events.jsonl"), "--programme", str(tmp_path / "programme")]
+
+
+def test_explain_says_what_a_fact_counted_for_and_met(shop: list[str]) -> None:
+    """In words and as data, of a fact and of the member."""
+    met = CliRunner().invoke(explain, ["v3", *shop])
+    assert met.exit_code == 0, met.output
+    for line in (
+        "counts +1 for challenge five (2026-W10)", "challenge five (2026-W10) is met", "badge early is earned",
+        "earn +20 by challenge:five",
+    ):  # fmt: skip
+        assert line in met.output
+    found = json.loads(CliRunner().invoke(explain, ["p1", *shop, "--json"]).output)
+    assert found["counted"] == [{"challenge": "tea|2026-03-01", "by": 1200}]
+    (rule,) = found["rules"]
+    assert (rule["rule"], rule["gives"], rule["why"]) == ("ticket", "2 tickets of summer", "")
+    whole = CliRunner().invoke(explain, ["anna", *shop])
+    assert "  challenge tea: 12.00 EUR of 30.00 EUR, until 2026-03-31T22:00:00.000000Z" in whole.output
+    assert "  badge early, since 2026-03-04T09:00:00.000000Z, by challenge:five" in whole.output
+    assert "  2 tickets of summer" in whole.output
+    data = orjson.loads(CliRunner().invoke(explain, ["anna", *shop, "--json"]).output)
+    assert [one["badge"] for one in data["badges"]] == ["early"]
+    assert len(data["tickets"]["summer"]) == 2
