@@ -38,7 +38,7 @@ from projections.trouble import explained
 from projections.warehouse import LOG_SCHEMA, Reject, Warehouse
 from rules.book import Programme
 from schemas.decisions import Decision, encode_decision, parse_decision
-from schemas.envelope import Fact, encode_fact, parse_fact
+from schemas.envelope import Fact, encode_fact, fact_of, parse_fact
 from schemas.rejects import Rejected
 from schemas.times import MILLISECOND_US, to_text, to_us
 
@@ -177,9 +177,8 @@ class Replay:
             self.summary.events += 1
             try:
                 record = orjson.loads(line)
-                value = orjson.dumps(record["fact"])
+                value, fact = orjson.dumps(record["fact"]), fact_of(record["fact"])
                 at = (record["partition"], record["offset"], record["timestamp_ms"])
-                fact = parse_fact(value)
                 given = record.get("quarantined")
                 quarantine = None if given is None else (str(given["text"]), str(given["reason"]))
             except (ValueError, KeyError, TypeError) as error:

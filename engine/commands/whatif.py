@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -14,7 +18,7 @@ import click
 from engine.commands.programmes import load_programmes
 from engine.commands.replay import bar, moment
 from engine.lines import ReplayError
-from engine.settings import No, UsageError, option, options, sentence
+from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, options, sentence
 from engine.vault.vault import vault_of
 from rules.book import Programme
 
@@ -44,7 +48,9 @@ PRINTED_WIDTH = 120
     metavar="EVENTS.jsonl[.gz]",
     help="What happened: a file of events, as `replay` takes it.",
 )
-@option("programme", required=True, help="The present programme: all versions that were published.")
+@option("bootstrap", help="Or a deployment's own logs on Kafka, with the decisions that were made.")
+@option("topic_prefix")
+@option("programme", help="The present programme: all versions that were published; with --bootstrap those of the log.")
 @click.option(
     "--until", metavar="TIME", help="Settle everybody to this moment; default: the last midnight of the data."
 )
@@ -64,13 +70,16 @@ PRINTED_WIDTH = 120
 @click.option("--jobs", type=click.IntRange(1, 64), help="Most processes that decide; default: one per core.")
 @options("profile_key_file", "profile_keys")
 @click.option("--json", "as_json", is_flag=True, help="Print every table as JSON.")
+@kafka_security_options
 def whatif(
     *,
     new_programme: Path,
     since: str | None,
     dump_path: Path | None,
     events_path: Path | None,
-    programme: Path,
+    bootstrap: str | None,
+    topic_prefix: str,
+    programme: Path | None,
     until: str | None,
     out: Path | None,
     page: Path | None,
@@ -78,6 +87,7 @@ def whatif(
     profile_key_file: Path | None,
     profile_keys: Path | None,
     as_json: bool,
+    security: KafkaSecurity,
 ) -> None:
     """Decide what happened once more under NEW_PROGRAMME (a file, or a folder of versions), beside what was decided.
 
@@ -86,32 +96,37 @@ def whatif(
     happened. Facts before --since stay under what was published then, also when they come late. Exit codes: 0 done, 1 mistakes
     in a programme, 2 wrong usage.
     """
+    from engine.whatif.plan import WhatIfError
     from engine.whatif.running import compare
+    from engine.whatif.shard import Job, now_us
     from engine.whatif.tables import answers, tables
 
-    present, new = load_programmes(programme), _new(new_programme)
-    path = _one_of(dump_path, events_path)
-    from engine.whatif.plan import WhatIfError
-    from engine.whatif.shard import Job, now_us
-
+    new = _new(new_programme)
+    given = dump_path or events_path
+    _require_one([dump_path, events_path, bootstrap], programme)
     _refuse_existing(out, page)
-    job = Job(
-        path,
-        dump_path is not None,
-        tuple(version.canonical_json() for version in present),
-        tuple(version.canonical_json() for version in new),
-        None if since is None else _since_us(since, present or new),
-        now_us(),
-        jobs or os.cpu_count() or 1,
-    )
-    vault = None if dump_path is None else vault_of(profile_key_file, profile_keys)
-    try:
-        with bar("whatif") as progress:
-            outcome = compare(job, moment(until), vault, progress)
-        with tables(outcome, out) as connection:
-            found = answers(connection)
-    except (ReplayError, WhatIfError) as error:
-        raise UsageError(sentence(error)) from error
+    vault = None if events_path is not None else vault_of(profile_key_file, profile_keys)
+    with ExitStack() as until_done:
+        present = load_programmes(programme) if programme is not None else []
+        if bootstrap is not None:
+            given, published = until_done.enter_context(_from_kafka(bootstrap, topic_prefix, security))
+            present = present or published
+        job = Job(
+            given or Path(),
+            events_path is None,
+            tuple(version.canonical_json() for version in present),
+            tuple(version.canonical_json() for version in new),
+            None if since is None else _since_us(since, present or new),
+            now_us(),
+            jobs or os.cpu_count() or 1,
+        )
+        try:
+            with bar("whatif") as progress:
+                outcome = compare(job, moment(until), vault, progress)
+            with tables(outcome, out) as connection:
+                found = answers(connection)
+        except (ReplayError, WhatIfError) as error:
+            raise UsageError(sentence(error)) from error
     if page is not None:
         _write_page(page, found)
     _tell(found, out, page, as_json)
@@ -132,11 +147,41 @@ def _new(path: Path) -> list[Programme]:
         raise No(f"mistakes in {path}:\n{errors}") from errors
 
 
-def _one_of(dump_path: Path | None, events_path: Path | None) -> Path:
-    given = [path for path in (dump_path, events_path) if path is not None]
-    if len(given) != 1:
-        raise UsageError("say once where the facts are: --facts FILE (`stammgast dump`) or --events FILE")
-    return given[0]
+def _require_one(places: Sequence[Path | str | None], programme: Path | None) -> None:
+    if sum(place is not None for place in places) != 1:
+        raise UsageError(
+            "say once where the facts are: --facts FILE (`stammgast dump`), --events FILE, or --bootstrap HOST:PORT"
+        )
+    if programme is None and places[-1] is None:
+        raise UsageError("--facts and --events need --programme DIR: the versions that were published")
+
+
+@contextmanager
+def _from_kafka(bootstrap: str, prefix: str, security: KafkaSecurity) -> Iterator[tuple[Path, list[Programme]]]:
+    """The logs of a deployment as a file that is gone in the end, with its decisions, and the versions it published."""
+    from aiokafka.errors import KafkaError
+
+    from engine.commands.dump import dump_facts
+    from engine.stream.clients import Cluster, KafkaTrouble
+    from engine.stream.programmes import UnreadableVersion, load_published
+
+    cluster = Cluster(bootstrap, security)
+    with TemporaryDirectory(prefix="stammgast-whatif-") as folder:
+        path = Path(folder) / "facts.jsonl"
+        try:
+            with path.open("wb") as file:
+                asyncio.run(dump_facts(cluster, prefix, file, every_decision=True))
+            # After the facts: a version is published before any fact names it.
+            published = asyncio.run(load_published(cluster, prefix))
+        except (KafkaTrouble, UnreadableVersion) as error:
+            raise UsageError(sentence(error)) from error
+        except KafkaError as error:
+            raise No(f"Kafka at {bootstrap} stopped answering: {error or type(error).__name__}.") from error
+        except OSError as error:
+            raise No(
+                f"{folder}: the logs cannot be kept there meanwhile ({error.strerror or error}); set TMPDIR."
+            ) from error
+        yield path, list(published.values())
 
 
 def _refuse_existing(*paths: Path | None) -> None:

@@ -22,7 +22,7 @@ from engine.whatif.tally import Tally
 from rules.book import from_json
 from schemas import facts
 from schemas.decisions import parse_decision
-from schemas.envelope import Fact, encode_fact, fact_of, parse_fact
+from schemas.envelope import Fact, fact_of
 from schemas.normalise import normalise
 from schemas.rejects import Rejected
 from schemas.times import MILLISECOND_US, to_text
@@ -156,7 +156,7 @@ class Shard:
             return
         if fact.type in facts.PERSONAL_TYPES:
             fact = self._sealing.seal(fact)
-        sides.take(0, parse_fact(encode_fact(fact)))
+        sides.take(0, fact)
 
     def _dumped(self, lines: Iterator[bytes]) -> None:
         mine: dict[bytes, tuple[bool, bool]] = {}

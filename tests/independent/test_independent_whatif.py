@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fractions import Fraction
@@ -15,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli import main
-from tests.independent.points import Books, Rule, Version
+from tests.independent.points import Books, Member, Rule, Version
 from tests.independent.programme import EARLY_BIRD, GIFT_SHOP, LARGE_BASKET, LEVELS, SPEND
 from tests.independent.test_independent_gift_shop import MONTH, PROGRAMME, WHOLE_FILE
 from tests.independent.till import LONDON, Sale, read
@@ -60,9 +61,22 @@ class Campaign:
         return path
 
 
-def books(csv: Path, *versions: Version) -> Books:
+class TieredBooks(Books):
+    """Books that remember every tier that a member had, with the moment of reaching it."""
+
+    def __init__(self, versions: Sequence[Version]) -> None:
+        super().__init__(versions)
+        self.tiers: dict[str, set[tuple[str, datetime]]] = defaultdict(set)
+
+    def _review(self, member: Member, version: Version, moment: datetime) -> None:
+        super()._review(member, version, moment)
+        if member.standing is not None:
+            self.tiers[member.key].add((member.standing.tier, member.standing.since))
+
+
+def books(csv: Path, *versions: Version) -> TieredBooks:
     """The shop's books under these versions."""
-    kept = Books(versions)
+    kept = TieredBooks(versions)
     kept.enter_all(read(csv))
     return kept
 
@@ -90,13 +104,12 @@ def expected(csv: Path, campaign: Campaign) -> dict[str, Rows]:
     return {"movements": sorted(movements), "members": sorted(rows, key=repr), "summary": [summary]}
 
 
-def _member(key: str, sides: tuple[Books, Books], kept: list[int], differing: set[str]) -> tuple[Any, ...]:
+def _member(key: str, sides: tuple[TieredBooks, TieredBooks], kept: list[int], differing: set[str]) -> tuple[Any, ...]:
     now, new = (side.members[key] for side in sides)
     tiers = [one.standing.tier if one.standing else None for one in (now, new)]
     balances = [sum(entry.points for entry in one.entries) for one in (now, new)]
-    standings = [(one.standing.tier, one.standing.since) if one.standing else None for one in (now, new)]
     cost = kept[1] * PENNIES_NEW - kept[0] * PENNIES_NOW
-    return (key, *tiers, *balances, *kept, cost, key in differing or standings[0] != standings[1])
+    return (key, *tiers, *balances, *kept, cost, key in differing or sides[0].tiers[key] != sides[1].tiers[key])
 
 
 def found(csv: Path, campaign: Campaign, folder: Path) -> dict[str, Rows]:

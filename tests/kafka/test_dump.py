@@ -34,6 +34,12 @@ def dump(cluster: Cluster, prefix: str, out: Path, *more: str) -> Result:
     return CliRunner().invoke(main, ["dump", *arguments])
 
 
+def whatif(cluster: Cluster, prefix: str, programme: Path, out: Path) -> Result:
+    """Try the programme that is in force on what the logs hold, from the day on that all events have."""
+    where = ["--bootstrap", cluster.bootstrap, "--topic-prefix", prefix, "--out", str(out), "--jobs", "2", "--json"]
+    return CliRunner().invoke(main, ["whatif", str(programme), "--since", "2026-02-01", *where])
+
+
 async def filled(cluster: Cluster, prefix: str, values: Mapping[int, Sequence[bytes | None]]) -> None:
     """A `facts` topic that holds these values."""
     layout = Layout(prefix, PARTITIONS)
@@ -70,6 +76,8 @@ async def test_replay_of_a_dump_decides_as_the_worker_did(any_cluster: Cluster, 
 
         # when
         result = await asyncio.to_thread(dump, any_cluster, prefix, out, "--json")
+        tried = await asyncio.to_thread(whatif, any_cluster, prefix, shop.programme, tmp_path / "tried.duckdb")
+        after = await shop.records(POINTS_LOG)
 
     # then
     assert result.exit_code == 0, result.output
@@ -83,6 +91,14 @@ async def test_replay_of_a_dump_decides_as_the_worker_did(any_cluster: Cluster, 
     summary = json.loads(result.stdout)
     assert summary["facts"] == sum(len(lane) for lane in replayed.values())
     assert (summary["partitions"], summary["unreadable"]) == (PARTITIONS, 0)
+
+    # The same programme in a shadow changes nothing, and nobody but its own file knows of it.
+    assert tried.exit_code == 0, tried.output
+    found = json.loads(tried.stdout)
+    assert found["summary"][0]["members"] >= 20
+    assert (found["summary"][0]["reached"], found["summary"][0]["points_more"]) == (0, 0)
+    assert found["run"][0]["decisions_recorded"] > 100
+    assert [len(lane) for lane in after] == [len(lane) for lane in live]
 
 
 async def _ticks(shop: Deployment) -> bool:

@@ -27,13 +27,18 @@ from engine.whatif.shard import Job
 from engine.whatif.tables import answers, tables
 from rules.book import Programme, load_directory
 from schemas.decisions import Decision, parse_decision
-from schemas.envelope import Fact
+from schemas.envelope import Fact, encode_fact, parse_fact
+from schemas.normalise import normalise
 from schemas.times import DAY_US, to_text, to_us
 from tests.unit.ledger import programme
 from tests.unit.stream_fakes import Record
 from tests.unit.verify_history import RECORDED, buy, event, refund
 from tests.unit.written_logs import FACTS, POINTS_LOG, WrittenLogs
 
+#: One event of every type; `.fact.json` is what intake makes of it.
+GOLDEN = [
+    path for path in sorted((Path(__file__).parents[1] / "golden").glob("*.json")) if not path.stem.endswith(".fact")
+]
 COFFEE_BAR = Path(__file__).parents[2] / "rules" / "programmes" / "coffee-bar"
 RECORDED_US = to_us(RECORDED)
 SINCE = to_us("2026-02-10T00:00:00+01:00")
@@ -243,6 +248,14 @@ def test_events_are_decided_as_replay_decides_them(tmp_path: Path) -> None:
             batches = list(run.events(lines, "events", outcome.settled_us))
         decisions = (parse_decision(value) for batch in batches for value in batch.decisions.values)
         assert ends(outcome, side) == without_noughts(moved(decisions))
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_an_event_made_a_fact_is_what_a_log_gives_back(path: Path) -> None:
+    """So events can be decided without being written and read."""
+    fact = normalise(path.read_bytes(), RECORDED, RECORDED_US + 20 * 366 * DAY_US)
+
+    assert parse_fact(encode_fact(fact)) == fact
 
 
 def test_before_the_day_nothing_differs(tmp_path: Path) -> None:
