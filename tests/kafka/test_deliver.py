@@ -19,9 +19,11 @@ from click.testing import CliRunner
 from engine.cli import main
 from engine.stream.clients import Cluster
 from engine.stream.topics import Layout, ensure
+from engine.vault.master import new_master
+from projections.reading import ask_file
 from schemas.notices import NoticeEvent, encode_event
 from schemas.times import to_text
-from tests.kafka.deployment import SESSION_S, Deployment, Role, until
+from tests.kafka.deployment import SESSION_S, Deployment, Role, event, purchase, until
 from tests.kafka.harness import read_all
 from tests.unit.deliver_world import SECRET, Received, Receiver, notice, receiving
 from tests.unit.test_deliver_smtp import mail_server
@@ -29,6 +31,8 @@ from tests.unit.test_deliver_smtp import mail_server
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 PARTITIONS = 2
+PROGRAMME = Path(__file__).parent / "programmes" / "moments"
+_SHORT = f"from engine.deliver import serving; serving.SESSION_S = {SESSION_S}"
 
 
 def configured(folder: Path, receiver: Receiver, **more: Any) -> Path:
@@ -99,9 +103,7 @@ async def deliver(shop: Deployment, *arguments: str) -> Any:
 async def begun(cluster: Cluster, prefix: str) -> Deployment:
     """A deployment with its topics and no worker."""
     await ensure(cluster, Layout(prefix, PARTITIONS))
-    return Deployment(
-        cluster, prefix, PARTITIONS, patch=f"from engine.deliver import serving; serving.SESSION_S = {SESSION_S}"
-    )
+    return Deployment(cluster, prefix, PARTITIONS, patch=_SHORT)
 
 
 async def test_a_webhook_that_fails_at_first_gets_every_notice(cluster: Cluster, prefix: str, tmp_path: Path) -> None:
@@ -214,6 +216,53 @@ async def test_two_share_the_work_and_one_that_ends_hands_it_over(
     assert codes == [0, 0]
     assert {one[0] for one in found if one[1] == "sent"} == {one["id"] for one in notices}
     assert set(receiver.ids()) == {one["id"] for one in notices}
+
+
+async def test_from_a_purchase_to_a_click_in_the_tables(cluster: Cluster, prefix: str, tmp_path: Path) -> None:
+    """Given members of whom half are held out and one consents to nothing, when they buy and one clicks, then exactly the others'
+    notices are posted, and the tables tell each of them: made, held out, not consented, sent, clicked."""
+    new_master(tmp_path / "master.key")
+    keys = ("--profile-key-file", str(tmp_path / "master.key"), "--profile-keys", str(tmp_path / "keys.db"))
+    members, db = [f"m{number}" for number in range(12)], tmp_path / "t.duckdb"
+    profiles = [event(f"f-{who}", "profile", who, {"consents": {"push": who != "m0"}}) for who in members]
+    bought = [purchase(f"p-{who}", who, when="2026-02-03T10:00:00+01:00") for who in members]
+    with receiving() as receiver, Deployment(cluster, prefix, PARTITIONS, PROGRAMME, _SHORT) as shop:
+        worker = shop.start(*keys)
+        await shop.ready(worker)
+        await shop.publish(profiles, "profile-events")
+        await shop.everything_decided(profiles)
+        await shop.publish(bought)
+        await shop.everything_decided([*profiles, *bought])
+        made_of = [one for decision in await shop.decisions() for one in decision.notices]
+        told_of = {one.id: one.member_id for one in made_of if one.state == "made"}
+        role, projector = start(shop, configured(tmp_path, receiver)), shop.project(db)
+        sent = await told(shop, len(told_of))
+        first = sent[0][0]
+        click = {"notice": first, "outcome": "clicked", "channel": "push"}
+        await shop.publish([event("c1", "notice_outcome", told_of[first], click)], "app-events")
+        await until("all is in the tables", lambda: asyncio.to_thread(_told_by, db, len(told_of)))
+        (row,) = ask_file(db, FUNNEL).all_rows()
+        ((points,),) = ask_file(db, "select sum(points) from points_entries where rule_id = 'thanks'").all_rows()
+        for one in (role, projector, worker):
+            assert one.end(60) == 0
+
+    held = sum(one.reason == "held_out" for one in made_of)
+    assert sorted(receiver.ids()) == sorted(told_of)
+    assert {json.loads(one.body)["subject"] for one in receiver.got} == set(told_of.values())
+    assert 0 < held < len(members)
+    assert "m0" not in told_of.values()
+    pushed = sum(one.reason == "held_out" and one.channel == "push" for one in made_of)
+    assert row == (len(told_of), len(told_of), 1, pushed)
+    assert points == 5 * (len(members) - held)
+
+
+FUNNEL = "select made, sent, clicked, held_out from notice_funnel where channel = 'push'"
+
+
+def _told_by(db: Path, sent: int) -> bool:
+    if not db.with_name(f"{db.name}.endpoint").exists():
+        return False
+    return any(row[1:3] == (sent, 1) for row in ask_file(db, FUNNEL).all_rows())
 
 
 async def test_mails_and_what_is_over_and_what_is_no_notice(cluster: Cluster, prefix: str, tmp_path: Path) -> None:
