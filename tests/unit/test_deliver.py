@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import sys
 import time
@@ -499,31 +500,13 @@ def test_a_good_configuration_is_told(tmp_path: Path) -> None:
     assert orjson.loads(CliRunner().invoke(main, ["deliver", "check", "--config", path, "--json"]).output)["push"]
 
 
-OWN = """
-from engine.deliver.sending import SENT, Answer, Channel
-
-class FileSettings(Channel):
-    path: str
-
-class FileSender:
-    Settings = FileSettings
-
-    def __init__(self, settings, folder):
-        self.path = folder / settings.path
-
-    async def send(self, notice, body):
-        with self.path.open("ab") as file:
-            file.write(body + b"\\n")
-        return SENT
-
-    async def close(self):
-        pass
-"""
+PAGE = Path(__file__).parents[2] / "docs" / "deliver.md"
 
 
 async def test_a_sender_of_ones_own_is_one_small_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Named by module and class in the configuration; the text of docs/deliver.md shows this very one."""
-    (tmp_path / "file_sender.py").write_text(OWN)
+    """The one of docs/deliver.md, named by module and class in the configuration."""
+    (own,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (tmp_path / "file_sender.py").write_text(own)
     monkeypatch.syspath_prepend(str(tmp_path))
     path = config(tmp_path, "channels: {file: {sender: 'file_sender:FileSender', path: out.jsonl}}")
     found = read_config(path)

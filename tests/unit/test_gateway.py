@@ -64,6 +64,19 @@ async def test_who_has_no_key_gets_nothing(world: World) -> None:
             assert (await client.get("/healthz")).status_code == 200
 
 
+async def test_a_provider_tells_openings_and_may_do_nothing_else(world: World) -> None:
+    """The key of docs/deliver.md: outcomes of notices by app-events, and no purchase."""
+    secret = world.key("mailer", types=["notice_outcome"], may=("publish",), topic="app-events")
+    data = {"notice": "0f0e0d0c0b0a09080706050403020100", "outcome": "opened", "channel": "mail"}
+    async with world.client(secret) as client:
+        opened = await client.post("/events", json=event("open-1", "notice_outcome", "m-1", data), headers=STRUCTURED)
+        assert opened.status_code == 202
+        assert world.sent[-1].topic == "app-events"
+        wrong = event("open-2", "notice_outcome", "m-1", data | {"reason": "Anna Smith said so"})
+        assert problem(await client.post("/events", json=wrong, headers=STRUCTURED)) == (422, "invalid")
+        assert problem(await buy(client, "p1", "anna", "10.00")) == (403, "not_this_key")
+
+
 async def test_a_key_says_less_than_its_scope(world: World) -> None:
     """A key speaks for its sources and types alone, and has the rights that it was given."""
     secret = world.key(sources=["urn:test", "urn:shop:*"], types=["purchase"], may=("publish",))
