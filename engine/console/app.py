@@ -40,6 +40,8 @@ NAVIGATION = (
     ("/flows", "Flows"),
     ("/churn", "Churn"),
     ("/lift", "Lift"),
+    ("/loyalty", "Loyalty"),
+    ("/points", "Points"),
     ("/members", "Members"),
     ("/sql", "SQL"),
 )
@@ -272,6 +274,8 @@ def make_app(desks: Desks, options: Options) -> Starlette:
         console.page("/flows", "flows", "Flows", pages.flows),
         console.page("/churn", "churn", "Churn", pages.churn),
         console.page("/lift", "lift", "Lift", pages.lift),
+        console.page("/loyalty", "loyalty", "Loyalty", pages.loyalty),
+        console.page("/points", "points", "Points", pages.points),
         console.page("/members", "members", "Members", pages.members),
         Route("/members/{key:path}", console.member),
         Route("/sql", console.sql, methods=["GET", "POST"]),

@@ -185,6 +185,45 @@ def _price(text: str | None) -> float | None:
     return price if 0 <= price < 1e9 else None
 
 
+async def loyalty(ask: Asker, _: QueryParams) -> Context:
+    """Who comes back, who is pleased, which channels and stores do better, and who fell silent."""
+    names = ("retention", "repeats", "places", "churn", "satisfaction", "unhappy", "sleepers")
+    found = dict(zip(names, await asyncio.gather(*(ask.rows("loyalty", name) for name in names)), strict=True))
+    months = found["retention"][::-1]
+    whole_months = [month for month in months if month["complete"] and month["retention"] is not None]
+    for row in found["repeats"]:
+        row["within"] = "ever" if row["within_days"] is None else f"{row['within_days']} days"
+    series = {key: [float(month[key]) for month in months] for key in ("kept", "lost", "new_members", "returned")}
+    return {
+        **found,
+        "last": whole_months[-1] if whole_months else None,
+        "ever": next((row for row in found["repeats"] if row["within_days"] is None), None),
+        "retention_line": plots.spark([month["retention"] for month in whole_months], "retention by month"),
+        "moves": plots.bar([f"{month['month']:%Y-%m}" for month in months], _named(series)),
+    }
+
+
+async def points(ask: Asker, _: QueryParams) -> Context:
+    """What becomes of points, what is owed, what rewards and tiers do and cost."""
+    names = ("months", "breakage", "liability", "uptake", "tiers", "moves")
+    found = dict(zip(names, await asyncio.gather(*(ask.rows("points", name) for name in names)), strict=True))
+    months = found["months"][::-1]
+    for row in found["liability"]:
+        row["expires"] = "never, or not known yet" if row["expires_month"] is None else f"{row['expires_month']:%Y-%m}"
+    # Spending and expiring are below zero in the table; beside what was earned they are compared by their size.
+    series = {key: [abs(float(month[key])) for month in months] for key in ("earned", "redeemed", "expired")}
+    return {
+        **found,
+        "tier_moves": found["moves"],
+        "moves": plots.bar([f"{month['month']:%Y-%m}" for month in months], _named(series)),
+    }
+
+
+def _named(series: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Series as a legend names them."""
+    return {{"new_members": "new", "redeemed": "spent"}.get(key, key): values for key, values in series.items()}
+
+
 async def members(ask: Asker, query: QueryParams) -> Context:
     """Look a member up by the beginning of a key."""
     text = query.get("q", "").strip()[:200]

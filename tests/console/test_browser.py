@@ -70,6 +70,8 @@ def test_every_page_opens_without_complaints_and_everybody_can_use_it(
         "/flows",
         "/churn",
         "/lift",
+        "/loyalty",
+        "/points",
         "/members",
         f"/members/{member}",
         "/sql?question=cohorts",

@@ -28,6 +28,8 @@ PAGES = (
     "/churn?all=1&by=money",
     "/lift",
     "/lift?goal=visit&days=28&channels=1&point=0.8",
+    "/loyalty",
+    "/points",
     "/members",
     "/sql",
 )
@@ -295,3 +297,31 @@ def test_pages_follow_the_file_which_stays_free_for_its_writer(client: httpx.Cli
             assert time.monotonic() < deadline, shown.log.read_text(encoding="utf-8")
             time.sleep(0.1)
         assert '<li class="fact">' in client.get("/members/somebody-new").text
+
+
+def test_loyalty_says_what_the_metrics_say(client: httpx.Client, shown: Shown) -> None:
+    """The newest whole month, repeat purchases, sleepers and the money of places, as the tables have them."""
+    text = text_of(client.get("/loyalty").text)
+    ((rate, buyers),) = shown.ask("select rate, buyers from repeat_purchases where within_days is null")
+    months = shown.ask("select month, members_end from retention order by month")
+    ((sleepers,),) = shown.ask("select count(*) from sleepers")
+
+    assert f"Bought again, ever {100 * float(str(rate)):.1f} %" in text
+    assert f"of {int(str(buyers)):,} buyers" in text
+    assert all(f"{int(str(count)):,}" in text for _, count in months)
+    assert f"Sleepers {int(str(sleepers)):,} came regularly" in text
+
+
+def test_points_says_what_the_metrics_say(client: httpx.Client, shown: Shown) -> None:
+    """Issued, left and owed, as the tables have them."""
+    text = text_of(client.get("/points").text)
+    issued = shown.ask("select issued, points_left from breakage")
+    owed = shown.ask("select points from liability_by_expiry")
+    tiers = shown.ask("select tier, members from tier_distribution")
+
+    assert issued
+    assert owed
+    assert tiers
+    wanted = [f"{int(str(value)):,}" for row in (*issued, *owed) for value in row]
+    wanted += [f"{tier} {int(str(count)):,}" for tier, count in tiers]
+    assert [one for one in wanted if one not in text] == []
