@@ -36,7 +36,7 @@ from schemas.facts import PROGRAMME, TICK
 from tests.kafka.harness import read_all
 
 PROGRAMMES = Path(__file__).parents[2] / "rules" / "programmes"
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 POLL_S = 0.1
 NO_MEMBER = (PROGRAMME, TICK)
 #: How long a worker may be silent here. Every death waits for it, and every rebalance for a part of it: the 10 s of

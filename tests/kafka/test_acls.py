@@ -26,7 +26,7 @@ from engine.stream.topics import Layout, ensure
 from tests.kafka.deployment import PROGRAMMES, Deployment, purchases, samples_of, until
 from tests.kafka.harness import KafkaCluster, Login
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 SCRIPT = Path(__file__).parents[2] / "deploy" / "kafka" / "acls.sh"
 ROLES = ("worker", "projector", "reader", "publisher", "gateway")
 PASSWORD = "beans-and-milk"

@@ -32,7 +32,7 @@ async def work_off(cluster: Cluster, group: str, topic: str, mode: str) -> dict[
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(300):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:

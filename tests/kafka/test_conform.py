@@ -13,7 +13,7 @@ from engine.cli import main
 from engine.stream.clients import Cluster, send_values
 from tests.kafka.deployment import Deployment, purchase
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 async def test_binary_events_are_decided_and_a_topic_is_examined(cluster: Cluster, prefix: str) -> None:

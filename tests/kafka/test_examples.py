@@ -17,7 +17,7 @@ from tests.kafka.deployment import Deployment
 from tests.kafka.gateways import Gateway, make_key
 from tests.kafka.test_gateway import has
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 

@@ -42,7 +42,7 @@ from tests.kafka.harness import create_topic, read_all, write
 ROOT = Path(__file__).parents[2]
 RECORDS = [str(number) for number in range(7)]
 LAST = "end"
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 #: At a time.
 CHILDREN = 4
 #: For what never happens: as long as this is waited for it.

@@ -12,7 +12,7 @@ from engine.stream.clients import Cluster
 from schemas.rejects import INTAKE_REASONS, KEEPER_REASONS
 from tests.kafka.deployment import Deployment, Event, purchase, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 def changed(event_id: str, **changes: Any) -> bytes:

@@ -24,7 +24,7 @@ from schemas.envelope import Fact
 from tests.kafka.deployment import PROGRAMMES, Deployment, purchase, purchases, until
 from tests.kafka.harness import read_all
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 _START = "from engine.cli import main; main()"
 
 

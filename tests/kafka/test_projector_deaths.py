@@ -24,7 +24,7 @@ from tests.projections.keeping import Projecting, asked, holds
 from tests.projections.test_projector import VISITS, send
 from tests.seeds import chosen_seed
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 PARTITIONS = 2
 POSITIONS = "select topic, partition, position from log_positions order by all"
 

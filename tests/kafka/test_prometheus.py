@@ -22,7 +22,7 @@ from engine.stream.clients import Cluster, send_values
 from tests.docs.test_prometheus_files import DASHBOARDS, OURS, RULE_FILES, every_rule, expressions
 from tests.kafka.deployment import Deployment, purchases, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 PARTITIONS = 2
 #: Alerts wait for minutes, so that nobody is woken up by a hiccup; here every cause stays until it was seen.
 SOON = "1s"

@@ -34,7 +34,7 @@ from tests.kafka.deployment import Deployment, purchases, until
 from tests.kafka.harness import group_offset, log_end, read_all, set_group_offset
 from tests.kafka.test_keeper import settings_of, worker_inside
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 SHELF = "member-snapshots"
 MEMBERS = 50
 

@@ -21,7 +21,7 @@ from tests.kafka.test_verify import verified
 from tests.unit.test_rejects import NAIVE
 from tests.unit.verify_history import history
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 async def asked(cluster: Cluster, prefix: str, *arguments: object) -> Result:

@@ -20,7 +20,7 @@ from schemas.facts import REFERRAL_AWARD, TICK
 from schemas.times import to_us
 from tests.kafka.deployment import Deployment, event, purchase, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 PARTITIONS = 3
 
 

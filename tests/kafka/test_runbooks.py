@@ -14,7 +14,7 @@ from engine.cli import main
 from engine.stream.clients import Cluster
 from tests.kafka.deployment import PROGRAMMES, Deployment, purchase, until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 def version_of(number: int, begins: datetime, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from projections.reading import ask_file
 from projections.segments import changes, publish
 from tests.kafka.deployment import Deployment, purchase, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 PROGRAMME = Path(__file__).parent / "programmes" / "segments"
 ASKED = "select rule_id from points_entries where fact_id = 'back' order by rule_id"

@@ -7,7 +7,7 @@ import pytest
 from engine.stream.clients import Cluster
 from tests.kafka.deployment import Deployment, purchases
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 #: 250 facts, what a keeper once took without a break, would take 10 s: three times as long as a transaction may.
 SLOW = """
 import time

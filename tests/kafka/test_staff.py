@@ -14,7 +14,7 @@ from engine.cli import main
 from engine.stream.clients import Cluster
 from tests.kafka.deployment import Deployment, purchase
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 PROGRAMME = Path(__file__).parent / "programmes" / "till"
 

@@ -34,7 +34,7 @@ from tests.kafka.deployment import Deployment, Event, Role, Samples, event, purc
 from tests.kafka.harness import KafkaCluster, log_end
 from tests.kafka.test_keeper import settings_of
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(300)
 #: In front of every member key and of all that came with a refused event.
 MARK = "ZqGuest"
 LIMIT_SECONDS = 5.0

@@ -18,7 +18,7 @@ from tests.kafka.deployment import Deployment, Event, purchase, until
 from tests.kafka.harness import create_topic, read_all
 from tests.kafka.test_intake import bad_events, headers, late_events
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(300)
 COFFEE = str(Path(__file__).parents[2] / "rules" / "programmes" / "coffee-bar")
 HEAD = {"specversion": "1.0", "id": "hollow", "source": "urn:test", "type": "stammgast.purchase.v1", "subject": "m1",
         "time": "2026-02-02T10:00:00.000000Z", "recordedat": "2026-02-02T10:00:00.000000Z", "bodyhash": "0"}  # fmt: skip

@@ -21,7 +21,7 @@ from tests.unit import test_verify as damages
 from tests.unit.verify_history import history, index_of
 from tests.unit.written_logs import WrittenLogs
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(300)
 
 
 async def verified(cluster: Cluster, prefix: str, *arguments: object) -> tuple[Result, dict[str, Any]]:

@@ -11,7 +11,7 @@ from engine.stream.clients import Cluster
 from tests.kafka.deployment import Deployment, event, purchase, purchases, until
 from tests.kafka.harness import log_end, set_group_offset
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 async def test_kill_nine_and_start_again(cluster: Cluster, prefix: str) -> None:

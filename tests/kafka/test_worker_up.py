@@ -15,7 +15,7 @@ import pytest
 from engine.stream.clients import Cluster
 from tests.kafka.deployment import PROGRAMMES, Deployment, purchases, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 _START = "from engine.cli import main; main()"
 
 

@@ -23,7 +23,7 @@ from engine.stream.batches import (
 )
 from engine.stream.clients import Cluster, capabilities
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 #: The embedded broker keeps whoever joins a group waiting for half of a session, and tests start many workers. Two workers
 #: of one group need the longer one of production: on a busy machine one of them is thrown out while the other joins.
 EMBEDDED_TEST_SESSION_S = 1.5

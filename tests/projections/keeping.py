@@ -25,7 +25,7 @@ from projections.warehouse import Warehouse
 from tests.kafka.deployment import Samples, samples_of
 from tests.projections import given
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 LOOK_S = 0.02
 #: Changes something in the child before the command starts; it must be importable, since it is sent by its name.
 Tweak = Callable[[], None]

@@ -15,7 +15,7 @@ from projections.ledger_check import CHECKS, LedgerCheck
 from projections.warehouse import Warehouse
 from tests.projections import given
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 Notes = Sequence[Mapping[str, Any]]
 
 

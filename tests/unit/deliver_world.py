@@ -16,7 +16,7 @@ from schemas.notices import NoticeEvent, encode_event, parse_event
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 #: Longest wait for something that a test waits for.
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def notice(number: int = 1, member: str = "anna", channel: str = "push", **data: Any) -> NoticeEvent:

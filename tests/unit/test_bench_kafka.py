@@ -16,7 +16,7 @@ from engine.stream.clients import Cluster, Unreachable
 from tests.kafka.harness import NoKafka, shared_kafka
 
 TINY = Sizes(facts=400, runs=1, rate=100, seconds=1.0, limit_s=60.0)
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 async def topics_of(cluster: Cluster) -> set[str]:
