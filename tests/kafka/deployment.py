@@ -93,8 +93,10 @@ def samples_of(text: bytes) -> Samples:
 class Role:
     """One process of ours that tells about itself: `stammgast worker` or `stammgast projector`."""
 
-    def __init__(self, verb: str, arguments: Sequence[str], folder: Path, patch: str = "") -> None:
-        self.port = free_port()
+    def __init__(
+        self, verb: str, arguments: Sequence[str], folder: Path, patch: str = "", port: int | None = None
+    ) -> None:
+        self.port = port or free_port()
         self.log = folder / f"{verb}-{self.port}.log"
         self._url = f"http://127.0.0.1:{self.port}"
         with self.log.open("wb") as said:
@@ -207,9 +209,9 @@ class Deployment:
         where = ("--bootstrap", self.cluster.bootstrap, "--topic-prefix", self.prefix)
         return self.begin("projector", [*where, "--db", str(db)])
 
-    def begin(self, verb: str, arguments: Sequence[str]) -> Role:
+    def begin(self, verb: str, arguments: Sequence[str], patch: str | None = None, port: int | None = None) -> Role:
         """Start a process of ours; returns at once."""
-        role = Role(verb, arguments, Path(self._folder.name), self.patch)
+        role = Role(verb, arguments, Path(self._folder.name), self.patch if patch is None else patch, port)
         self.workers.append(role)
         return role
 

@@ -22,13 +22,15 @@ from click.testing import CliRunner, Result
 from engine.cli import main
 from engine.settings import KafkaSecurity, Secret
 from engine.stream.clients import Cluster, KafkaTrouble, read_partition, send_values
-from engine.stream.topics import Layout, ensure
-from tests.kafka.deployment import PROGRAMMES, Deployment, purchases, samples_of, until
+from tests.kafka.deployment import PROGRAMMES, Deployment, purchase, purchases, samples_of, until
+from tests.kafka.gateways import Gateway, make_key
 from tests.kafka.harness import KafkaCluster, Login
+from tests.kafka.test_gateway import has
+from tests.unit.test_gateway import STRUCTURED
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 SCRIPT = Path(__file__).parents[2] / "deploy" / "kafka" / "acls.sh"
-ROLES = ("worker", "projector", "reader", "publisher", "gateway")
+ROLES = ("operator", "worker", "projector", "reader", "publisher", "gateway")
 PASSWORD = "beans-and-milk"
 PREFIX = "acl-"
 PARTITIONS = 2
@@ -86,20 +88,21 @@ def guarded(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ka
     folder = tmp_path_factory.mktemp("acls")
     others = tuple((role, PASSWORD) for role in ROLES)
     with KafkaCluster(login=Login("nobody", PASSWORD, others, rules=True)) as cluster:
-        asyncio.run(prepared(Cluster(cluster.bootstrap), folder))
+        asyncio.run(prepared(cluster, folder))
         yield cluster
 
 
-async def prepared(cluster: Cluster, folder: Path) -> None:
-    """What an operator does before anything runs."""
-    await ensure(cluster, Layout(PREFIX, PARTITIONS))
-    where = ["--bootstrap", cluster.bootstrap, "--topic-prefix", PREFIX]
-    done = await asyncio.to_thread(
-        CliRunner().invoke, main, ["rules", "publish", str(PROGRAMMES / "coffee-bar"), *where]
-    )
-    assert done.exit_code == 0, done.output
+async def prepared(guarded: KafkaCluster, folder: Path) -> None:
+    """The rules, and what an operator does before anything runs, with the operator's own."""
     for role in ROLES:
-        await allow(cluster, asked_for(role, folder, *(["shop-events"] if role == "publisher" else [])))
+        rules = asked_for(role, folder, *(["shop-events"] if role == "publisher" else []))
+        await allow(Cluster(guarded.bootstrap), rules)
+    for arguments in (
+        ["topics", "create", "--partitions", str(PARTITIONS)],
+        ["rules", "publish", str(PROGRAMMES / "coffee-bar")],
+    ):
+        done = await run(guarded, "operator", *arguments)
+        assert done.exit_code == 0, done.output
 
 
 def as_role(guarded: KafkaCluster, role: str) -> Cluster:
@@ -121,7 +124,8 @@ async def run(guarded: KafkaCluster, role: str, *arguments: str) -> Result:
 async def test_every_role_does_its_work_with_its_rules(
     guarded: KafkaCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A publisher's events are decided by a worker, stand in a projector's tables, and are proven by a reader."""
+    """A publisher's events are decided by a worker, stand in a projector's tables, are proven by a reader; a gateway takes one
+    more, and knows its member; an operator ticks."""
     events = tmp_path / "events.jsonl"
     events.write_text("".join(json.dumps(one) + "\n" for one in purchases(60)), encoding="utf-8")
     cluster = Cluster(guarded.bootstrap)
@@ -148,6 +152,17 @@ async def test_every_role_does_its_work_with_its_rules(
             return bool(lags) and not any(lags)
 
         await until("all is in the tables", in_the_tables)
+        log_in("gateway")
+        secret = make_key(tmp_path / "keys.yaml")
+        gateway = Gateway(shop, tmp_path / "keys.yaml", *where)
+        await gateway.ready()
+        async with gateway.client(secret) as client:
+            sent = await client.post("/events", json=purchase("by-http", "gina"), headers=STRUCTURED)
+            assert sent.status_code == 202, sent.text
+            await has(client, "gina", 12)
+            assert (await client.get("/rejects?source=urn:test")).status_code == 200
+        ticked = await run(guarded, "operator", "tick", "--at", "2026-03-01T00:00:00Z")
+        assert ticked.exit_code == 0, ticked.output
         dumped = await run(guarded, "reader", "dump", "--out", str(tmp_path / "facts.jsonl"))
         proven = await run(guarded, "reader", "verify")
         assert worker.end() == 0
