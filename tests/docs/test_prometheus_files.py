@@ -100,7 +100,7 @@ def test_every_alert_has_a_case_in_which_it_fires() -> None:
 
 
 def test_every_alert_has_its_cause_caused() -> None:
-    """On a running deployment, with a real Prometheus; most of it with STAMMGAST_TEST_FULL=1. Those left fire by promtool alone."""
+    """On a running deployment, with a real Prometheus; most with STAMMGAST_TEST_FULL=1. Those left fire by promtool alone."""
     kafka = ROOT / "tests" / "kafka"
     tried = "".join((kafka / name).read_text(encoding="utf-8") for name in ("test_prometheus.py", "test_alerts.py"))
     left = {alert["alert"] for alert in alerts() if f'"{alert["alert"]}"' not in tried}

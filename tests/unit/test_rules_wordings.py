@@ -31,10 +31,10 @@ WRITTEN: tuple[Any, ...] = (
     "0.05 %", "1 day", "1 days", "2 day", "30 days", "36500 days", "36501 days", "1 week", "53 weeks", "12 months",
     "1201 months", "1200 months", "1 month", "10 years", "100 years", "101 years", "30 minutes", "90 seconds",
     "1 hour", "0 days", "-1 days", "1.5 days", "day", "31 Dec", "29 Feb", "30 Feb", "31 Apr", "0 Jan", "32 Jan",
-    "1 jan", "1 Foo", "Dec 31", "1.00 EUR", "10 EUR", "EUR 10", "10.001 EUR", "-1.00 EUR", "0.00 EUR", "1 XXX",
+    "1 jan", "1 Foo", "Dec 31", "1.00 EUR", "10 EUR", "EUR 10", "10.001 EUR", "-1.00 EUR", "0.00 EUR", "1 QQQ",
     "1e3 EUR", "5", "14:00", "24:00", "24:01", "7:00", "07:60", "2026-01-31", "2026-02-30",
     "2026-01-31T10:00:00+01:00", "2026-01-31 10:00", "9999-12-31", "10000-01-01", "Europe/Berlin", "Europe/Nowhere",
-    "UTC", "EUR", "eur", "JPY", "XXX", "40", "40 per month", "5 per week per store", "0 per day", "40 per moon",
+    "UTC", "EUR", "eur", "JPY", "QQQ", "40", "40 per month", "5 per week per store", "0 per day", "40 per moon",
     "40 per month per shop", [], ["a"], {}, {"a": 1},
 )  # fmt: skip
 
