@@ -95,13 +95,14 @@ class Span(NamedTuple):
 
 
 class Book:
-    """Programme versions in the order in which they begin; ``spans`` are those with moments that time brings."""
+    """Programme versions in the order in which they begin; ``spans`` are those with moments that time brings, and from
+    ``birthdays_from_us`` on some of them ask for birthdays (None: never)."""
 
-    __slots__ = ("_starts", "asks_birthday", "asks_profile", "spans", "versions")
+    __slots__ = ("_starts", "asks_profile", "birthdays_from_us", "spans", "versions")
 
     versions: tuple[Programme, ...]
     asks_profile: bool
-    asks_birthday: bool
+    birthdays_from_us: int | None
     spans: tuple[Span, ...]
 
     def __init__(self, programmes: Iterable[Programme] = ()) -> None:
@@ -114,7 +115,7 @@ class Book:
         self.versions = tuple(sorted(distinct.values(), key=lambda programme: programme.valid_from_us))
         self.asks_profile = any(programme.asks_profile for programme in self.versions)
         self.spans = tuple(_spans(self.versions))
-        self.asks_birthday = any(span.moments.asks_birthday for span in self.spans)
+        self.birthdays_from_us = min([one.from_us for one in self.spans if one.moments.asks_birthday], default=None)
         self._starts = [programme.valid_from_us for programme in self.versions]
         for earlier, later in pairwise(self.versions):
             _refuse_overlap(earlier, later)

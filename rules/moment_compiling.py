@@ -113,7 +113,11 @@ def _by(pairs: Iterable[tuple[str, Moment]]) -> dict[str, tuple[Moment, ...]]:
 
 
 def _moment(rule: MomentRule, cap: Cap | None, zone: ZoneInfo) -> Moment:
-    lines = compile_lines(Said(fact_of(rule), rule.when, rule.unless, rule.from_, rule.until), zone)
+    fact = fact_of(rule)
+    # Nothing but what may be asked of every fact may be asked of a moment: as of a referral.
+    lines = compile_lines(
+        Said(fact if fact in FACT_WORDS else "referral", rule.when, rule.unless, rule.from_, rule.until), zone
+    )
     on = rule.on if isinstance(rule.on, When) else When.model_construct()
     before = on.birthday or on.anniversary or on.points_expiring
     silence, follow, changed = on.silence, on.not_followed_by, on.tier_changed

@@ -250,7 +250,7 @@ class Partition:
 
     def _look_ahead(self, member: Member) -> None:
         """Work out when moments come next; the profile is opened where a birthday is to be known."""
-        if self.book.asks_birthday and not self._knows_birthday(member):
+        if self.book.birthdays_from_us is not None and not self._knows_birthday(member):
             self._closed.add(member.key)
         else:
             self._closed.discard(member.key)
@@ -330,7 +330,7 @@ class Partition:
 
     def _decide_tick(self, fact: Fact, offset: int) -> Answer:
         """Settle every due member, in parts of a fixed number of members in id order."""
-        if self._closed and self.book.asks_birthday:
+        if self._closed and self._asks_birthdays(fact.time_us):
             key = min(self._closed)
             member = self._member(key)
             if member is not None and member.sealed is not None:
@@ -363,7 +363,7 @@ class Partition:
             return settle(member, self.book, time_us)[1]
         member.opened = self.opens(member.sealed)
         try:
-            self._need_birthday(member)
+            self._need_birthday(member, time_us)
             return settle(member, self.book, time_us)[1]
         except ProfileClosed:
             raise
@@ -372,9 +372,15 @@ class Partition:
         finally:
             member.opened = None
 
-    def _need_birthday(self, member: Member) -> None:
+    def _asks_birthdays(self, time_us: int) -> bool:
+        """Tell whether a birthday may have come until then."""
+        return self.book.birthdays_from_us is not None and time_us >= self.book.birthdays_from_us
+
+    def _need_birthday(self, member: Member, time_us: int) -> None:
         """Know the birthday of a member whose profile is open, where a rule asks for it. Raises ProfileClosed."""
-        if self.book.asks_birthday and member.sealed is not None and not learn_birthday(member, member.opened):
+        if member.sealed is None or learn_birthday(member, member.opened):
+            return
+        if self._asks_birthdays(time_us):
             raise ProfileClosed(member.key, member.sealed.key)
 
     def _decide_member(self, member: Member, fact: Fact, offset: int) -> Answer:
@@ -412,7 +418,7 @@ class Partition:
             return self._decide_settled(member, fact, programme, decision)
         member.opened = self.opens(member.sealed)
         try:
-            self._need_birthday(member)
+            self._need_birthday(member, fact.time_us)
             return self._decide_settled(member, fact, programme, decision)
         except ProfileClosed:
             raise

@@ -1,4 +1,5 @@
-"""`python -m tests.properties --steps 1000000 --seed 1`: the machine of `test_machine` for as long as is asked."""
+"""`python -m tests.properties --steps 1000000 --seed 1`: the machine of `test_machine` for as long as is asked, or with
+`--of notices` that of `test_notices`."""
 
 from __future__ import annotations
 
@@ -11,33 +12,41 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import count
+from typing import Any
 
 import hypothesis.core
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.properties import test_machine
+from tests.properties import test_machine, test_notices
 
 #: Runs of the machine with one seed. Hypothesis remembers all of one search, so a long one is many short ones.
 RUNS = 50
 
 
-def search(seed: int) -> tuple[int, int, str]:
-    """Make some runs of the machine; return the seed, how many steps were taken, and the failure if there was one."""
-    before = test_machine.TAKEN["steps"]
+MACHINES: dict[str, tuple[Any, Any]] = {
+    "shop": (test_machine, test_machine.Shop),
+    "notices": (test_notices, test_notices.Town),
+}
+
+
+def search(seed: int, of: str) -> tuple[int, int, str]:
+    """Make some runs of a machine; return the seed, how many steps were taken, and the failure if there was one."""
+    module, machine = MACHINES[of]
+    before = module.TAKEN["steps"]
     hypothesis.core.global_force_seed = seed  # type: ignore[assignment]
     failure = ""
     try:
-        run_state_machine_as_test(test_machine.Shop, settings=test_machine.machine(RUNS, fixed=False))
+        run_state_machine_as_test(machine, settings=module.machine(RUNS, fixed=False))
     except Exception:  # noqa: BLE001 - whatever it is, it is the finding
         failure = traceback.format_exc()
-    return seed, test_machine.TAKEN["steps"] - before, failure
+    return seed, module.TAKEN["steps"] - before, failure
 
 
-def searched(wanted: int, first_seed: int, jobs: int) -> Iterator[tuple[int, int, str]]:
+def searched(wanted: int, first_seed: int, jobs: int, of: str) -> Iterator[tuple[int, int, str]]:
     """Search with one seed after the other until so many steps were taken."""
     taken, seeds = 0, count(first_seed)
     with ProcessPoolExecutor(jobs) as pool:
-        running: list[Future[tuple[int, int, str]]] = [pool.submit(search, next(seeds)) for _ in range(2 * jobs)]
+        running: list[Future[tuple[int, int, str]]] = [pool.submit(search, next(seeds), of) for _ in range(2 * jobs)]
         while running:
             found = running.pop(0).result()
             taken += found[1]
@@ -46,7 +55,7 @@ def searched(wanted: int, first_seed: int, jobs: int) -> Iterator[tuple[int, int
                 pool.shutdown(cancel_futures=True)
                 return
             if taken < wanted:
-                running.append(pool.submit(search, next(seeds)))
+                running.append(pool.submit(search, next(seeds), of))
 
 
 def main() -> int:
@@ -57,10 +66,11 @@ def main() -> int:
         "--seed", type=int, default=secrets.randbelow(2**31), help="of the first search; default: random"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; default: one per core")
+    parser.add_argument("--of", choices=sorted(MACHINES), default="shop", help="which machine; default: shop")
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)
     began, steps, searches = time.monotonic(), 0, 0
-    for seed, taken, failure in searched(chosen.steps, chosen.seed, chosen.jobs):
+    for seed, taken, failure in searched(chosen.steps, chosen.seed, chosen.jobs, chosen.of):
         steps, searches = steps + taken, searches + 1
         if failure:
             print(f"{failure}\nfound with --seed {seed} after {steps:,} steps", flush=True)

@@ -121,10 +121,11 @@ def test_a_directory_holds_versions_that_go_together(
 
 
 @pytest.mark.parametrize("name", ["coffee-bar", "gift-shop"])
-def test_shipped_programmes_have_three_versions(name: str) -> None:
-    """Each shipped programme has three versions, in files named after the day on which they begin."""
+def test_shipped_programmes_have_versions(name: str) -> None:
+    """Each shipped programme has several versions, in files named after the day on which they begin."""
     programmes = load_directory(SHIPPED / name)
-    assert [(each.name, each.version) for each in programmes] == [(name, 1), (name, 2), (name, 3)]
+    assert [(each.name, each.version) for each in programmes] == [(name, n + 1) for n in range(len(programmes))]
+    assert len(programmes) >= 3
     begins = [str(each.document.valid.from_) for each in programmes]
     assert begins == sorted(file.stem for file in (SHIPPED / name).glob("*.yaml"))
     Book(programmes)

@@ -24,7 +24,7 @@ def test_check_of_a_good_programme_says_so() -> None:
     """A good directory: exit code 0, a line per version."""
     result = run("check", str(SHIPPED / "coffee-bar"))
     assert result.exit_code == 0
-    assert result.output.count("no mistakes") == 3
+    assert result.output.count("no mistakes") == 4
     assert "from 2026-03-05" in result.output
 
 

@@ -126,7 +126,7 @@ def test_the_command_reads_directories_and_files() -> None:
     said = json.loads(CliRunner().invoke(rules, ["diff", old, new, "--json"]).output)
     assert {change["what"] for change in said["changes"]} >= {"rule happy-hour", "rule coffee-for-two", "referrals"}
     newest = CliRunner().invoke(rules, ["diff", old, str(SHIPPED)]).output
-    assert "coffee-bar version 1 -> coffee-bar version 3" in newest
+    assert "coffee-bar version 1 -> coffee-bar version 4" in newest
     assert "touches: an activity, named sport" in newest
     assert "nothing that a guest would notice" in CliRunner().invoke(rules, ["diff", old, old]).output
     assert CliRunner().invoke(rules, ["diff", old, "nowhere.yaml"]).exit_code == 2

@@ -1,15 +1,20 @@
-"""The shipped programmes do what their comments say: the third version of each, played."""
+"""The shipped programmes do what their comments say: their newest versions, played."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
 
+from engine.ledger.engine_facts import tick_fact
 from rules.book import load_directory
 from rules.codes import is_genuine, plain_code
 from schemas import facts
-from tests.unit.ledger import Stage, points
+from schemas.normalise import normalise
+from schemas.times import to_us
+from tests.simulation.profiles import PlainVault, opens
+from tests.unit.ledger import RECORDED, Stage, points
 
 SHIPPED = Path(__file__).parents[2] / "rules" / "programmes"
 
@@ -84,3 +89,28 @@ def test_the_gift_shop_waits_for_the_parcel_and_lends() -> None:
     assert [change.state for change in shop.decisions[-1].states if change.what == "redemption_code"] == ["ROSE-41"]
     shop.refund("2012-01-20T12:00:00Z", "parcel", amount="400.00", currency="GBP")
     assert shop.partition.members["anna"].debt > 0
+
+
+def test_the_coffee_bar_tells_its_guests_at_the_right_moment() -> None:
+    """Given a guest who says who she is, when a basket is left or her birthday is near, then she hears of it, within limits."""
+    stage = Stage(*load_directory(SHIPPED / "coffee-bar"))
+    stage.partition.opens = opens
+    said = {"birthday": "1990-03-10", "consents": {"email": True, "push": True}, "preferred_channel": "push"}
+    event = {"specversion": "1.0", "id": "p", "source": "urn:crm", "type": facts.PROFILE, "subject": "anna"}
+    profile = orjson.dumps(event | {"time": "2028-03-01T09:00:00+01:00", "data": said})
+    stage.answer(PlainVault().seal(normalise(profile, RECORDED, to_us(RECORDED))))
+    stage.say(
+        facts.ACTIVITY, "anna", "2028-03-02T10:00:00+01:00", {"name": "cart_abandoned", "attributes": {"cart": "c"}}
+    )
+    stage.answer(tick_fact(0, to_us("2028-03-05T00:00:00+01:00"), RECORDED))
+    resolved = {"name": "complaint", "attributes": {"case": "c1", "state": "resolved"}}
+    stage.say(facts.ACTIVITY, "anna", "2028-03-20T10:00:00+01:00", resolved)
+
+    told = [(one.rule_id, one.state, one.channel, one.reason) for d in stage.decisions for one in d.notices]
+    assert told == [
+        ("basket-left", "made", "push", None),
+        ("birthday-soon", "made", "push", None),
+        ("sorry", "made", "push", None),
+        ("new-level", "suppressed", "push", "quiet"),
+    ]
+    assert stage.partition.members["anna"].tier == "regular"
