@@ -186,7 +186,7 @@ def retry(
 def _letters(bootstrap: str, topic_prefix: str, security: KafkaSecurity) -> Any:
     from engine.deliver.telling import dead_letters
     from engine.stream.clients import Cluster, KafkaTrouble
-    from engine.stream.topics import DEAD_NOTICES, partition_count
+    from engine.stream.topics import DEAD_NOTICES, LogMissing, partition_count
 
     async def ask() -> Any:
         cluster, topic = Cluster(bootstrap, security), topic_prefix + DEAD_NOTICES
@@ -194,5 +194,7 @@ def _letters(bootstrap: str, topic_prefix: str, security: KafkaSecurity) -> Any:
 
     try:
         return asyncio.run(ask())
+    except LogMissing as error:
+        raise UsageError(f"{error}: `stammgast topics create` makes it, or check --topic-prefix.") from error
     except KafkaTrouble as error:
         raise UsageError(sentence(error)) from error

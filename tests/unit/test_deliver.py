@@ -180,7 +180,8 @@ async def test_nothing_is_said_before_its_time_or_after_its_end() -> None:
     assert [one for one, _ in sender.at] == [waits.notice["id"]]
     assert time.time() >= to_us(later) / 1e6
     ends, sender = await through([Answer("later", "status_503")], [ends_soon], longest_retry_seconds=0.1)
-    assert ends[0][1:] == ("expired", "status_503")
+    # On a machine that is busy it may end before the first attempt.
+    assert ends[0][1:] in {("expired", "status_503"), ("expired", "")}
     assert time.time() >= to_us(soon) / 1e6
 
 
@@ -220,6 +221,7 @@ def webhook(folder: Path, url: str, **said: Any) -> WebhookSender:
         "secret_files": ["one.whsec"],
         "allow_private": True,
         "allow_http": True,
+        "timeout_seconds": PATIENCE_S,
     }
     return WebhookSender(WebhookSettings.model_validate(settings | said), folder)
 
@@ -343,7 +345,7 @@ def test_retry_after_as_seconds_and_as_a_date() -> None:
 
 async def found(said: dict[str, Any], folder: Path, *members: str) -> list[str | None]:
     """What an address book says."""
-    book = book_of(BookSettings.model_validate(said), folder, 4, 5.0)
+    book = book_of(BookSettings.model_validate(said), folder, 4, PATIENCE_S)
     try:
         return [await book.address(member) for member in members]
     finally:

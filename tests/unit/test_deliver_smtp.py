@@ -86,7 +86,7 @@ def sender(folder: Path, port: int, **said: Any) -> SmtpSender:
     (folder / "password").write_text(PASSWORD + "\n")
     settings = {
         "sender": "smtp", "host": "127.0.0.1", "port": port, "tls": "none", "from": "Café <hello@shop.example>",
-        "templates": "templates", "default_language": "de", "addresses": {"csv": "book.csv"}, "timeout_seconds": 5,
+        "templates": "templates", "default_language": "de", "addresses": {"csv": "book.csv"}, "timeout_seconds": 60,
     }  # fmt: skip
     return SmtpSender(SmtpSettings.model_validate(settings | said), folder)
 
