@@ -176,6 +176,22 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("churn_threshold", "number", "Flag a member whose chance to stay away passes this.", 0.5, low=0, high=1),
     Setting(
+        "lake",
+        "text",
+        "A DuckLake instead of a file: its catalogue, `postgres:dbname=... host=...` (the password in a PGPASSFILE), or a file "
+        "for one machine.",
+        metavar="CATALOGUE",
+    ),
+    Setting("lake_data", "folder", "Folder of the lake's Parquet files, which readers must reach under the same name."),
+    Setting(
+        "lake_seconds",
+        "number",
+        "How old a record may grow before the lake has it: more makes fewer and larger files.",
+        10.0,
+        low=0.1,
+        high=60,
+    ),
+    Setting(
         "memory_limit",
         "text",
         "Memory that DuckDB may use.",

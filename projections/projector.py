@@ -36,6 +36,8 @@ FETCH_RECORDS = 5_000
 # One fetch brings up to so much: with the clients' usual 1 MiB per partition, catching up waits for round trips.
 FETCH_BYTES = 32 * 1024 * 1024
 PARTITION_FETCH_BYTES = 8 * 1024 * 1024
+# A batch that may grow old looks this often whether it is to stop.
+LONGEST_LOOK_S = 0.5
 # How long to wait for more records while the writer is busy anyway.
 BUSY_WAIT_S = 0.02
 # How often it is asked whether a day is to be scored, once the logs are read to their end. Too often: every batch looks.
@@ -60,6 +62,8 @@ class Batch:
     size_bytes: int = 0
     began_s: float = 0.0
     oldest_ms: dict[tuple[str, int], int] = field(default_factory=dict)
+    age_s: float = BATCH_AGE_S
+    most: int = BATCH_RECORDS
 
     def add(self, topic: str, records: list[ConsumerRecord]) -> None:
         """Take records of one partition, in their order."""
@@ -73,11 +77,11 @@ class Batch:
     @property
     def full(self) -> bool:
         """Does it hold all that one transaction takes?"""
-        return self.count >= BATCH_RECORDS or self.size_bytes >= BATCH_BYTES
+        return self.count >= self.most or self.size_bytes >= BATCH_BYTES
 
     def left_s(self) -> float:
         """Seconds that its oldest record may still wait for more."""
-        return max(0.0, self.began_s + BATCH_AGE_S - time.monotonic()) if self.count else BATCH_AGE_S
+        return max(0.0, self.began_s + self.age_s - time.monotonic()) if self.count else BATCH_AGE_S
 
 
 class Interrupted(KafkaTrouble):
@@ -92,6 +96,7 @@ class Projector:
         prefix: of the topic names.
         warehouse: an open file; this projector's writer thread is the only one to use it until `run` returns.
         on_applied: called in the event loop after each batch, for a progress bar.
+        batch_age_s, batch_records: a transaction is begun when its oldest record is so old, or when it holds so many.
     """
 
     def __init__(
@@ -104,9 +109,12 @@ class Projector:
         progress: Progress | None = None,
         hearing: Hearing | None = None,
         on_applied: Applied | None = None,
+        batch_age_s: float = BATCH_AGE_S,
+        batch_records: int = BATCH_RECORDS,
     ) -> None:
         self.applied_records = 0
         self.lag_records = 0
+        self._batch_age_s, self._batch_records = batch_age_s, batch_records
         self._cluster, self._warehouse, self._prefix = cluster, warehouse, prefix
         self._metrics, self._progress, self._on_applied = metrics, progress or Progress(), on_applied
         self._hearing = hearing or Hearing()
@@ -189,12 +197,12 @@ class Projector:
         self, consumer: AIOKafkaConsumer, stop: asyncio.Event, writing: asyncio.Future[None] | None
     ) -> Batch:
         """Read until the batch is full, or old enough and the writer free: a busy writer gets larger batches."""
-        batch = Batch()
+        batch = Batch(age_s=self._batch_age_s, most=self._batch_records)
         while not batch.full and not stop.is_set():
             left_s = batch.left_s()
             if left_s <= 0 and (writing is None or writing.done()):
                 break
-            wait_ms = int(max(left_s, BUSY_WAIT_S) * 1000)
+            wait_ms = int(min(max(left_s, BUSY_WAIT_S), LONGEST_LOOK_S) * 1000)
             fetched = await consumer.getmany(timeout_ms=wait_ms, max_records=FETCH_RECORDS)
             for tp, records in fetched.items():
                 self._check(tp, records[0].offset)

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -66,13 +67,17 @@ def read_endpoint(db: str | Path) -> Endpoint | None:
         return None
 
 
-def load_extensions(connection: duckdb.DuckDBPyConnection) -> None:
-    """Load the remote protocol from its wheels; nothing is installed and nothing downloaded.
+def load_extensions(connection: duckdb.DuckDBPyConnection, names: Sequence[str] = ("httpfs", "quack")) -> None:
+    """Load extensions, by default the remote protocol, from their wheels; nothing is installed and nothing downloaded.
 
     httpfs comes first: without it a locked server answers HTTP 500.
     """
-    for name in ("httpfs", "quack"):
-        folder = Path(next(iter(importlib.import_module(f"duckdb_extension_{name}").__path__)))
+    for name in names:
+        try:
+            folder = Path(next(iter(importlib.import_module(f"duckdb_extension_{name}").__path__)))
+        except ModuleNotFoundError as missing:
+            package = f"duckdb-extension-{name.replace('_', '-')}"
+            raise No(f"the package {package} is not installed: pip install 'stammgast[lake]'.") from missing
         path = folder / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
         if not path.exists():
             raise No(

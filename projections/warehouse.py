@@ -145,7 +145,7 @@ class Warehouse:
             path: the DuckDB file, or ``:memory:``.
             log_id: names the logs the rows come from; a file of other logs is refused. None: not known yet, see `bind`.
             memory_limit: DuckDB's own limit, such as ``2GB``.
-            threads: of DuckDB, for writing and for whoever is served; None: see `_threads`.
+            threads: of DuckDB, for writing and for whoever is served; None: see `threads_for_writing`.
             fresh: set an existing file aside (`set_aside`) and begin an empty one.
             commit_records: a transaction takes batches until it holds so many records, and `close` commits the last one:
                 a twentieth cheaper than one each (0), for a file that is built whole or thrown away. Too many cost memory.
@@ -405,7 +405,7 @@ class Warehouse:
 def _connect(path: str | Path, memory_limit: str, threads: int | None) -> duckdb.DuckDBPyConnection:
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory_limit,
-        "threads": threads or _threads(),
+        "threads": threads or threads_for_writing(),
         "checkpoint_threshold": CHECKPOINT_THRESHOLD,
         "storage_compatibility_version": STORAGE_VERSION,
     }
@@ -443,7 +443,7 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _threads() -> int:
+def threads_for_writing() -> int:
     """Half of the cores. A batch fits into one row group, which one thread fills; idle ones wait by spinning (on 2 cores a
     third more CPU), and questions of many rows want several."""
     return max(1, (os.cpu_count() or 1) // 2)

@@ -21,17 +21,22 @@ from engine.stream.generations import inbound_prefix
 from engine.stream.topics import SHOP_EVENTS
 from engine.telemetry import METRICS, Health, Hearing, Progress, TelemetryServer, set_up_logging
 from projections.files import set_aside
-from projections.projector import logs_id
+from projections.lake import LakeWarehouse, checked, checked_data
+from projections.projector import Projector, logs_id
 from projections.segments import keep_publishing
+from projections.trouble import FileTrouble
 from projections.upkeep import Upkeep
 
 log = structlog.get_logger(__name__)
+#: Records that one transaction of a lake takes while it catches up: each writes a file per table.
+LAKE_RECORDS = 100_000
 Telling = Callable[[asyncio.Event], Coroutine[None, None, None]]
 
 
 @click.command()
 @settings.option("bootstrap", required=True)
-@settings.option("db", required=True)
+@settings.option("db")
+@settings.options("lake", "lake_data", "lake_seconds")
 @settings.option("topic_prefix")
 @settings.option("memory_limit")
 @settings.option("churn_horizon_days")
@@ -42,11 +47,13 @@ Telling = Callable[[asyncio.Event], Coroutine[None, None, None]]
 @settings.telemetry_options
 @settings.kafka_security_options
 @click.option("--fresh", is_flag=True, help="Set an existing file aside and build a new one from the logs.")
-@click.option("--lake", metavar="URL", help="Write to a DuckLake instead of a file: not yet supported.")
 def projector(
     *,
     bootstrap: str,
-    db: Path,
+    db: Path | None,
+    lake: str | None,
+    lake_data: Path | None,
+    lake_seconds: float,
     topic_prefix: str,
     memory_limit: str,
     churn_horizon_days: int,
@@ -59,10 +66,9 @@ def projector(
     metrics_port: int,
     security: KafkaSecurity,
     fresh: bool,
-    lake: str | None,
     **reading: Any,
 ) -> None:
-    """Keep a DuckDB file in step with the logs, and serve it.
+    """Keep a DuckDB file in step with the logs, and serve it; or with --lake the tables of a DuckLake (docs/lake.md).
 
     The file goes on where it stopped. While this runs, `stammgast query --db FILE` asks it through FILE.endpoint. A full
     disk and a silent Kafka are waited for; a file that is damaged, deleted or of another version is built anew beside the
@@ -70,10 +76,10 @@ def projector(
     when asked to, 1 could not go on (the file is held or may not be written; logs missing or lost), 2 wrong usage: no
     Kafka there, a file of other logs.
     """
-    if lake is not None:
-        raise UsageError("--lake is not yet supported: leave it out and name a file with --db.")
+    only_for_files = fresh or bool(segments_every_days) or bool(reading.get("readers"))
+    _check_places(db, lake, lake_data, only_for_files=only_for_files)
     set_up_logging(log_format, log_level)  # type: ignore[arg-type]  # click.Choice has checked it
-    answering = _answering(db, {**reading, "log_format": log_format, "log_level": log_level})
+    answering = None if db is None else _answering(db, {**reading, "log_format": log_format, "log_level": log_level})
     cluster = Cluster(bootstrap, security)
     health, progress, hearing = Health(), Progress(), Hearing()
     health.add("projector", progress.probe)
@@ -84,12 +90,19 @@ def projector(
             asyncio.run(_logs_are_there(cluster, topic_prefix))
         except Unreachable as error:  # at the start a wrong address, later a Kafka that went away
             raise UsageError(sentence(error)) from error
-    options = {
+    options: dict[str, Any] = {
         "memory_limit": memory_limit,
         "churn_horizon_days": churn_horizon_days,
         "churn_threshold": churn_threshold,
-        "score_every_days": score_every_days,
     }
+    if lake is not None and lake_data is not None:
+        with TelemetryServer(metrics_host, metrics_port, METRICS, health) as telemetry, _told_plainly():
+            log.info("telling about itself", metrics=telemetry.url)
+            asyncio.run(_keep_lake(cluster, topic_prefix, lake, lake_data, lake_seconds, options, progress, hearing))
+        return
+    if db is None:
+        raise UsageError("name the file with --db.")
+    options["score_every_days"] = score_every_days
     upkeep = Upkeep(cluster, db, prefix=topic_prefix, options=options, progress=progress, hearing=hearing)
     health.add("file", upkeep.probe)
     with TelemetryServer(metrics_host, metrics_port, METRICS, health) as telemetry, _told_plainly():
@@ -98,6 +111,53 @@ def projector(
             set_aside(db)
         telling = _telling(cluster, db, topic_prefix, segments_every_days, churn_horizon_days)
         asyncio.run(_until_stopped(upkeep, [one for one in (telling, answering) if one is not None]))
+
+
+def _check_places(db: Path | None, lake: str | None, data: Path | None, *, only_for_files: bool) -> None:
+    """Errors: UsageError unless a file or a lake with its folder is named."""
+    if (db is None) == (lake is None):
+        raise UsageError(
+            "say where the tables go, one of both: --db FILE, or --lake CATALOGUE with --lake-data FOLDER."
+        )
+    if lake is None:
+        return
+    if data is None:
+        raise UsageError("--lake also needs --lake-data FOLDER, where its Parquet files go.")
+    checked(lake)
+    if only_for_files:
+        raise UsageError(
+            "--fresh, --segments-every-days and --readers are for a file. A new lake is built under another --lake and "
+            "--lake-data; segments are told by a projector with a file, and a lake's readers are users of its database."
+        )
+
+
+async def _keep_lake(
+    cluster: Cluster,
+    prefix: str,
+    lake: str,
+    data: Path,
+    seconds: float,
+    options: dict[str, Any],
+    progress: Progress,
+    hearing: Hearing,
+) -> None:
+    """Append to a lake until SIGTERM or SIGINT; what was read by then is appended first."""
+    stop = _stopping()
+    with LakeWarehouse.open_lake(lake, checked_data(str(data)), **options) as warehouse:
+        projector = Projector(
+            cluster,
+            warehouse,
+            prefix=prefix,
+            progress=progress,
+            hearing=hearing,
+            batch_age_s=seconds,
+            batch_records=LAKE_RECORDS,
+        )
+        try:
+            await projector.run(stop)
+        except FileTrouble as trouble:
+            raise No(f"the lake took nothing more, start this again, nothing is lost: {trouble.message}") from trouble
+    log.info("stopping", applied_records=projector.applied_records)
 
 
 @contextlib.contextmanager

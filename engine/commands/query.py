@@ -20,7 +20,7 @@ from engine import settings
 from engine.settings import No, UsageError
 from projections.export import STAMP_KEY
 from projections.formats import as_json, write_csv
-from projections.reading import Answer, ask_file, ask_server, with_stamp
+from projections.reading import Answer, ask_file, ask_lake, ask_server, with_stamp
 
 TABLE_ROWS = 1_000
 ANSWERED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
@@ -43,6 +43,7 @@ def _is_text(argument: str) -> bool:
 @click.command(cls=_Comments)
 @click.argument("statement", metavar="SQL")
 @settings.option("db")
+@settings.option("lake", help="Ask the tables of this DuckLake (its catalogue) instead of a file.")
 @click.option("--remote", metavar="quack:HOST:PORT", help="Ask this server instead of a file; needs --token-file.")
 @click.option("--token-file", type=click.Path(dir_okay=False, path_type=Path), help="File with the token of --remote.")
 @click.option(
@@ -50,7 +51,14 @@ def _is_text(argument: str) -> bool:
 )
 @click.option("--stamp", is_flag=True, help="Also say what the answer comes from: one JSON object on standard error.")
 def query(
-    *, statement: str, db: Path | None, remote: str | None, token_file: Path | None, shape: str, stamp: bool
+    *,
+    statement: str,
+    db: Path | None,
+    lake: str | None,
+    remote: str | None,
+    token_file: Path | None,
+    shape: str,
+    stamp: bool,
 ) -> None:
     """Ask the tables in SQL, also while a projector holds the file.
 
@@ -63,7 +71,7 @@ def query(
     kind = _check(statement)
     if stamp and kind == duckdb.StatementType.EXPLAIN:
         raise UsageError("--stamp names what rows come from, and EXPLAIN gives none: leave one of them out.")
-    place = _place(db, remote, token_file)
+    place = _place(db, lake, remote, token_file)
     answer = with_stamp(place, statement) if stamp else place(statement)
     _WRITERS[shape](answer)
     said = answer.stamp()
@@ -85,8 +93,12 @@ def _check(statement: str) -> duckdb.StatementType | None:
     return found[0].type
 
 
-def _place(db: Path | None, remote: str | None, token_file: Path | None) -> Callable[[str], Answer]:
+def _place(db: Path | None, lake: str | None, remote: str | None, token_file: Path | None) -> Callable[[str], Answer]:
     """Whom to ask: a function of the statement. Errors: UsageError."""
+    if lake is not None:
+        if db is not None or remote is not None:
+            raise UsageError("--lake and --db or --remote name two places to ask: say one of them.")
+        return partial(ask_lake, lake)
     if remote is not None:
         if db is not None:
             raise UsageError("--db and --remote name two places to ask: say one of them.")
@@ -96,7 +108,9 @@ def _place(db: Path | None, remote: str | None, token_file: Path | None) -> Call
             )
         return partial(ask_server, remote, token_file)
     if db is None:
-        raise UsageError("say which tables to ask: --db FILE, or --remote quack:HOST:PORT with --token-file.")
+        raise UsageError(
+            "say which tables to ask: --db FILE, --lake CATALOGUE, or --remote quack:HOST:PORT with --token-file."
+        )
     return partial(ask_file, db)
 
 
