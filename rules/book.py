@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from rules.compiling import from_canonical
 from rules.files import read_directory
-from rules.moment_plan import Moment, MomentPlan, NoticePlan, QuietPlan
+from rules.moment_plan import Moment, MomentPlan, QuietPlan
 from rules.plan import (
     PHASES,
     REFUND_WAITS_US,
@@ -29,6 +29,7 @@ from rules.plan import (
     LotPlan,
     MemberView,
     Multiply,
+    NoticePlan,
     Profile,
     Programme,
     RafflePlan,

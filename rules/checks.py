@@ -602,11 +602,15 @@ def _check_play(draft: Draft) -> None:
             _check_tier(draft, (*path, "then", "tier", "level"), tier["level"])
     offered = {one.get("id") for _, one in _mappings(draft, "challenges") if _begins(one) == "offered"}
     known = {one.get("id") for _, one in _mappings(draft, "challenges")}
-    for index, rule in _mappings(draft, "earn"):
-        wanted = rule.get("challenge")
-        if isinstance(wanted, str) and wanted in known - offered:
-            what = f"{wanted} does not begin by being offered"
-            draft.report(("earn", index, "challenge"), what, "write window: {within: 14 days, begins: offered} there")
+    for where in ("earn", "moments"):
+        for index, rule in _mappings(draft, where):
+            wanted = rule.get("challenge")
+            if isinstance(wanted, str) and wanted in known - offered:
+                what = f"{wanted} does not begin by being offered"
+                mend = "write window: {within: 14 days, begins: offered} there"
+                draft.report((where, index, "challenge"), what, mend)
+            elif where == "moments" and isinstance(wanted, str):
+                _refuse_unknown(draft, (where, index, "challenge"), wanted)
 
 
 def _begins(challenge: dict[str, Any]) -> Any:

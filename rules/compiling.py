@@ -89,7 +89,8 @@ def compile_programme(document: language.ProgrammeFile) -> Programme:
         paid_earns=document.points.part_payment == "earns",
         pays_back=document.points.pay_back == "pro_rata",
         asks_profile=any(asks_profile(one) for one in _conditions(document))
-        or (moments is not None and moments.asks_profile),
+        or (moments is not None and moments.asks_profile)
+        or any(plan.notice is not None for plan in challenges),
         moments=moments,
         document=document,
         canonical=canonical,

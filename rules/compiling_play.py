@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 from rules import play
 from rules.conditions import compile_lines
-from rules.plan import BadgePlan, ChallengePlan, GivenTierPlan, RafflePlan, TicketPlan
+from rules.parts import Notice
+from rules.plan import BadgePlan, ChallengePlan, GivenTierPlan, NoticePlan, RafflePlan, TicketPlan
 from rules.values import Money
 
 
@@ -59,6 +60,7 @@ def challenge_plan(challenge: play.Challenge, zone: ZoneInfo) -> ChallengePlan:
         badge=then.badge,
         tier=None if then.tier is None else given_tier(then.tier),
         tickets=tickets_plan(then.raffle),
+        notice=None if then.notice is None else notice_plan(then.notice),
     )
 
 
@@ -84,3 +86,13 @@ def by_type(
         for name in types(plan):
             found.setdefault(name, []).append(plan)
     return {name: tuple(sorted(some, key=lambda plan: plan.id)) for name, some in found.items()}
+
+
+def notice_plan(notice: Notice) -> NoticePlan:
+    """Compile what is to be said."""
+    return NoticePlan(
+        notice.template,
+        notice.channels,
+        None if notice.at is None else notice.at.day_us,
+        None if notice.expires is None else notice.expires.length_us,
+    )

@@ -305,7 +305,7 @@ def _rewards(document: ProgrammeFile) -> Iterator[Contradiction]:
 
 
 def _challenges(document: ProgrammeFile) -> Iterator[Contradiction]:
-    offered = {rule.challenge for rule in document.earn if rule.challenge is not None}
+    offered = {rule.challenge for rule in document.earn} | {rule.challenge for rule in document.moments or ()}
     for index, challenge in enumerate(document.challenges or ()):
         path: Path = ("challenges", index)
         if challenge.window.begins == "offered" and challenge.id not in offered:

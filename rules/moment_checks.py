@@ -19,7 +19,7 @@ MAPPINGS = (
 )
 #: Every word that a rule of moments may say behind `on` beside the facts.
 ALL = (*WORDS, "silence", "not_followed_by", "points_expiring", "segment_entered", "spent")
-EFFECTS = ("award", "reward", "tier", "notice")
+EFFECTS = ("award", "reward", "tier", "challenge", "notice")
 #: For conditions of a moment without a fact: none that asks about one fits.
 NO_FACT = "moment"
 _FACTS = ("purchase", "visit", "review", "activity", "joined", "referral")

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from rules.compiling_play import given_tier
+from rules.compiling_play import given_tier, notice_plan
 from rules.conditions import compile_lines
 from rules.language import ProgrammeFile
-from rules.moment_language import MomentRule, NotFollowedBy, Notice, Quiet, When
+from rules.moment_language import MomentRule, NotFollowedBy, Quiet, When
 from rules.moment_language import Wanted as WantedSaid
-from rules.moment_plan import DATES, Moment, MomentPlan, NoticePlan, QuietPlan, Wanted
+from rules.moment_plan import DATES, Moment, MomentPlan, QuietPlan, Wanted
 from rules.parts import Condition
 from rules.plan import Cap, Rule
 from rules.values import LocalMoment, share_text
@@ -131,8 +131,9 @@ def _moment(rule: MomentRule, cap: Cap | None, zone: ZoneInfo) -> Moment:
         lines=lines,
         points=0 if rule.award is None else rule.award.points,
         gift=None if rule.reward is None else Rule(rule.id, "bonus", 0, None, False, lines, reward=rule.reward),
+        offers=rule.challenge,
         tier=None if rule.tier is None else given_tier(rule.tier),
-        notice=None if rule.notice is None else _notice(rule.notice),
+        notice=None if rule.notice is None else notice_plan(rule.notice),
         cap=cap,
         hold_out=None if rule.hold_out is None else int(rule.hold_out * MEMBER_NUMBERS),
         hold_out_text="" if rule.hold_out is None else share_text(rule.hold_out),
@@ -161,15 +162,6 @@ def _both(follow: NotFollowedBy, zone: ZoneInfo) -> tuple[Wanted, Wanted]:
         Wanted(on, compile_lines(Said(on, when), zone)) for on, when in map(wanted_of, (follow.after, follow.by))
     )
     return after, by
-
-
-def _notice(notice: Notice) -> NoticePlan:
-    return NoticePlan(
-        notice.template,
-        notice.channels,
-        None if notice.at is None else notice.at.day_us,
-        None if notice.expires is None else notice.expires.length_us,
-    )
 
 
 def _quiet(limit: Quiet) -> QuietPlan:

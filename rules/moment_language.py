@@ -10,11 +10,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rules.parts import BY_SHAPE, MAPPING, WORD, Cap, Condition, FactName, Part, Points, Slugs, Words
+from rules.parts import BY_SHAPE, MAPPING, WORD, Cap, Condition, FactName, Notice, Part, Points, Slugs, Words
 from rules.play import GivenTier
 from rules.values import (
     FixedText,
-    HourText,
     MomentText,
     MoneyText,
     NumberText,
@@ -149,19 +148,6 @@ class GivenPoints(Part):
     )
 
 
-class Notice(Part):
-    """What is to be said, and how: an event on the topic `incentives`."""
-
-    template: Slug = Field(description="Name of the text that your sender knows.")
-    channels: Words | None = Field(
-        None,
-        description="Only by one of these, the first that the member consents to; his preferred one comes first. "
-        "Default: any that he consents to.",
-    )
-    at: HourText | None = Field(None, description="Not before this local hour. Default: at once.")
-    expires: FixedText | None = Field(None, description="Not later than so long after the moment. Default: whenever.")
-
-
 class Quiet(Part):
     """A limit on notices per member."""
 
@@ -179,7 +165,7 @@ class Quiet(Part):
 
 
 class MomentRule(Part):
-    """One rule: when it comes, for whom, and what it gives and says; any of award, reward, tier and notice, at least one."""
+    """One rule: when it comes, for whom, and what it gives and says: award, reward, tier, challenge, notice, or several."""
 
     id: Slug = Field(description="Name of the rule; entries and notices carry it.")
     on: On = Field(
@@ -192,6 +178,9 @@ class MomentRule(Part):
     reward: Slug | None = Field(None, description="Id of a reward of the catalogue, free of cost. Default: none.")
     tier: GivenTier | None = Field(
         None, description="A tier for some time: {level: gold, for: 3 months}. Default: none."
+    )
+    challenge: Slug | None = Field(
+        None, description="Id of a challenge that is offered: its window begins. Default: none."
     )
     notice: Notice | None = Field(None, description="What is to be said: {template: we-miss-you}. Default: nothing.")
     cap: Cap | None = Field(None, description="How often it comes to a member. Default: as often as it does.")

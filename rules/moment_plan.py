@@ -5,19 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rules.plan import Cap, GivenTierPlan, Lines, Rule
+from rules.plan import Cap, GivenTierPlan, Lines, NoticePlan, Rule
 
 #: Moments that time brings by the calendar, and those that somebody waits for.
 DATES, WAITS = frozenset({"birthday", "anniversary", "points_expiring"}), frozenset({"silence", "not_followed_by"})
-
-
-class NoticePlan(NamedTuple):
-    """What is to be said, and how."""
-
-    template: str
-    channels: tuple[str, ...] | None  # None: any that the member consents to
-    at_us: int | None  # not before this time of the local day
-    expires_us: int | None  # after the moment
 
 
 class QuietPlan(NamedTuple):
@@ -43,6 +34,7 @@ class Moment:
         word: the moment's, or the short name of the type of fact that it answers.
         lines: as in `rules.plan.Rule`: what it is about; () where the rule does not apply.
         gift: a rule that gives its reward.
+        offers: id of the challenge that it begins.
         days_before: of birthday, anniversary and expiring points.
         times: of silence: times the usual gap, as a whole fraction; None: for everybody the same.
         at_least_us: of silence.
@@ -58,6 +50,7 @@ class Moment:
     lines: Lines = field(compare=False)
     points: int = 0
     gift: Rule | None = None
+    offers: str | None = None
     tier: GivenTierPlan | None = None
     notice: NoticePlan | None = None
     cap: Cap | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rules.compiling import cap_text
 from rules.language import ProgrammeFile
-from rules.moment_language import MomentRule, NotFollowedBy, Notice, Quiet, Silence, Wanted, When
+from rules.moment_language import MomentRule, NotFollowedBy, Quiet, Silence, Wanted, When
+from rules.parts import Notice
 from rules.values import plain, share_text
 from rules.words import part_words
 
@@ -28,6 +29,8 @@ def given_words(rule: MomentRule) -> str:
         parts.append(f"{rule.award.points} point{'' if rule.award.points == 1 else 's'}")
     if rule.reward is not None:
         parts.append(f"{rule.reward}, free of cost")
+    if rule.challenge is not None:
+        parts.append(f"offers challenge {rule.challenge}")
     if rule.tier is not None:
         parts.append(f"tier {rule.tier.level} for {rule.tier.for_}")
     if rule.notice is not None:

@@ -421,3 +421,16 @@ Threshold = Annotated[
         }
     ),
 ]
+
+
+class Notice(Part):
+    """What is to be said, and how: an event on the topic `incentives`."""
+
+    template: Slug = Field(description="Name of the text that your sender knows.")
+    channels: Words | None = Field(
+        None,
+        description="Only by one of these, the first that the member consents to; his preferred one comes first. "
+        "Default: any that he consents to.",
+    )
+    at: HourText | None = Field(None, description="Not before this local hour. Default: at once.")
+    expires: FixedText | None = Field(None, description="Not later than so long after the moment. Default: whenever.")

@@ -417,6 +417,15 @@ class RafflePlan(NamedTuple):
     public: str | None
 
 
+class NoticePlan(NamedTuple):
+    """What is to be said, and how."""
+
+    template: str
+    channels: tuple[str, ...] | None  # None: any that the member consents to
+    at_us: int | None  # not before this time of the local day
+    expires_us: int | None  # after the moment
+
+
 class GivenTierPlan(NamedTuple):
     """A level for some days or months."""
 
@@ -453,6 +462,7 @@ class ChallengePlan:
     badge: str | None
     tier: GivenTierPlan | None
     tickets: TicketPlan | None
+    notice: NoticePlan | None
 
     @property
     def rule_id(self) -> str:

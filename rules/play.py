@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rules.parts import Condition, FactName, Part, Points, Threshold
+from rules.parts import Condition, FactName, Notice, Part, Points, Threshold
 from rules.values import FixedText, MomentText, Slug, SpanText, Word, mistake, refuse_reversed
 
 WhenReturned = Literal["take_back", "keep"]
@@ -107,11 +107,12 @@ class ChallengeEnd(Part):
         None, description="A tier for some time: {level: gold, for: 3 months}. Default: none."
     )
     raffle: Tickets | None = Field(None, description="Tickets of a raffle: {name, tickets}. Default: none.")
+    notice: Notice | None = Field(None, description="What is to be said: {template: well-done}. Default: nothing.")
 
     @model_validator(mode="after")
     def _gives_something(self) -> Self:
         if not self.model_fields_set:
-            raise mistake("the challenge gives nothing", "add points, reward, badge, tier or raffle")
+            raise mistake("the challenge gives nothing", "add points, reward, badge, tier, raffle or notice")
         return self
 
 
@@ -138,4 +139,4 @@ class Challenge(Part):
         description="When goods that counted come back and it is not met any more: take_back what it gave, or keep. "
         "Default: take_back.",
     )
-    then: ChallengeEnd = Field(description="What it gives: points, reward, badge, tier, raffle.")
+    then: ChallengeEnd = Field(description="What it gives and says: points, reward, badge, tier, raffle, notice.")

@@ -59,7 +59,9 @@ def _then_words(challenge: Challenge) -> str:
     said += [f"{then.reward}, free of cost"] if then.reward else []
     said += [f"badge {then.badge}"] if then.badge else []
     said += [f"tier {then.tier.level} for {then.tier.for_}"] if then.tier else []
-    return ", ".join([*said, *([ticket_words(then.raffle)] if then.raffle else [])])
+    said += [ticket_words(then.raffle)] if then.raffle else []
+    said += [f"notice {then.notice.template}"] if then.notice else []
+    return ", ".join(said)
 
 
 def raffle_words(raffle: Raffle) -> str:

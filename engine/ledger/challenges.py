@@ -20,6 +20,7 @@ from engine.ledger.fold import take_in
 from engine.ledger.giving import give_reward, take_back_reward
 from engine.ledger.member import Member
 from engine.ledger.moved import Moved
+from engine.ledger.notices import Why, make_notice
 from engine.ledger.orders import day_text
 from engine.ledger.played import (
     ACCEPTED,
@@ -48,14 +49,17 @@ from engine.ledger.prizes import (
 )
 from engine.ledger.returns import OrderLines, note
 from engine.ledger.windows import begin, offer, own_window
-from rules.book import Book, ChallengePlan, Programme
+from rules.book import Book, ChallengePlan, Moment, Programme
 from rules.local_time import local_day, window_label
 from schemas import facts
 from schemas.decisions import Decision
 from schemas.envelope import Fact
+from schemas.notices import EffectForm
 
 #: The activity by which a member takes a challenge, and the attribute that names it.
 ACCEPTANCE, OF_CHALLENGE = "challenge_accepted", "challenge"
+#: The moment that a notice of a challenge names.
+MET_WORD = "challenge_met"
 
 
 def play(member: Member, fact: Fact, programme: Programme, decision: Decision) -> list[Fact]:
@@ -135,14 +139,17 @@ def _meet(
     rule = plan.rule_id
     say(member, fact, decision, (CHALLENGE, name, MET), (CHALLENGE_BY, name, f"{programme.version} {plan.need}"))
     asked: list[Fact] = []
+    effects: list[EffectForm] = []
     if plan.points:
         entry = make_entry(member, fact, programme, Share(rule, None, plan.points), None, entry_ids(member, fact))
         decision.entries = [*decision.entries, entry]
         say(member, fact, decision, (CHALLENGE_AWARD, name, f"{entry.entry_id} {plan.points}"))
+        effects.append({"kind": "points", "points": plan.points, "entry_id": entry.entry_id})
     if plan.reward is not None:
         redemption, asked = give_reward(member, fact, programme, plan.reward, rule, decision)
         if redemption is not None:
             say(member, fact, decision, (CHALLENGE_REWARD, name, redemption))
+            effects.append({"kind": "reward", "reward": plan.reward, "redemption": redemption})
     came = CameWith(rule, programme.version, record(CHALLENGE, name))
     if plan.badge is not None:
         give_badge(member, fact, plan.badge, came, decision)
@@ -152,6 +159,12 @@ def _meet(
         day = give_tier(member, fact, programme, plan.tier, rule, decision)
         if day is not None:
             say(member, fact, decision, (CHALLENGE_TIER, name, f"{plan.tier.level} {day}"))
+            effects.append({"kind": "tier", "tier": plan.tier.level, "until": day})
+    if plan.notice is not None:
+        why = Why(f"challenge {plan.id} is met", {"challenge": plan.id, "need": plan.need})
+        told = Moment(rule, MET_WORD, plan.lines, notice=plan.notice)
+        notice = make_notice(member, told, plan.notice, fact, programme, why, decision, effects)
+        decision.notices = [*decision.notices, notice]
     return asked
 
 

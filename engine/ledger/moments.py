@@ -15,6 +15,7 @@ from engine.ledger.member import CODE, GIVEN, Member, order_ref
 from engine.ledger.notices import Why, amount_text, length_text, make_notice
 from engine.ledger.orders import day_text
 from engine.ledger.prizes import give_tier
+from engine.ledger.windows import offer
 from rules.book import Moment, Programme
 from rules.local_time import local_day
 from schemas import facts
@@ -103,6 +104,9 @@ def _give(
         order = order_ref(fact.data) if fact.type == facts.PURCHASE else None
         follows = give(member, fact, programme, [(moment.gift, tuple(lines))], decision, order)
         effects += _reward(decision.states[before:], moment.gift.reward or "")
+    challenge = None if moment.offers is None else programme.challenge(moment.offers)
+    if challenge is not None:
+        offer(member, fact, challenge, decision)
     if moment.tier is not None:
         until = give_tier(member, fact, programme, moment.tier, moment.id, decision)
         if until is not None:
