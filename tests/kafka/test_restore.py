@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,14 @@ from engine.cli import main
 from engine.commands.tick import append
 from engine.stream.chain import link_of
 from engine.stream.clients import Cluster
-from engine.stream.topics import FACTS, POINTS_LOG
+from engine.stream.topics import FACTS, POINTS_LOG, PROFILE_EVENTS
+from engine.vault.master import new_master
 from schemas.facts import REFERRAL_AWARD, TICK
 from schemas.times import to_us
 from tests.kafka.deployment import Deployment, event, purchase, until
+from tests.kafka.harness import KafkaCluster
+from tests.kafka.test_forget import PROGRAMME as PROFILES
+from tests.kafka.test_forget import bought, told
 
 pytestmark = pytest.mark.timeout(300)
 PARTITIONS = 3
@@ -99,6 +105,61 @@ async def test_a_deployment_comes_back_from_its_dump_byte_for_byte(
     assert sum(map(len, grown[0])) == sum(map(len, before[0])) + 1
     verified = await run(cluster, there, "verify")
     assert verified.exit_code == 0, verified.output
+
+
+@pytest.fixture
+def another_kafka(kafka: str) -> Iterator[KafkaCluster]:
+    """A second Kafka, empty."""
+    with KafkaCluster() as another:
+        yield another
+
+
+@pytest.mark.kafka
+@pytest.mark.full
+async def test_profiles_come_back_in_another_cluster(
+    another_kafka: KafkaCluster, cluster: Cluster, prefix: str, tmp_path: Path
+) -> None:
+    """Given sealed profiles, and a person who was forgotten after the key store was saved, when the dump, the versions, the saved
+    keys and the master key are all that is left, then another cluster decides the same bytes, rules go on asking the profiles,
+    and `forget --again` destroys the key that came back."""
+    master, keys, saved = tmp_path / "master.key", tmp_path / "keys.db", tmp_path / "saved.db"
+    new_master(master)
+    options = ["--profile-key-file", str(master), "--profile-keys", str(keys)]
+    facts, versions = tmp_path / "facts.jsonl.gz", tmp_path / "versions.jsonl"
+    orders = bought("o1", "2026-02-03T10:00:00+01:00")
+    with Deployment(cluster, prefix, partitions=PARTITIONS, programme=PROFILES) as shop:
+        await shop.ready(shop.start(*options))
+        await shop.publish(told(), PROFILE_EVENTS)
+        await shop.everything_decided(told())
+        await shop.publish(orders)
+        await shop.everything_decided([*told(), *orders])
+        shutil.copy(keys, saved)
+        forgotten = await run(cluster, prefix, "forget", "ben", "--yes", "--profile-keys", str(keys))
+        assert forgotten.exit_code == 0, forgotten.output
+        before = await contents(shop)
+        dumped = await run(cluster, prefix, "dump", "--out", str(facts), "--programmes", str(versions))
+        assert dumped.exit_code == 0, dumped.output
+
+    there = Cluster(another_kafka.bootstrap)
+    options = ["--profile-key-file", str(master), "--profile-keys", str(saved)]
+    how = ("--programmes", str(versions), "--partitions", str(PARTITIONS), "--json", *options)
+    restored = await run(there, prefix, "restore", str(facts), *how)
+    assert restored.exit_code == 0, restored.output
+    assert json.loads(restored.stdout)["as_given"] == 0
+    again = await run(there, prefix, "forget", "--again", "--json", "--profile-keys", str(saved))
+    assert again.exit_code == 0, again.output
+    assert len(json.loads(again.stdout)["destroyed_again"]) == 1
+    with Deployment(there, prefix, partitions=PARTITIONS, programme=PROFILES) as shop:
+        assert await contents(shop) == before
+        await shop.ready(shop.start(*options))
+        more = bought("o2", "2026-02-04T10:00:00+01:00")
+        await shop.publish(more)
+        await shop.everything_decided([*told(), *orders, *more])
+        given = {one.fact_id: sum(entry.points for entry in one.entries) for one in await shop.decisions()}
+        # A point a euro; five to whom German is written, two to whom may be written at all; of ben nothing is known.
+        assert [given[f"o2-{member}"] for member in ("anna", "ben", "card", "cora")] == [19, 12, 17, 12]
+    proven = await run(there, prefix, "verify", *options)
+    assert proven.exit_code == 0, proven.output
 
 
 async def decided(shop: Deployment, fact_id: str) -> bool:
