@@ -52,8 +52,8 @@ def moments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 def test_the_page_says_what_the_table_says(moments: Shown) -> None:
     """Every rule with its members, its difference and the ends of its interval; the price of a point; the funnel."""
     rows = moments.ask(
-        "select rule_id, rule_version, members, held_out_members, lift, lift_low, lift_high from lift_as_of((select as_of "
-        "from meta), 14) where goal = 'visit' and channel = 'all' order by 1, 2"
+        "select rule_id, rule_version, converted, members, held_out_members, lift, lift_low, lift_high "
+        "from lift_as_of((select as_of from meta), 14) where goal = 'visit' and channel = 'all' order by 1, 2"
     )
     ((made, sent),) = moments.ask(
         "select sum(made), sum(sent) from notice_funnel where rule_id = 'back' and channel = 'mail'"
@@ -64,10 +64,10 @@ def test_the_page_says_what_the_table_says(moments: Shown) -> None:
         plain = client.get("/lift?days=14").text
         channels = client.get("/lift?days=14&channels=1").text
         odd = client.get("/lift?days=never&goal=love&point=dear")
-    for rule, version, members, held, lift, low, high in rows:
-        said = f"{rule} {version} all {members} "
+    for rule, version, converted, members, held, lift, low, high in rows:
+        said = f"{rule} v{version} all {converted} of {members} "
         assert said in words, said
-        assert f" {held} " in words
+        assert f" of {held} " in words
         interval = f"{100 * float(str(lift)):.1f} % {100 * float(str(low)):.1f} % to {100 * float(str(high)):.1f} %"
         assert interval in words, interval
     assert "Cost per regained" in words
