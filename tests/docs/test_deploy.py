@@ -13,14 +13,15 @@ import click
 import jsonschema
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from engine.cli import VERBS, load
+from engine.cli import VERBS, load, main
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.kafka.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 PROMETHEUS = ROOT / "deploy" / "prometheus" / "prometheus.yml"
-OURS = ("topics", "worker", "projector")
+OURS = ("topics", "worker", "projector", "gateway")
 LOOPBACK_PORT = re.compile(r"127\.0\.0\.1:\d{1,5}:\d{1,5}")
 
 
@@ -183,6 +184,26 @@ def test_paths_that_commands_name_are_mounted() -> None:
     assert programme in [inside for _, inside in mounts(services["worker"])]
     assert folder in [inside for _, inside in mounts(services["projector"])]
     assert f"--owner 10001 --group 10001 --mode 0750 {folder}" in DOCKERFILE.read_text(encoding="utf-8")
+
+
+def test_the_gateway_is_there_when_it_is_asked_for(tmp_path: Path) -> None:
+    """Its key file lies on a volume, the command that makes a key makes one, and its own port is the one that is published."""
+    # given
+    service, text = compose()["services"]["gateway"], COMPOSE.read_text(encoding="utf-8")
+    words = service["command"]
+    (making,) = [found.split() for found in re.findall(r"run --rm --no-deps gateway (gateway .+)", text)]
+
+    # then
+    assert service["profiles"] == ["gateway"]
+    keys = words[words.index("--keys") + 1]
+    assert keys == making[making.index("--keys") + 1]
+    made = CliRunner().invoke(main, [str(tmp_path / "keys.yaml") if word == keys else word for word in making])
+    assert (made.exit_code, (tmp_path / "keys.yaml").exists()) == (0, True), made.output
+    assert str(Path(keys).parent) in [inside for _, inside in mounts(service)]
+    port = words[words.index("--port") + 1]
+    assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert words[words.index("--host") + 1] == "0.0.0.0"  # noqa: S104  inside the compose network
+    assert f"127.0.0.1:{words[words.index('--metrics-port') + 1]}/readyz" in service["healthcheck"]["test"][-1]
 
 
 def test_prometheus_scrapes_the_ports_that_the_roles_open() -> None:
