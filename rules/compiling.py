@@ -282,10 +282,13 @@ def _lots(document: language.ProgrammeFile) -> LotPlan | None:
     levels = () if document.tiers is None else document.tiers.levels
     tiers = {level.id: _terms(level.expire, level.pending) for level in levels}
     nothing = Terms(None, None)
+    whole = _terms(points.expire, points.pending)
+    waits = [terms.wait for terms in (whole, *rules.values(), *tiers.values()) if terms.wait is not None]
     plan = LotPlan(
-        programme=_terms(points.expire, points.pending),
+        programme=whole,
         by_rule={name: terms for name, terms in rules.items() if terms != nothing},
         by_tier={name: terms for name, terms in tiers.items() if terms != nothing},
+        awaited=frozenset([wait.until for wait in waits if wait.until is not None]),
         inactivity_months=None if inactivity is None else inactivity.months,
     )
     said = [plan.programme, *plan.by_rule.values(), *plan.by_tier.values()]

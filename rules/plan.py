@@ -356,6 +356,7 @@ class LotPlan:
     programme: Terms
     by_rule: dict[str, Terms]
     by_tier: dict[str, Terms]
+    awaited: frozenset[str]  # names of the facts that points wait for
     inactivity_months: int | None  # points without a date go when the member did nothing for so long
 
     def terms(self, rule_id: str, tier: str | None) -> Terms:

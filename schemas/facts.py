@@ -809,6 +809,7 @@ class TakeoverForm(TypedDict):
     brought: NotRequired[list[str]]
     bonuses: NotRequired[list[list[Any]]]
     missed: NotRequired[list[list[Any]]]
+    arrived: NotRequired[list[list[Any]]]
     waiting: NotRequired[list[list[Any]]]
     segments: NotRequired[dict[str, list[Any]]]
     told: NotRequired[list[list[Any]]]

@@ -6,7 +6,7 @@ from engine.ledger.counters import count
 from engine.ledger.earning import earn
 from engine.ledger.giving import give
 from engine.ledger.member import Member
-from engine.ledger.pending import release_awaited
+from engine.ledger.pending import keep_arrival, release_awaited
 from engine.ledger.tiers import count_progress
 from rules.book import Programme
 from schemas.decisions import Decision
@@ -34,6 +34,8 @@ def decide_activity(member: Member, fact: Fact, programme: Programme | None, dec
     derived = decide_earning(member, fact, programme, decision)
     if member.cancel_us is not None:  # then some lot waits for a fact
         release_awaited(member, fact, programme, decision)
+    if programme is not None and programme.lots is not None and programme.lots.awaited:
+        keep_arrival(member, fact, programme, decision)
     return derived
 
 

@@ -175,6 +175,7 @@ def _rest(member: Member) -> facts.TakeoverForm:
         "override": None if member.override is None else [member.override.tier, member.override.until_day],
         "slides_us": member.slides_us,
         "bonuses": [[key, *bonus] for key, bonus in member.bonuses.items()],
+        "arrived": [[name, at_us] for name, at_us in member.arrived.items()],
         "missed": [list(missed) for missed in member.missed],
         "waiting": [list(waiting) for waiting in member.waiting],
         "segments": {segment: list(said) for segment, said in member.segments.items()},

@@ -44,7 +44,7 @@ def finish(
         if not entry.makes_lot:
             continue
         if plan is not None and programme is not None and entry.kind in DATED_KINDS:
-            _date(entry, plan, programme, member.tier, fact)
+            _date(entry, plan, programme, member, fact)
         # What comes back after a merge says itself what of it pays a debt.
         own = sum([points for _, points in entry.burns]) if entry.burns else 0
         debt -= own
@@ -65,16 +65,19 @@ def _active_us(entry: Entry) -> int:
     return to_us(entry.occurred_at if entry.active_from is None else entry.active_from)
 
 
-def _date(entry: Entry, plan: LotPlan, programme: Programme, tier: str | None, fact: Fact | None) -> None:
-    terms = plan.terms(entry.rule_id, tier)
+def _date(entry: Entry, plan: LotPlan, programme: Programme, member: Member, fact: Fact | None) -> None:
+    terms = plan.terms(entry.rule_id, member.tier)
     earned_us = to_us(entry.occurred_at) if fact is None else fact.time_us
     active_us = earned_us
     wait = terms.wait
     if wait is not None and entry.kind == "earn" and fact is not None and waits(wait, fact):
         if wait.until is not None and entry.order is not None:
-            entry.active_from, entry.waits_for = None, wait.until
-            entry.cancel_at = to_text(earned_us + wait.cancel_us)
-            return
+            came_us = member.arrived.get(f"{wait.until}|{entry.order}")
+            if came_us is None or came_us >= earned_us + wait.cancel_us:
+                entry.active_from, entry.waits_for = None, wait.until
+                entry.cancel_at = to_text(earned_us + wait.cancel_us)
+                return
+            active_us = max(earned_us, came_us)
         # A welcome or a referral's award waits for no fact about an order: none would ever speak of it.
         active_us += wait.for_us or 0
         entry.active_from = to_text(active_us)

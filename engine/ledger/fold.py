@@ -9,6 +9,7 @@ from typing import Protocol
 from engine.ledger.early import keep_early
 from engine.ledger.history import Fresh
 from engine.ledger.member import (
+    ARRIVED,
     AT_LEAST,
     AWAITED,
     CODE,
@@ -93,6 +94,9 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
     if decision.derived and member.referral is not None:
         _follow_referral(member, member.referral, fact, decision)
     take_in(member, decision, order_ref(fact.data) if counts else "", own)
+    if counts and member.arrived:
+        ended = f"|{order_ref(fact.data)}"
+        member.arrived = {name: at_us for name, at_us in member.arrived.items() if not name.endswith(ended)}
     for day, amount in decision.progress:
         _add_progress(member, day, amount)
     for key, points, times in decision.counts:
@@ -353,9 +357,13 @@ def _take_moment(member: Member, change: StateChange) -> None:
 
 
 def _take_settlement(member: Member, change: StateChange, entries: Sequence[Entry]) -> None:
-    """What a transfer reserved is kept until the other side has answered; what a refund missed, until it comes back."""
+    """Reserved points are kept until a transfer is answered, missed ones until they come back, a parcel until its receipt."""
     if change.what == MISSED:
         _take_missed(member, change)
+    elif change.what == ARRIVED:
+        oldest_us = (member.newest_us or 0) - DEDUPE_HORIZON_US
+        member.arrived = {name: at_us for name, at_us in member.arrived.items() if at_us >= oldest_us}
+        member.arrived[change.id] = _to_us(change.state)
     elif change.state == "reserved":
         out = next(entry for entry in entries if entry.rule_id == TRANSFER and entry.points < 0)
         member.spent[change.id] = Spent(change.state, out.entry_id, TRANSFER, out.rule_version, tuple(out.burns))
@@ -373,7 +381,7 @@ def _take_state(member: Member, change: StateChange, entries: Sequence[Entry]) -
     elif change.what == REFUND_WAITS:
         if change.state in (FOUND, LAPSED):
             member.waiting = tuple([waiting for waiting in member.waiting if waiting.id != change.id])
-    elif change.what in (TRANSFER, MISSED):
+    elif change.what in (TRANSFER, MISSED, ARRIVED):
         _take_settlement(member, change, entries)
     elif change.what == STOCK:
         held = change.state != "returned"

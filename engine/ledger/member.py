@@ -242,6 +242,8 @@ GRANTED, RESERVED, HELD = "granted", "reserved", "held"
 EARLY = "early"
 #: Name of the states of what a refund could not take: points, version, entry, rule, order.
 MISSED = "missed"
+#: Name of the states of a fact that points will wait for, told before their order: name and order, and when it happened.
+ARRIVED = "arrived"
 #: Name of the states of a transfer, and the rule that its entries carry.
 TRANSFER = "transfer"
 #: Name of the state that says when lots without a date go, and its word for never.
@@ -311,6 +313,7 @@ class Member:
     aliases: set[str] = field(default_factory=set)
     waiting: tuple[Waiting, ...] = ()
     missed: tuple[Missed, ...] = ()
+    arrived: dict[str, int] = field(default_factory=dict)
     kept: list[tuple[str, str, str, str, Any]] = field(default_factory=list)
     segments: dict[str, tuple[int, bool]] = field(default_factory=dict)
     override: Override | None = None

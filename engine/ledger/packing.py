@@ -299,6 +299,8 @@ def _counted(member: Member, rest: dict[str, Any]) -> None:
         rest["segments"] = member.segments
     if member.waiting:
         rest["waiting"] = [list(waiting) for waiting in member.waiting]
+    if member.arrived:
+        rest["arrived"] = member.arrived
     if member.missed:
         rest["missed"] = [list(missed) for missed in member.missed]
     if member.brought:
@@ -348,6 +350,7 @@ def _read_rest(member: Member, packed: bytes) -> None:
     member.welcomed = {level: Welcomed(*given) for level, *given in rest.get("welcomed", ())}
     member.segments = {segment: (at_us, entered) for segment, (at_us, entered) in rest.get("segments", {}).items()}
     member.waiting = tuple([Waiting(*waiting) for waiting in rest.get("waiting", ())])
+    member.arrived = rest.get("arrived", {})
     member.missed = tuple(
         [
             Missed(name, points, version, entry_id, rule_id, order, tuple(names))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from engine.ledger.expiry import expire_entry
 from engine.ledger.lots import Lot
-from engine.ledger.member import Member
+from engine.ledger.member import ARRIVED, Member
 from engine.ledger.moved import Moved
 from engine.ledger.orders import Grant
 from engine.ledger.welcomes import after_cancelling
 from rules.book import Book, Programme
-from schemas.decisions import Decision, Entry
+from schemas.decisions import Decision, Entry, StateChange
 from schemas.envelope import TIMER_SOURCE, Fact
 from schemas.ids import hash_id
 from schemas.times import to_text
@@ -41,6 +41,18 @@ def release_awaited(member: Member, fact: Fact, programme: Programme | None, dec
             entries.append(_over(member, programme, lot, ends))
     if entries:
         decision.entries = [*decision.entries, *entries]
+
+
+def keep_arrival(member: Member, fact: Fact, programme: Programme, decision: Decision) -> None:
+    """Remember a fact that points wait for and whose order is not known yet: the parcel overtook the receipt."""
+    attributes, name = fact.data["attributes"], fact.data["name"]
+    order_id = attributes.get("order_id")
+    if programme.lots is None or name not in programme.lots.awaited or order_id is None:
+        return
+    ref = f"{attributes.get('order_source', fact.source)}|{order_id}"
+    if not member.has_order(ref):
+        state = StateChange(member.key, ARRIVED, f"{name}|{ref}", fact.time, fact.source, fact.id, fact.time)
+        decision.states = [*decision.states, state]
 
 
 def _release(

@@ -90,6 +90,8 @@ def _take_given(member: Member, fact: Fact) -> None:
     for key, entry_id, *bonus in data.get("bonuses", ()):
         own = None if entry_id is None else lot_here(fact, member.key, entry_id)
         member.bonuses.setdefault(key, Bonus(own, *bonus))
+    for what, at_us in data.get("arrived", ()):
+        member.arrived.setdefault(what, at_us)
     for name, points, version, entry_id, rule_id, order, names in data.get("missed", ()):
         here = lot_here(fact, member.key, entry_id)
         member.missed += (Missed(name, points, version, here, rule_id, order, tuple(names)),)
@@ -126,7 +128,7 @@ def become_alias(member: Member, to: str) -> None:
     member.days, member.years, member.caps, member.visits = {}, {}, {}, {}
     member.brought, member.returned, member.counters, member.override = set(), {}, {}, None
     member.slides_us, member.bonuses, member.welcomed, member.waiting = None, {}, {}, ()
-    member.missed = ()
+    member.missed, member.arrived = (), {}
     member.spent, member.lapse_us, member.played = {}, None, {}
     member.segments, member.sealed = {}, None
     member.came, member.awaited, member.told = {}, {}, []

@@ -5,7 +5,9 @@ with burnt as (
     group by lot_id
 )
 
-select e.entry_id as lot_id, e.member_id, e.points, e.points - coalesce(b.points, 0) as points_left,
+-- What a merged account had spent can come back to a lot of which only the rest had moved over: it then holds more than its entry says.
+select e.entry_id as lot_id, e.member_id, greatest(e.points, e.points - coalesce(b.points, 0)) as points,
+    e.points - coalesce(b.points, 0) as points_left,
     coalesce(e.earned_at, e.occurred_at) as earned_at,
     coalesce(r.active_from, case when e.waits_for is null then coalesce(e.active_from, e.occurred_at) end) as active_from,
     case

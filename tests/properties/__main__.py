@@ -25,6 +25,7 @@ RUNS = 50
 
 MACHINES: dict[str, tuple[Any, Any]] = {
     "shop": (test_machine, test_machine.Shop),
+    "till": (test_machine, test_machine.Till),
     "notices": (test_notices, test_notices.Town),
 }
 

@@ -17,7 +17,7 @@ from tests.properties.naive_earn import awarded, caps_given_back, counters_given
 from tests.properties.naive_earning import Earning, share
 from tests.properties.naive_lots import Purse, claims_of, finish, fire, next_due, slide, take
 from tests.properties.naive_refunds import Returned
-from tests.properties.naive_spending import adjust, end, miss, paid_back, released, retaken, spend
+from tests.properties.naive_spending import adjust, arrives, end, miss, paid_back, released, retaken, spend
 from tests.properties.naive_tiers import Climber
 from tests.properties.naive_who import gone, left_at, outside, why_outside
 from tests.properties.plans import DAY, Bring, Limit, Plan, in_force, midnight, window
@@ -490,7 +490,8 @@ class Model:
                 verdict.moves.append(back)
         owed = sum(-move.points - sum(part for _, part in move.burns) for move in verdict.moves)
         now = person.now(moment_of(fact["time"]))
-        verdict.moves += paid_back(person.purse, order, after.part_of(()), owed, fact, plan, now)
+        if before.lines != after.lines:  # else everything was back before: it moves nothing
+            verdict.moves += paid_back(person.purse, order, after.part_of(()), owed, fact, plan, now)
         verdict.counts += caps_given_back(self.library.values(), earned, before, after)
         verdict.counters += counters_given_back(earned, before, after)
         self.reverse(person, fact, (bought, earned), after, verdict)
@@ -590,6 +591,7 @@ class Model:
         self.earn(person, fact, plan, verdict)
         now = person.now(moment_of(fact["time"]))
         verdict.moves += released(person.purse, fact, plan, person.tier(), now)
+        arrives(person.purse, fact, plan, person.orders(), max(person.newest() or now, moment_of(fact["time"])))
 
     def on_adjustment(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """Staff gives or takes."""

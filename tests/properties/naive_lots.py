@@ -63,6 +63,7 @@ class Purse:
     moves: list[Any] = field(default_factory=list)
     asked: dict[str, Asked] = field(default_factory=dict)
     missed: list[Missed] = field(default_factory=list)
+    arrived: dict[tuple[str, str], datetime] = field(default_factory=dict)
     slides: datetime | None = None
     fired: list[datetime] = field(default_factory=list)
 
@@ -222,10 +223,13 @@ def finish(
             wait = wait if must_wait(wait, fact, kind) else None
             # No fact about an order ever speaks of a welcome or a referral's award: they do not wait for one.
             wait = None if wait is not None and "until" in wait and move.order is None else wait
-            if wait is not None and "until" in wait:
+            came = purse.arrived.get((wait["until"], move.order)) if wait is not None and "until" in wait else None
+            if wait is not None and came is not None and came < moment + fixed(wait["cancel_after"]):
+                begin, wait = max(moment, came), None
+            elif wait is not None and "until" in wait:
                 move.waits, move.cancel = wait["until"], moment + fixed(wait["cancel_after"])
                 continue
-            begin = moment + fixed(wait["for"]) if wait is not None else moment
+            begin = moment + fixed(wait["for"]) if wait is not None else begin
             move.active = begin
             move.ends = ends_at(said_about(plan, move.rule, tier, "expire"), begin, plan)
         if move.ends is not None and move.ends <= now:

@@ -38,6 +38,19 @@ def released(purse: Purse, fact: FactDict, plan: Plan | None, tier: str | None, 
     return moves
 
 
+def arrives(purse: Purse, fact: FactDict, plan: Plan | None, orders: Any, newest: datetime) -> None:
+    """Remember what points of an order will wait for, where it is told before the order."""
+    said, name = fact["data"]["attributes"], fact["data"]["name"]
+    order = f"{said.get('order_source', fact['source'])}|{said.get('order_id')}"
+    if plan is None or "order_id" not in said or order in orders:
+        return
+    steps = plan.ladder.steps if plan.ladder else ()
+    waits: list[Any] = [plan.lots.pending, *[rule.pending for rule in plan.rules], *[step.pending for step in steps]]
+    if any(isinstance(wait, dict) and wait.get("until") == name for wait in waits):
+        known = {what: at for what, at in purse.arrived.items() if at >= newest - 400 * DAY}
+        purse.arrived = {**known, (name, order): datetime.fromisoformat(fact["time"])}
+
+
 def adjust(purse: Purse, fact: FactDict, plan: Plan | None, now: datetime, verdict: Any) -> None:
     """Staff gives points, takes some, or gives back what had expired."""
     from tests.properties.naive import Move
