@@ -28,20 +28,16 @@ class Circles:
     def __init__(self, versions: Iterable[Programme]) -> None:
         """Start with nobody; ``versions`` of both sides say whether rewards come out of stocks, which join who takes them."""
         self._parents: dict[str, str] = {}
-        stocked = [
-            (version, reward.id)
-            for version in versions
+        known = list(versions)
+        self._stocks = any(
+            reward.stock is not None or (reward.voucher is not None and reward.voucher.codes)
+            for version in known
             for reward in version.rewards.values()
-            if reward.stock is not None or (reward.voucher is not None and reward.voucher.codes)
-        ]
-        self._stocks = bool(stocked)
-        #: A rule gives a reward out of a stock: then any fact may take a piece, and everybody is in one circle.
-        self.everybody = any(
-            rule.reward == reward
-            for version, reward in stocked
-            for rules in version.rules_on.values()
-            for rule in rules
-            if rule.reward is not None
+        )
+        #: A rule, challenge or moment may give a reward out of a stock, or any order may be given back with the receipt alone:
+        #: then any fact may reach others, and everybody is in one circle.
+        self.everybody = any(version.refund_by_receipt for version in known) or (
+            self._stocks and any(version.gives or version.plays or version.moments is not None for version in known)
         )
 
     def look(self, line: bytes, *, dump: bool) -> None:

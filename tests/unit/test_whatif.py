@@ -21,6 +21,7 @@ from engine.demo.coffee_bar import week
 from engine.imports.events import write_events
 from engine.ledger.engine_facts import programme_fact, tick_fact
 from engine.replay import Replay
+from engine.whatif.circles import Circles
 from engine.whatif.plan import WhatIfError, make_plan
 from engine.whatif.running import Outcome, compare
 from engine.whatif.shard import Job
@@ -92,6 +93,13 @@ def business(seed: int) -> list[Fact]:
     midnight = to_us("2026-01-05T23:00:00Z")
     ticks = [tick_fact(0, midnight + day * DAY_US, RECORDED) for day in days]
     return sorted([*made, *ticks], key=lambda fact: fact.time_us)
+
+
+MOMENT = """
+earn: [{id: spend, on: purchase, award: {points: 1, per: 1.00 EUR}}]
+moments: [{id: champion, on: {segment_entered: {segment: champions}}, notice: {template: champion}}]
+"""
+STOCKED = "rewards: [{id: mug, cost: 10, stock: 9 per month}]\n"
 
 
 @dataclass
@@ -298,6 +306,53 @@ def test_the_tables_hold_together(tmp_path: Path) -> None:
     assert total["liability_new_minor"] == total["outstanding_new"]
     assert (tmp_path / "out.duckdb").exists()
     assert [one.name for one in tmp_path.iterdir() if ".part" in one.name] == []
+
+
+def told(event_id: str, kind: str, subject: str, data: dict[str, Any], when: str) -> bytes:
+    """A line of a file of events."""
+    about = {"specversion": "1.0", "id": event_id, "source": "urn:test", "type": f"stammgast.{kind}.v1"}
+    return orjson.dumps(about | {"subject": subject, "time": when, "data": data}) + b"\n"
+
+
+def test_notices_are_compared(tmp_path: Path) -> None:
+    """A moment that the new programme adds: who would hear of it, and who would not, with the reason."""
+    entered = {"segment": "champions", "entered": True, "as_of": "2026-02-14"}
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(
+        told("a1", "profile", "anna", {"consents": {"mail": True}}, "2026-02-01T10:00:00Z")
+        + told("b1", "joined", "ben", {}, "2026-02-01T11:00:00Z")
+        + told("a2", "segment", "anna", entered, "2026-02-15T10:00:00Z")
+        + told("b2", "segment", "ben", entered, "2026-02-15T10:00:00Z")
+    )
+    new = programme(MOMENT, version=2, start="2026-02-10")
+
+    outcome = compare(job(events, [rules()], [new], dump=False), None)
+
+    with tables(outcome, None) as connection:
+        found = answers(connection)
+    about = [(row["rule_id"], row["moment"], row["channel"], row["state"], row["reason"]) for row in found["notices"]]
+    assert about == [
+        ("champion", "segment_entered", "mail", "made", None),
+        ("champion", "segment_entered", None, "suppressed", "no_consent"),
+    ]
+    assert [(row["notices_now"], row["notices_new"]) for row in found["notices"]] == [(0, 1), (0, 1)]
+    assert (found["summary"][0]["notices_new"], found["summary"][0]["reached"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "everybody"),
+    [
+        (STOCKED + "earn: [{id: a, on: purchase, award: {points: 1, per: 1.00 EUR}}]\n", False),
+        (STOCKED + "earn: [{id: a, on: purchase, when: {first_purchase: true}, reward: mug}]\n", True),
+        ("refund_by_receipt: true\nearn: [{id: a, on: purchase, award: {points: 1, per: 1.00 EUR}}]\n", True),
+    ],
+)
+def test_where_any_fact_may_reach_others_everybody_is_in_one_circle(body: str, everybody: bool) -> None:
+    """A rule that gives a reward out of a stock, and orders that know who bought them."""
+    circles = Circles([programme(body)])
+
+    assert circles.everybody is everybody
+    assert ({circles.shard(f"m{number}", 8) for number in range(50)} == {0}) is everybody
 
 
 def test_a_number_that_is_taken_is_another_number() -> None:
