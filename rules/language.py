@@ -277,7 +277,7 @@ class PointsAre(Part):
         None, description="earns: what points paid of an order earns like money. Default: it earns nothing."
     )
     worth: MoneyText | None = Field(
-        None, description="Value of one point, for people to read; nothing is computed from it yet. Default: not said."
+        None, description="Value of one point: `stammgast whatif` counts costs and liability with it. Default: not said."
     )
 
 
