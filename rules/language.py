@@ -277,7 +277,8 @@ class PointsAre(Part):
         None, description="earns: what points paid of an order earns like money. Default: it earns nothing."
     )
     worth: MoneyText | None = Field(
-        None, description="Value of one point: `stammgast whatif` counts costs and liability with it. Default: not said."
+        None,
+        description="Value of one point: `stammgast whatif` counts costs and liability with it. Default: not said.",
     )
 
 

@@ -192,7 +192,8 @@ class Sides:
             for decision in answer.decisions:
                 self._tally.add(NEW, decision)
         elif mine is not None:
-            shadowed = self._answer(pair.new, mine, Recorded(None, recorded.quarantine))
+            alike = recorded if recorded.decision is None else Recorded(None, recorded.quarantine)
+            shadowed = self._answer(pair.new, mine, alike)
             self.counted.compared += fact.type != facts.TICK
             for decision in shadowed.decisions:
                 self._tally.add(NEW, decision)
