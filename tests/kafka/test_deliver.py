@@ -305,6 +305,9 @@ async def test_mails_and_what_is_over_and_what_is_no_notice(cluster: Cluster, pr
         ("3", "failed", "no_address"),
     }
     assert [to for to, _ in server.mails] == ["anna.secret@example.org"]
+    # What the alerts ask for.
+    assert b'stammgast_deliver_overdue_seconds{channel="mail"} ' in metrics
+    assert b'stammgast_deliver_dead_total{channel="mail",reason="no_address"} 1.0' in metrics
     assert "unreadable" in listed.output
     assert "no_address" in listed.output
     for place in (log.encode(), metrics, listed.output.encode(), *topics):
