@@ -140,7 +140,8 @@ def restored(
         if part:
             back.burns.append((lot, -min(part, keep)))
             keep -= min(part, keep)
-    moves.append(back)
+    if back.burns:  # else all of it had come back before
+        moves.append(back)
     for lot, points in back.burns:
         ends = purse.ends(lot)
         if points and ends is not None and ends <= now:
