@@ -175,7 +175,7 @@ async def refused(guarded: KafkaCluster, role: str, *, write: str = "", read: st
     cluster = as_role(guarded, role)
     topic = PREFIX + (write or read)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             if read:
                 async for _ in read_partition(cluster, topic, 0):
                     pass

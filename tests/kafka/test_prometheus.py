@@ -77,7 +77,7 @@ class Prometheus:
         url = f"http://127.0.0.1:{self._port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         assert self._process.poll() is None, (self._folder / "prometheus.log").read_text()[-800:]
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 return json.loads(answer.read())["data"]
         except OSError:
             return None

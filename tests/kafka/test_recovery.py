@@ -261,7 +261,7 @@ async def _one_life(shop: Deployment) -> None:
         if keeper._task.done():
             assert isinstance(keeper._task.exception(), Deadly)
         else:
-            await asyncio.wait_for(keeper.idle(), 10)
+            await asyncio.wait_for(keeper.idle(), 90)
         worker.stop()
         await running
     finally:

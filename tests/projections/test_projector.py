@@ -49,12 +49,12 @@ async def projecting(
         yield told
     finally:
         stop.set()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 90)
 
 
 async def until(told: asyncio.Queue[dict[str, int]], **wanted: int) -> None:
     """Wait until these positions are reached."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while True:
             positions = await told.get()
             if all(positions[topic.replace("_", "-")] >= position for topic, position in wanted.items()):
@@ -108,7 +108,7 @@ async def test_a_log_that_lost_records_is_noticed(embedded: str, prefix: str, tm
     with Warehouse.open(tmp_path / "a.duckdb", log_id=identity) as warehouse:
         warehouse.apply(facts)
         with pytest.raises(KafkaTrouble, match="lost records"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 await Projector(cluster, warehouse, prefix=prefix, metrics=Metrics()).run(asyncio.Event())
 
 
@@ -127,7 +127,7 @@ async def test_an_unanswered_fact_is_told_as_read(embedded: str, prefix: str, tm
     with Warehouse.open(tmp_path / "a.duckdb") as warehouse:
         projector = Projector(cluster, warehouse, prefix=prefix, metrics=metrics, on_applied=lambda _: applied.set())
         running: asyncio.Task[Any] = asyncio.create_task(projector.run(stop))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await applied.wait()
         stop.set()
         await running

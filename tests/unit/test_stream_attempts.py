@@ -177,7 +177,7 @@ def marker(attempt: Attempt) -> Record:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop run until something holds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(90):
         while not condition():  # noqa: ASYNC110  the things waited for are plain attributes
             await asyncio.sleep(0)
 

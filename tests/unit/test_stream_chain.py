@@ -28,7 +28,7 @@ async def work_off(bench: Bench, *records: Record) -> None:
     keeper = await bench.keeper()
     done = asyncio.Event()
     keeper.offer(Delivery(records, done.set))
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), 90)
     await keeper.close()
 
 

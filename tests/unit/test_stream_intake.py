@@ -114,7 +114,7 @@ async def test_acknowledged_only_after_the_brokers_have_it() -> None:
     assert not blocked.done()
 
     held[0].set_result(None)
-    await asyncio.wait_for(blocked, 1)
+    await asyncio.wait_for(blocked, 90)
     assert acknowledged == [0]
     for future in held[1:]:
         future.set_result(None)

@@ -77,7 +77,7 @@ async def feed(bench: Bench, keeper: Keeper, records: list[Record], turn: int = 
     for start in range(0, len(records), turn):
         done = asyncio.Event()
         keeper.offer(Delivery(records[start : start + turn], done.set))
-        await asyncio.wait_for(done.wait(), 5)
+        await asyncio.wait_for(done.wait(), 90)
     assert not bench.deaths
 
 
@@ -371,7 +371,7 @@ async def test_an_idle_partition_writes_its_checkpoint_by_itself(monkeypatch: py
     keeper = await bench.keeper()
     await feed(bench, keeper, records)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(90):
         while not bench.watch.checkpoints:  # noqa: ASYNC110  the fake tells nobody
             await asyncio.sleep(0.01)
     commits = bench.producer.calls.count("commit")
@@ -492,7 +492,7 @@ async def test_a_state_that_cannot_take_its_decision_is_not_read_again(monkeypat
     keeper = await bench.keeper()
     if not bench.deaths:
         keeper.offer(Delivery(records[-10:], lambda: None))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(90):
             while not bench.deaths:  # noqa: ASYNC110  the fake tells nobody
                 await asyncio.sleep(0)
     await asyncio.sleep(0.01)

@@ -72,7 +72,7 @@ def make_decision(*points: int, outcome: str = "decided", last: bool = True) -> 
 def fetch(url: str) -> tuple[int, str, str]:
     """(status, content type, body) of a GET."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  our own loopback server
+        with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310  our own loopback server
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.headers["Content-Type"], error.read().decode()
