@@ -49,7 +49,7 @@ gateway)
     allow "Write Describe" shop-events pos-events app-events
     ;;
 deliver)
-    allow "Read Describe" incentives
+    allow "Read Describe" incentives deployment
     allow "Read Write Describe" dead-notices
     allow "Write Describe" app-events
     "${command[@]}" --add --allow-principal "$principal" --operation Read --operation Describe --group "$prefix$app-deliver"

@@ -11,6 +11,7 @@ from engine.deliver.lane import item_of
 from engine.deliver.sending import Answer
 from engine.deliver.telling import DeadLetter, Writer, dead_headers, outcome_event
 from engine.stream.clients import Cluster
+from engine.stream.generations import inbound_prefix
 from engine.stream.topics import DEAD_NOTICES
 from schemas.notices import NoticeEvent, parse_event
 
@@ -31,14 +32,15 @@ async def redeliver(
     writer = Writer(cluster)
     try:
         await writer.start()
-        return [await _one(letter, config, writer, prefix, outcome_topic) for letter in letters]
+        outcomes = await inbound_prefix(cluster, prefix) + outcome_topic
+        return [await _one(letter, config, writer, prefix, outcomes) for letter in letters]
     finally:
         await writer.stop()
         for sender in config.senders.values():
             await sender.close()
 
 
-async def _one(letter: DeadLetter, config: Config, writer: Writer, prefix: str, outcome_topic: str) -> Redelivered:
+async def _one(letter: DeadLetter, config: Config, writer: Writer, prefix: str, outcomes: str) -> Redelivered:
     try:
         notice = parse_event(letter.value)
     except ValueError:
@@ -60,7 +62,7 @@ async def _one(letter: DeadLetter, config: Config, writer: Writer, prefix: str, 
         await writer.write(dead, key, letter.value, headers)
     else:
         event = outcome_event(notice["id"], notice["subject"], channel, outcome, answer.reason, time_us)
-        await writer.write(prefix + outcome_topic, notice["subject"].encode(), event)
+        await writer.write(outcomes, notice["subject"].encode(), event)
         await writer.write(dead, key, None)
     return Redelivered(letter.key, outcome, answer.reason)
 

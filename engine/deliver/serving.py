@@ -19,6 +19,7 @@ from engine.deliver.metrics import DeliverMetrics
 from engine.deliver.progress import Progress
 from engine.deliver.telling import Writer, dead_headers, outcome_event
 from engine.stream.clients import Cluster, KafkaTrouble
+from engine.stream.generations import inbound_prefix
 from engine.stream.topics import DEAD_NOTICES, INCENTIVES, LogMissing, partition_count
 from engine.telemetry import Health, Hearing, Metrics
 from engine.telemetry import Progress as Pulse
@@ -114,6 +115,9 @@ class Courier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             log.info("deliver stopped", cut_off=cut_off)
 
     async def _check_topics(self) -> None:
+        # Inbound topics keep their names when the logs are moved to more partitions.
+        settings = self._settings
+        self._outcomes = await inbound_prefix(settings.cluster, settings.prefix) + settings.outcome_topic
         for topic in (self._topic, self._dead, self._outcomes):
             try:
                 await partition_count(self._settings.cluster, topic)
