@@ -96,7 +96,8 @@ class Projector:
         prefix: of the topic names.
         warehouse: an open file; this projector's writer thread is the only one to use it until `run` returns.
         on_applied: called in the event loop after each batch, for a progress bar.
-        batch_age_s, batch_records: a transaction is begun when its oldest record is so old, or when it holds so many.
+        batch_age_s, batch_records: a transaction is begun when its oldest record is so old, or when it holds so many;
+            None: `BATCH_RECORDS`.
     """
 
     def __init__(
@@ -110,11 +111,11 @@ class Projector:
         hearing: Hearing | None = None,
         on_applied: Applied | None = None,
         batch_age_s: float = BATCH_AGE_S,
-        batch_records: int = BATCH_RECORDS,
+        batch_records: int | None = None,
     ) -> None:
         self.applied_records = 0
         self.lag_records = 0
-        self._batch_age_s, self._batch_records = batch_age_s, batch_records
+        self._batch_age_s, self._batch_records = batch_age_s, batch_records or BATCH_RECORDS
         self._cluster, self._warehouse, self._prefix = cluster, warehouse, prefix
         self._metrics, self._progress, self._on_applied = metrics, progress or Progress(), on_applied
         self._hearing = hearing or Hearing()

@@ -178,12 +178,14 @@ class Warehouse:
 
         Raises:
             UsageError: the file was built from other logs.
+            FileTrouble: the file cannot be read or written.
         """
-        known = self._one("session", "log_id")
-        if known is None:
-            with explained(self.path):
+        with explained(self.path):
+            known = self._one("session", "log_id")
+            if known is None:
                 self.connection.execute(sql.statements("staging/session")["bind"], [log_id])
-        elif known != log_id:
+                return
+        if known != log_id:
             raise OtherLogs(other_logs(self.path, str(known), log_id))
 
     @property

@@ -108,3 +108,6 @@ select bit_xor(hash(t)) from staging.model_fits as t;
 
 -- statement: member_values
 select bit_xor(hash(t)) from staging.member_values as t;
+
+-- statement: metric_versions
+select bit_xor(hash(t)) from staging.metric_versions as t;

@@ -105,6 +105,8 @@ def left_in_file(logs: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
         running.until_read(COUNT + 1, COUNT + 1)
         # In order: DuckDB shows readers a transaction a moment before the checkpoint that keeps it, and a kill can fall between.
         assert running.end() == 0
+    with Projecting(*logs, one) as running:
+        settle(running)
     # A question that is being answered puts the projector's own checkpoints off.
     with duckdb.connect(str(one)) as connection:
         connection.execute("checkpoint")
