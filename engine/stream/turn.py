@@ -187,7 +187,7 @@ class Decider:
             self._write_derived(derived, record.timestamp, turn)
         for decision in answer.decisions:
             if decision.notices:
-                self._write_notices(decision.notices, record.timestamp, turn)
+                self._write_notices(decision.notices, turn)
         if answer.reject is not None:
             self._write_reject(record, answer.reject, fact.recorded_at, turn)
         if fact.type == TICK:
@@ -215,14 +215,17 @@ class Decider:
         place = (self._facts_topic, self._tools.partition_of(key))
         turn.derived.add(place, key, encode_fact(fact), timestamp_ms)
 
-    def _write_notices(self, notices: Sequence[Notice], timestamp_ms: int, turn: Turn) -> None:
-        """Tell those who send: in the same transaction, so that no notice is lost and none is told twice."""
+    def _write_notices(self, notices: Sequence[Notice], turn: Turn) -> None:
+        """Tell those who send: in the same transaction, so that no notice is lost and none is told twice.
+
+        Stamped with now, not with the fact's time: the retention of incentives counts from the telling.
+        """
         for notice in notices:
             event = event_of(notice)
             if event is not None:
                 key = notice.member_id.encode()
                 place = (self._incentives_topic, self._tools.partition_of(key))
-                turn.derived.add(place, key, encode_event(event), timestamp_ms)
+                turn.derived.add(place, key, encode_event(event), self._tools.now_ms())
 
     def _write_reject(self, record: Any, rejected: Rejected, received_at: str, turn: Turn) -> None:
         headers = reject_headers(record, rejected, received_at)
