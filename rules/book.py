@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from rules.compiling import from_canonical
 from rules.files import read_directory
-from rules.moment_plan import Moment, MomentPlan, QuietPlan
 from rules.plan import (
     PHASES,
     REFUND_WAITS_US,
@@ -28,10 +27,13 @@ from rules.plan import (
     Level,
     LotPlan,
     MemberView,
+    Moment,
+    MomentPlan,
     Multiply,
     NoticePlan,
     Profile,
     Programme,
+    QuietPlan,
     RafflePlan,
     ReferAward,
     ReferPlan,

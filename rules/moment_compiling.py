@@ -11,9 +11,8 @@ from rules.conditions import compile_lines
 from rules.language import ProgrammeFile
 from rules.moment_language import MomentRule, NotFollowedBy, Quiet, When
 from rules.moment_language import Wanted as WantedSaid
-from rules.moment_plan import DATES, Moment, MomentPlan, QuietPlan, Wanted
 from rules.parts import Condition
-from rules.plan import Cap, Rule
+from rules.plan import DATES, Cap, Moment, MomentPlan, QuietPlan, Rule, Wanted
 from rules.values import LocalMoment, share_text
 
 #: Hold-outs choose members by numbers below this.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from rules.codes import code_of
@@ -17,9 +17,6 @@ from rules.local_time import end_of, local_day, midnight_us, months_later, next_
 from schemas.envelope import Fact
 from schemas.rounding import Rounding
 from schemas.times import DAY_US
-
-if TYPE_CHECKING:  # it is made of what stands here
-    from rules.moment_plan import MomentPlan
 
 #: How long a refund waits for its purchase where no programme says so.
 REFUND_WAITS_US = 30 * DAY_US
@@ -469,6 +466,93 @@ class ChallengePlan:
     def rule_id(self) -> str:
         """What entries of its points carry as their rule."""
         return f"challenge:{self.id}"
+
+
+#: Moments that time brings by the calendar, and those that somebody waits for.
+DATES, WAITS = frozenset({"birthday", "anniversary", "points_expiring"}), frozenset({"silence", "not_followed_by"})
+
+
+class QuietPlan(NamedTuple):
+    """At most so many notices in any stretch of time, of these channels together; None: of all."""
+
+    at_most: int
+    within_us: int
+    channels: frozenset[str] | None
+
+
+class Wanted(NamedTuple):
+    """A kind of fact, by its short name, and which of them."""
+
+    on: str
+    lines: Lines
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One rule of `moments:`.
+
+    Attributes:
+        word: the moment's, or the short name of the type of fact that it answers.
+        lines: as in `Rule`: what it is about; () where the rule does not apply.
+        gift: a rule that gives its reward.
+        offers: id of the challenge that it begins.
+        days_before: of birthday, anniversary and expiring points.
+        times: of silence: times the usual gap, as a whole fraction; None: for everybody the same.
+        at_least_us: of silence.
+        within_us: of what should have followed, and of money spent.
+        at_least: points that expire; minor units spent.
+        after, by, same: of what should have followed.
+        levels, way: of a tier: None: any.
+        segments: of a segment.
+    """
+
+    id: str
+    word: str
+    lines: Lines = field(compare=False)
+    points: int = 0
+    gift: Rule | None = None
+    offers: str | None = None
+    tier: GivenTierPlan | None = None
+    notice: NoticePlan | None = None
+    cap: Cap | None = None
+    hold_out: int | None = None
+    hold_out_text: str = ""
+    days_before: int = 0
+    times: tuple[int, int] | None = None
+    at_least_us: int = 0
+    within_us: int = 0
+    at_least: int = 0
+    after: Wanted | None = None
+    by: Wanted | None = None
+    same: str | None = None
+    levels: frozenset[str] | None = None
+    way: str | None = None
+    segments: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class MomentPlan:
+    """The moments of one version.
+
+    Attributes:
+        on: by the short name of a type: what its facts bring at once.
+        tier_changed: what another tier brings.
+        timed: what time alone brings.
+        begins, ends: by the short name of a type: what its facts let begin to wait, and what they are waited for by.
+        awaited: what may wait, by id.
+        quiet: limits on notices.
+        asks_profile, asks_birthday: it cannot be decided without profiles; without birthdays.
+    """
+
+    on: dict[str, tuple[Moment, ...]]
+    tier_changed: tuple[Moment, ...]
+    timed: tuple[Moment, ...]
+    begins: dict[str, tuple[Moment, ...]]
+    ends: dict[str, tuple[Moment, ...]]
+    awaited: dict[str, Moment]
+    quiet: tuple[QuietPlan, ...]
+    asks_profile: bool
+    asks_birthday: bool
 
 
 class TransferPlan(NamedTuple):

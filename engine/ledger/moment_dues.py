@@ -14,7 +14,7 @@ from engine.ledger.member import CLOSED, Member
 from engine.ledger.notices import Why, length_text
 from rules.book import Book, Moment, Profile, Programme, Span
 from rules.local_time import day_date, local_day, midnight_us, next_of
-from rules.moment_plan import DATES
+from rules.plan import DATES
 from schemas.times import DAY_US
 
 #: A habit needs two gaps.

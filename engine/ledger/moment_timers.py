@@ -14,7 +14,7 @@ from engine.ledger.moments import come, on_tier
 from engine.ledger.moved import Moved
 from engine.ledger.played import TIER_GIVEN
 from rules.book import Book, Programme
-from rules.moment_plan import DATES
+from rules.plan import DATES
 from schemas.decisions import Decision, StateChange
 from schemas.envelope import TIMER_SOURCE, Fact
 from schemas.ids import hash_id
