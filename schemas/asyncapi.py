@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from schemas import facts
 from schemas.decision_forms import DecisionForm
 from schemas.normalise import EVENT_MODELS
+from schemas.notices import NOTICE, NoticeEvent
 
 VERSION = "3.0.0"
 KAFKA_BINDING = "0.5.0"
@@ -37,16 +38,27 @@ def document(version: str, inbound: Mapping[str, Sequence[str]]) -> dict[str, An
         "payload": decision,
         "bindings": {"kafka": _key("as its fact: the member, or order:<source>:<id>")},
     }
+    messages[NOTICE] = {
+        "name": NOTICE,
+        "title": "Somebody should be written to",
+        "contentType": "application/cloudevents+json",
+        "payload": _taken_apart(TypeAdapter(NoticeEvent).json_schema(ref_template=_REFS), schemas),
+        "bindings": {"kafka": _key("the member")},
+    }
     channels = {topic: _channel(topic, types, "events from outside") for topic, types in sorted(inbound.items())}
     channels["points-log"] = _channel("points-log", ["decision"], "one decision per fact, in the order of facts")
+    channels["incentives"] = _channel(
+        "incentives", [NOTICE], "notices for the systems that talk to members, kept for 14 days"
+    )
     operations = {f"take-{topic}": _operation("receive", topic, types) for topic, types in sorted(inbound.items())}
     operations["tell-decisions"] = _operation("send", "points-log", ["decision"])
+    operations["tell-notices"] = _operation("send", "incentives", [NOTICE])
     return {
         "asyncapi": VERSION,
         "info": {
             "title": "Stammgast",
             "version": version,
-            "description": "Events in (CloudEvents 1.0, structured or binary), decisions out; topics may have a prefix.",
+            "description": "CloudEvents 1.0 in (structured or binary), decisions and notices out; topics may have a prefix.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/cloudevents+json",

@@ -16,11 +16,13 @@ from schemas.decisions import encode_decision, parse_decision
 from schemas.envelope import parse_fact
 from schemas.export import schemas
 from schemas.facts import INBOUND_TYPES
+from schemas.notices import NOTICE
 from tests.unit.ledger import Stage, programme
 from tests.unit.test_ledger_examples import HAPPY, REFER, TIERS
 from tests.unit.test_schemas_normalise import event, fact_of
 
 KEPT = Path(__file__).parents[2] / "schemas" / "json"
+GOLDEN_NOTICE = Path(__file__).parents[1] / "golden" / "incentives" / "stammgast.notice.v1.json"
 
 
 def test_the_schemas_in_the_repository_are_current(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_the_asyncapi_document_holds_together() -> None:
         for step in ref.removeprefix("#/").split("/"):
             place = place[step]
     carried = {name for channel in said["channels"].values() for name in channel["messages"]}
-    assert carried == {*INBOUND_TYPES, "decision"}
+    assert carried == {*INBOUND_TYPES, "decision", NOTICE}
     for operation in said["operations"].values():
         assert operation["action"] in ("send", "receive")
         channel = operation["channel"]["$ref"]
@@ -81,6 +83,17 @@ def test_a_purchase_keeps_the_schema_of_the_asyncapi_document() -> None:
     jsonschema.validate(orjson.loads(event()), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(orjson.loads(event({"order_id": "o1"})), schema)
+
+
+def test_a_golden_notice_keeps_the_schema_of_the_asyncapi_document() -> None:
+    """Whoever sends reads incentives by the same document."""
+    said = asyncapi()
+    assert said["operations"]["tell-notices"]["channel"]["$ref"] == "#/channels/incentives"
+    schema = said["components"]["messages"][NOTICE]["payload"] | {"components": said["components"]}
+    told = orjson.loads(GOLDEN_NOTICE.read_bytes())
+    jsonschema.validate(told, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**told, "data": {}}, schema)
 
 
 def test_a_published_purchase_keeps_its_schema() -> None:
