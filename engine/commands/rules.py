@@ -21,6 +21,9 @@ from schemas.times import to_text
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from engine.stream.clients import Cluster
+    from engine.stream.programmes import Outcome
+
 _PATH = click.argument("path", type=click.Path(path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 
@@ -137,7 +140,7 @@ def publish(
     versions = _load(path)
     cluster = Cluster(bootstrap, security)
     try:
-        outcome = asyncio.run(published.publish(cluster, topic_prefix, versions, backdate=backdate))
+        outcome = asyncio.run(_publish(cluster, topic_prefix, versions, backdate))
     except (published.BackdateNeeded, published.VersionsConflict, published.UnreadableVersion) as refusal:
         raise No(sentence(refusal)) from refusal
     except KafkaTrouble as trouble:
@@ -153,6 +156,15 @@ def publish(
         click.echo(f"published {version.name} version {version.version}, {_span(version)}, to {where}: {version.hash}")
     for version in outcome.known:
         click.echo(f"skipped {version.name} version {version.version}: published already: {version.hash}")
+
+
+async def _publish(cluster: Cluster, prefix: str, versions: Sequence[Programme], backdate: bool) -> Outcome:
+    from engine.stream.generations import living
+    from engine.stream.programmes import publish as append
+    from engine.stream.topics import Layout
+
+    await living(cluster, Layout(prefix=prefix))  # a version that nobody reads would change nothing
+    return await append(cluster, prefix, versions, backdate=backdate)
 
 
 def _must_exist(path: Path) -> None:

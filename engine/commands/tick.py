@@ -57,12 +57,14 @@ def tick(*, bootstrap: str, topic_prefix: str, at_us: int, security: KafkaSecuri
 async def append(cluster: Any, prefix: str, at_us: int) -> int:
     """Append a tick to every partition of `facts`; returns how many partitions there are.
 
-    Errors: LogMissing when there is no facts topic, Unreachable.
+    Errors: LogMissing when there is no facts topic; GenerationInTheWay when these logs live on elsewhere; Unreachable.
     """
     from engine.stream.clock import append_ticks
-    from engine.stream.topics import FACTS, partition_count
+    from engine.stream.generations import living
+    from engine.stream.topics import FACTS, Layout, partition_count
 
     topic = prefix + FACTS
     partitions = await partition_count(cluster, topic)
+    await living(cluster, Layout(prefix=prefix))
     async with cluster.producer() as producer:
         return await append_ticks(producer, topic, range(partitions), at_us, time.time_ns() // 1_000_000)

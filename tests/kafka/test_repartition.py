@@ -224,3 +224,7 @@ async def test_prefixes_that_cannot_be_used_are_refused(cluster: Cluster, prefix
     assert (moved.exit_code, "are moved" in moved.output) == (2, True), moved.output
     with pytest.raises(KafkaTrouble, match="were moved"):
         await living(cluster, Layout(prefix))
+    for command in (("tick", "--at", "2026-04-01T00:00:00Z"), ("rules", "publish", "rules/programmes/gift-shop")):
+        where = ["--bootstrap", cluster.bootstrap, "--topic-prefix", prefix]
+        late = await asyncio.to_thread(CliRunner().invoke, main, [*command, *where])
+        assert (late.exit_code, "use --topic-prefix 'elsewhere-'" in late.output) == (2, True), late.output

@@ -142,9 +142,9 @@ TABLE: list[tuple[tuple[str, ...], int, tuple[str, ...]]] = [
     (("verify", *NO_KAFKA, "--anchor", "{f}/good.jsonl"), 2, ("--anchor", "verify --json")),
     (("rejects", "list", *NO_KAFKA, "--reason", "luck"), 2, ("luck", "id_reused")),
     (("rejects", "redrive", *NO_KAFKA), 2, ("say which records", "--all")),
-    (("projector", *NO_KAFKA, "--db", "{f}/x.duckdb", "--lake", "s3://x"), 2, ("--lake", "not yet supported")),
+    (("projector", *NO_KAFKA, "--db", "{f}/x.duckdb", "--lake", "s3://x"), 2, ("one of both", "--lake CATALOGUE")),
     (("import", "{f}/good.jsonl", "--preset", "till", "--out", "{f}/x.jsonl"), 2, ("'till'", "online-retail")),
-    (("import", "{f}/good.jsonl", "--preset", "cdnow", "--out", "{f}/x.jsonl"), 2, ("not yet supported", "online-retail")),
+    (("import", "{f}/good.jsonl", "--preset", "cdnow", "--out", "{f}/x.jsonl"), 2, ("good.jsonl:1", "CDNOW_master.txt")),
     (("import", "{f}/good.jsonl", "--preset", "online-retail", "--out", "{f}/x.jsonl"), 2, ("good.jsonl",)),
     # programmes
     (("rules", "check", "{f}/broken"), 1, (*MISTAKES, "mistakes in")),
