@@ -66,6 +66,7 @@ async def test_a_version_is_announced_once_in_every_partition(any_cluster: Clust
             "2025-12-31T23:00:00.000000Z",
             "2026-03-04T23:00:00.000000Z",
             "2026-12-31T23:00:00.000000Z",
+            "2027-12-31T23:00:00.000000Z",
         ]
     assert await load_published(any_cluster, prefix) == {version.hash: version for version in COFFEE_BAR}
 
