@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from rules.counting import is_moment, nth_counter, streak_counter
+from rules.counting import Conditional, is_moment, nth_counter, streak_counter
 from rules.local_time import local_day, to_local_us
 from rules.parts import BoughtSku, Condition, CountRange, MoneyRange, NumberRange, Spent
 from rules.plan import Counter, Lines, MemberView, Programme
@@ -78,22 +78,6 @@ def _whole_only(checks: Sequence[Check]) -> tuple[Whole, ...]:
 
 
 # ---- a rule ----
-
-
-class Conditional(Protocol):
-    """A rule as its conditions see it: of earning, of a moment, or a challenge."""
-
-    @property
-    def on(self) -> str:
-        """The fact that they ask."""
-
-    @property
-    def when(self) -> Condition | None:
-        """What must hold."""
-
-    @property
-    def unless(self) -> Condition | None:
-        """What must not."""
 
 
 def compile_lines(rule: Conditional, zone: ZoneInfo) -> Lines:

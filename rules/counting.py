@@ -22,12 +22,12 @@ _FIRST_MONDAY = 4  # 1970-01-05
 _WEEK = 7
 
 
-class Counting(Protocol):
-    """A rule as far as its conditions may count something."""
+class Conditional(Protocol):
+    """A rule as its conditions see it: of earning, of a moment, or a challenge."""
 
     @property
     def on(self) -> str:
-        """The fact that it answers."""
+        """The fact that they ask."""
 
     @property
     def when(self) -> Condition | None:
@@ -66,7 +66,7 @@ def _name(begin: str, field: str | None, words: tuple[str, ...]) -> str:
     return begin if field is None else f"{begin} {field} {', '.join(sorted(set(words)))}"
 
 
-def counters_on(rules: Iterable[Counting]) -> dict[str, tuple[Counter, ...]]:
+def counters_on(rules: Iterable[Conditional]) -> dict[str, tuple[Counter, ...]]:
     """Return by short type name what the conditions of rules count; what several of them count is counted once."""
     found: dict[str, dict[str, Counter]] = {}
     for rule in rules:

@@ -32,6 +32,7 @@ from rules.parts import (
     Expire,
     ExpireOrSlide,
     FactName,
+    HoldOut,
     Limit,
     Multiply,
     Part,
@@ -88,11 +89,7 @@ class EarnRule(Part):
     exclusive: Slug | None = Field(
         None, description="Of the rules of one exclusive group only the best applies. Default: no group."
     )
-    hold_out: ShareText | None = Field(
-        None,
-        description="So many members, chosen by chance and for good, get nothing from this rule, and decisions say so: what "
-        "the rule changes can be measured against them. Default: nobody.",
-    )
+    hold_out: HoldOut = None
     stop: Annotated[bool, Field(strict=True)] = Field(
         False, description="Where it applies, no later rule does; limits still clip. Default: false."
     )

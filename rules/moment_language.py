@@ -10,14 +10,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rules.parts import BY_SHAPE, MAPPING, WORD, Cap, Condition, FactName, Notice, Part, Points, Slugs, Words
+from rules.parts import BY_SHAPE, MAPPING, WORD, Cap, Condition, FactName, HoldOut, Notice, Part, Points, Slugs, Words
 from rules.play import GivenTier
 from rules.values import (
     FixedText,
     MomentText,
     MoneyText,
     NumberText,
-    ShareText,
     Slug,
     Word,
     mistake,
@@ -184,11 +183,7 @@ class MomentRule(Part):
     )
     notice: Notice | None = Field(None, description="What is to be said: {template: we-miss-you}. Default: nothing.")
     cap: Cap | None = Field(None, description="How often it comes to a member. Default: as often as it does.")
-    hold_out: ShareText | None = Field(
-        None,
-        description="So many members, chosen by chance and for good, get nothing from this rule, and decisions say so: what "
-        "the rule changes can be measured against them. Default: nobody.",
-    )
+    hold_out: HoldOut = None
     from_: MomentText | None = Field(None, alias="from", description="From then on. Default: as the version.")
     until: MomentText | None = Field(None, description="Until the end of that day. Default: as the version.")
 

@@ -29,6 +29,7 @@ from rules.values import (
     MoneyText,
     MonthDayText,
     NumberText,
+    ShareText,
     Slug,
     SpanText,
     Word,
@@ -57,6 +58,13 @@ def schema_of_list(items: dict[str, Any]) -> WithJsonSchema:
 MANY = Field(min_length=1)
 Words = Annotated[tuple[Word, ...], BeforeValidator(as_list), MANY, schema_of_list({"type": ["string", "number"]})]
 Slugs = Annotated[tuple[Slug, ...], BeforeValidator(as_list), MANY, schema_of_list({"type": ["string", "integer"]})]
+HoldOut = Annotated[
+    ShareText | None,
+    Field(
+        description="So many members, chosen by chance and for good, get nothing from this rule, and decisions say so: what "
+        "the rule changes can be measured against them. Default: nobody."
+    ),
+]
 Weekdays = Annotated[
     tuple[Weekday, ...],
     BeforeValidator(as_list),

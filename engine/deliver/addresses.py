@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated, Protocol, Self
 from urllib.parse import quote
 
-import httpcore
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine.deliver.files import Watched, first_line
-from engine.deliver.network import AddressRefused, Caller, why_not
+from engine.deliver.network import NO_ANSWER, Caller, why_not
 from engine.deliver.sending import ConfigBroken
 
 _QUERY = (Path(__file__).parent / "address.sql").read_text(encoding="utf-8")
@@ -140,13 +139,7 @@ class _HttpBook:
         try:
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._caller.call("GET", self._url.replace("{member}", quote(member, safe="")), headers)
-        except (
-            TimeoutError,
-            AddressRefused,
-            httpcore.TimeoutException,
-            httpcore.NetworkError,
-            httpcore.ProtocolError,
-        ) as error:
+        except NO_ANSWER as error:
             raise BookAway(f"book_{why_not(error).reason}") from error
         if reply.status == 404:
             return None

@@ -178,6 +178,10 @@ def retry_after(said: str | None, now_s: float) -> float | None:
     return min(max(0.0, seconds), ASKED_PAUSE_MOST_S)
 
 
+#: What a call that brought no answer may raise; `why_not` says what it means.
+NO_ANSWER = (TimeoutError, AddressRefused, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
+
+
 def why_not(error: BaseException) -> Answer:
     """What an error of a call means. Errors: the error itself where it is none of a call."""
     match error:

@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-import httpcore
 from pydantic import Field
 
 from engine.deliver.files import Watched, first_line
-from engine.deliver.network import AddressRefused, Caller, answer_of, why_not
+from engine.deliver.network import NO_ANSWER, Caller, answer_of, why_not
 from engine.deliver.sending import Answer, Channel, ConfigBroken
 from engine.signing import SecretUnreadable, parse_secret, sign
 from schemas.notices import NoticeEvent
@@ -71,13 +70,7 @@ class WebhookSender:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return answer_of(await self._caller.call("POST", self._url, headers, body))
-        except (
-            TimeoutError,
-            AddressRefused,
-            httpcore.TimeoutException,
-            httpcore.NetworkError,
-            httpcore.ProtocolError,
-        ) as error:
+        except NO_ANSWER as error:
             return why_not(error)
 
     async def close(self) -> None:

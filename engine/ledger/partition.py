@@ -6,9 +6,9 @@ neither Kafka nor files nor a clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.ledger.aliases import forward
 from engine.ledger.awaiting import watch
@@ -46,6 +46,9 @@ class UnknownProgramme(LookupError):
     def __init__(self, programme_hash: str) -> None:
         super().__init__(f"no programme version {programme_hash} is at hand")
         self.hash = programme_hash
+
+
+Result = TypeVar("Result")
 
 
 class UndecidableInPrivate(Exception):
@@ -361,10 +364,15 @@ class Partition:
         """Settle a member, with his profile open where a rule may ask for it; see `_decide_open`."""
         if member.sealed is None or not self.book.asks_profile or not self.book.spans:
             return settle(member, self.book, time_us)[1]
+        return self._in_private(member, time_us, lambda: settle(member, self.book, time_us)[1])
+
+    def _in_private(self, member: Member, time_us: int, work: Callable[[], Result]) -> Result:
+        """Do something with a member's profile open; what is raised meanwhile says nothing of it."""
+        assert member.sealed is not None
         member.opened = self.opens(member.sealed)
         try:
             self._need_birthday(member, time_us)
-            return settle(member, self.book, time_us)[1]
+            return work()
         except ProfileClosed:
             raise
         except Exception as error:  # noqa: BLE001 - its text may hold what was looked at
@@ -416,16 +424,7 @@ class Partition:
         """Settle and decide, with the profile open where a rule may ask for it; what is raised then says nothing of it."""
         if member.sealed is None or not self.book.asks_profile:
             return self._decide_settled(member, fact, programme, decision)
-        member.opened = self.opens(member.sealed)
-        try:
-            self._need_birthday(member, fact.time_us)
-            return self._decide_settled(member, fact, programme, decision)
-        except ProfileClosed:
-            raise
-        except Exception as error:  # noqa: BLE001 - its text may hold what was looked at
-            raise UndecidableInPrivate(type(error).__name__) from None
-        finally:
-            member.opened = None
+        return self._in_private(member, fact.time_us, lambda: self._decide_settled(member, fact, programme, decision))
 
     def _decide_settled(
         self, member: Member, fact: Fact, programme: Programme | None, decision: Decision

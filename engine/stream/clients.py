@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -343,11 +343,16 @@ async def read_partition(
 
 
 async def log_ends(cluster: Cluster, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
-    """Where each partition begins and where readers of committed records stop, as of now: partition -> (begin, end).
+    """Where each of so many partitions begins and ends; see `ends_of`."""
+    return await ends_of(cluster, topic, range(partitions))
+
+
+async def ends_of(cluster: Cluster, topic: str, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """Where these partitions begin and where readers of committed records stop, as of now: partition -> (begin, end).
 
     Errors: KafkaTrouble when a partition does not answer within STALLED_S; Unreachable.
     """
-    places = [TopicPartition(topic, number) for number in range(partitions)]
+    places = [TopicPartition(topic, number) for number in partitions]
     async with cluster.consumer(auto_offset_reset="none", fetch_max_wait_ms=END_OF_LOG_WAIT_MS) as consumer:
         consumer.assign(places)
         begins, told = await consumer.beginning_offsets(places), await consumer.end_offsets(places)

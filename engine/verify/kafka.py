@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any, Self, TypeVar
 
 from engine.settings import UsageError, sentence
-from engine.stream.clients import Cluster, log_ends, read_partition
+from engine.stream.clients import Cluster, ends_of, log_ends, read_partition
 from engine.stream.programmes import load_published
 from engine.stream.topics import FACTS, POINTS_LOG, REJECTS, Layout, LogMissing, partition_count, require
 from rules.book import Programme
@@ -75,9 +75,6 @@ class KafkaLogs:
 
     async def _look(self) -> None:
         self.ends = await log_ends(self._cluster, self.prefix + POINTS_LOG, self.partitions)
-        await self._look_at_rejects()
-
-    async def _look_at_rejects(self) -> None:
         try:
             count = await partition_count(self._cluster, self.prefix + REJECTS)
         except LogMissing:
@@ -110,7 +107,7 @@ class KafkaLogs:
     def rejects(self, partition: int) -> Iterator[Any]:
         """As `Logs`. Where it begins is asked anew: it forgets, and a long run may come to it hours after its start."""
         if partition in self._rejects:
-            self.run(self._look_at_rejects())
+            self._rejects |= self.run(ends_of(self._cluster, self.prefix + REJECTS, [partition]))
         begin, end = self._rejects.get(partition, (0, 0))
         return self._records(REJECTS, partition, begin) if end > begin else iter(())
 
