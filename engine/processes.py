@@ -7,9 +7,15 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+# Behind the projector, the workers and everybody's shells.
+BEHIND_NICE = 19
+AUTOGROUP_ATTEMPTS = 50
+AUTOGROUP_PAUSE_S = 0.05
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: a child between fork and exec should import and load nothing.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -43,3 +49,19 @@ def command_name() -> str:
         return "stammgast"
     whole = called.absolute()
     return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
+
+
+def stand_back() -> None:
+    """Take what processor time the others leave, however many processes like this one there are.
+
+    Linux's scheduler weighs sessions, not processes, where autogroup is on, and ignores nice values between them: 20 processes in
+    sessions of their own would take twenty shares. So the session gets the value too (sched(7), "The autogroup feature").
+    """
+    os.nice(BEHIND_NICE)
+    with suppress(OSError):  # another kernel, or no autogroup: then the nice value alone holds
+        for _attempt in range(AUTOGROUP_ATTEMPTS):
+            try:
+                Path("/proc/self/autogroup").write_text(str(BEHIND_NICE))
+                return
+            except BlockingIOError:  # the kernel takes ten changes a second of all of a machine's users together
+                time.sleep(AUTOGROUP_PAUSE_S)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import resource
 import sys
 from collections.abc import Iterable
@@ -17,14 +16,12 @@ from typing import IO
 
 import duckdb
 
-from engine.processes import end_with
+from engine.processes import end_with, stand_back
 from engine.settings import No
 from projections import sql
 from projections.desk import BESIDE_BYTES, bytes_of, open_copy
 from projections.server import HOST, STATEMENTS, free_port, load_extensions
 
-# Behind the projector, the workers and everybody's shells: a question may take what the others leave.
-NICE = 10
 PORT_ATTEMPTS = 5
 
 
@@ -87,5 +84,5 @@ def serve(memory_limit: str, threads: int, source: Iterable[str], sink: IO[str])
 
 if __name__ == "__main__":
     end_with(int(sys.argv[3]))
-    os.nice(NICE)
+    stand_back()
     serve(sys.argv[1], int(sys.argv[2]), sys.stdin, sys.stdout)

@@ -74,6 +74,8 @@ class _Place:
     def __init__(self) -> None:
         self.desk: Desk | None = None
         self.starting = asyncio.Lock()
+        # Copies that sessions are on their way to: nobody may put one away under them.
+        self.wanted: list[Path] = []
         self.at_a_time = asyncio.Semaphore(AT_A_TIME)
         self.used_s = time.monotonic()
 
@@ -156,10 +158,11 @@ class Room:
                 await desk.end("the reader was taken out" if name not in allowed else "nobody asked for a while")
                 continue
             used = {one.copy.path for one in self._sessions.values() if one.desk is desk and one.copy is not None}
-            for copy in desk.copies - used - ({self._copy.path} if self._copy else set()):
+            for copy in desk.copies - used - set(place.wanted) - ({self._copy.path} if self._copy else set()):
                 await desk.close_copy(copy)
         held = {copy for place in self._places.values() if place.desk is not None for copy in place.desk.copies}
-        for copy in self._old - held:
+        wanted = {copy for place in self._places.values() for copy in place.wanted}
+        for copy in self._old - held - wanted:
             remove(copy)
             self._old.discard(copy)
 
@@ -231,12 +234,16 @@ class Room:
         if copy is None:
             raise No(self.trouble)
         place.used_s = time.monotonic()
-        async with place.starting:
-            if place.desk is None or not place.desk.alive:
-                place.desk = await Desk.start(self._limits.memory, self._limits.threads)
-            desk = place.desk
-        session.port, greeting = await desk.connect(copy.path)
-        session.desk, session.copy, session.inner = desk, copy, greeting.connection
+        place.wanted.append(copy.path)
+        try:
+            async with place.starting:
+                if place.desk is None or not place.desk.alive:
+                    place.desk = await Desk.start(self._limits.memory, self._limits.threads)
+                desk = place.desk
+            session.port, greeting = await desk.connect(copy.path)
+            session.desk, session.copy, session.inner = desk, copy, greeting.connection
+        finally:
+            place.wanted.remove(copy.path)
         return greeting
 
     async def _prepare(self, session: Session, message: wire.Message, left: Left) -> bytes:

@@ -1,14 +1,16 @@
 """Many readers ask while the tables are written: ``python -m tests.readers.measure_readers --readers 20 --rate 5000``.
 
-A writer applies facts with their decisions at a rate, as a projector does; named readers, each a client of its own, ask one
-question after the other through `stammgast readers serve`; with --runaway one more asks what never ends. Printed are questions,
-failures, seconds an answer took, how old its rows were, how far the writer fell behind its rate, and CPU seconds, which a busy
+A writer in a process of its own applies facts with their decisions at a rate, as a projector does; named readers, each a client
+of its own in this one, ask one question after the other through `stammgast readers serve`; with --runaway one more asks what
+never ends. Printed are questions, failures, seconds an answer took, how old its rows were, how far the writer fell behind its
+rate, and CPU seconds, which a busy
 machine changes least.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import re
 import resource
@@ -18,6 +20,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import duckdb
@@ -37,6 +40,7 @@ QUESTIONS = (
 )
 RUNAWAY = "select count(*) from range(100000) a, range(100000) b, range(100000) c"
 BATCH = 2_500
+SPAWN = multiprocessing.get_context("spawn")
 QUERY_SECONDS = 60
 NEWEST = "select count(*) from facts"
 
@@ -52,17 +56,36 @@ class Told:
     written: int = 0
 
 
-def write(
-    warehouse: Warehouse, records: tuple[list[Record], list[Record]], rate: int, told: Told, stop: threading.Event
-) -> None:
-    """Apply batches at a rate; note how late each was over."""
-    began, facts, decisions = time.monotonic(), *records
-    for start in range(0, len(facts), BATCH):
-        if stop.wait(max(0.0, began + start / rate - time.monotonic())):
-            return
-        warehouse.apply(facts[start : start + BATCH], decisions[start : start + BATCH])
-        told.written = start + BATCH
-        told.behind.append(max(0.0, time.monotonic() - began - (start + BATCH) / rate))
+def write(db: Path, members: int, rate: int, seconds: int, told: Connection) -> None:
+    """Apply batches at a rate; tell what is written and how late each batch was over, then the process's CPU seconds."""
+    facts, decisions = shop(rate * seconds, members)
+    with Warehouse.open(db, log_id="measure", threads=2) as warehouse:
+        told.send(None)
+        told.recv()
+        began, used = time.monotonic(), time.process_time()
+        for start in range(0, len(facts), BATCH):
+            time.sleep(max(0.0, began + start / rate - time.monotonic()))
+            warehouse.apply(facts[start : start + BATCH], decisions[start : start + BATCH])
+            told.send((start + BATCH, max(0.0, time.monotonic() - began - (start + BATCH) / rate)))
+        told.send(time.process_time() - used)
+
+
+def shop(count: int, members: int) -> tuple[list[Record], list[Record]]:
+    """Purchases of a day, each with its decision."""
+    return given.records(
+        {"type": "purchase", "id": f"p{n}", "subject": f"m{n % members}", "time": f"2026-03-01T{n % 24:02}:00:00Z",
+         "data": {"total_minor": 100 + n % 900, "lines": []},
+         "decision": {"entries": [{"entry_id": f"e{n}", "points": 1 + n % 9, "rule_id": "base"}]}}
+        for n in range(count)
+    )  # fmt: skip
+
+
+def follow(writer: Connection, told: Told) -> float:
+    """Take in what the writer tells until its end; returns its CPU seconds."""
+    while isinstance(said := writer.recv(), tuple):
+        told.written = said[0]
+        told.behind.append(said[1])
+    return float(said)
 
 
 def ask(uri: str, token: str, first: int, told: Told, stop: threading.Event) -> None:
@@ -118,16 +141,12 @@ def main() -> None:
 
 def measure(folder: Path, chosen: argparse.Namespace) -> None:
     """One run in a folder."""
-    count = chosen.rate * chosen.seconds
-    records = given.records(
-        {"type": "purchase", "id": f"p{n}", "subject": f"m{n % chosen.members}", "time": f"2026-03-01T{n % 24:02}:00:00Z",
-         "data": {"total_minor": 100 + n % 900, "lines": []},
-         "decision": {"entries": [{"entry_id": f"e{n}", "points": 1 + n % 9, "rule_id": "base"}]}}
-        for n in range(count)
-    )  # fmt: skip
     db, readers, told, stop = folder / "shop.duckdb", folder / "readers.yaml", Told(), threading.Event()
     tokens = [book.add(readers, f"r{n}") for n in range(chosen.readers + int(chosen.runaway))]
-    warehouse = Warehouse.open(db, log_id="measure", threads=2)
+    here, there = SPAWN.Pipe()
+    writer = SPAWN.Process(target=write, args=(db, chosen.members, chosen.rate, chosen.seconds, there), daemon=True)
+    writer.start()
+    here.recv()
     command = [sys.executable, "-c", "from engine.cli import main; main()", "readers", "serve", "--db", str(db)]
     command += [
         "--readers",
@@ -143,26 +162,26 @@ def measure(folder: Path, chosen: argparse.Namespace) -> None:
         found = re.search(r"quack:[\d.:]+", server.stdout.readline() if server.stdout else "")
         assert found, "the server did not start"
         used = time.process_time()
-        writer = threading.Thread(target=write, args=(warehouse, records, chosen.rate, told, stop))
         asking = [
             threading.Thread(target=ask, args=(found[0], token, n, told, stop))
             for n, token in enumerate(tokens[: chosen.readers])
         ]
         if chosen.runaway:
             asking.append(threading.Thread(target=run_away, args=(found[0], tokens[-1], told, stop)))
-        for thread in (writer, *asking):
+        for thread in asking:
             thread.start()
-        writer.join()
+        here.send(None)
+        writing = follow(here, told)
         stop.set()
         for thread in asking:
             thread.join()
         used = time.process_time() - used
         server.terminate()
-    warehouse.close()
-    report(chosen, told, used)
+    writer.join()
+    report(chosen, told, writing, used)
 
 
-def report(chosen: argparse.Namespace, told: Told, used: float) -> None:
+def report(chosen: argparse.Namespace, told: Told, writing: float, used: float) -> None:
     """Print what happened."""
     theirs = resource.getrusage(resource.RUSAGE_CHILDREN)
     missing, reasons = [float(count) for count in told.missing], sorted(set(told.failures))[:3]
@@ -177,7 +196,8 @@ def report(chosen: argparse.Namespace, told: Told, used: float) -> None:
     print(f"facts not yet in the answer: p50 {share(missing, 0.5):,.0f}, most {max(missing, default=0):,.0f}")
     late, latest = (share(told.behind, part) for part in (0.5, 0.95))
     print(f"writer behind its rate, s: p50 {late:.2f}, p95 {latest:.2f}, most {max(told.behind):.2f}")
-    print(f"CPU s: writer and clients {used:.1f}, server and its processes {theirs.ru_utime + theirs.ru_stime:.1f}")
+    serving = theirs.ru_utime + theirs.ru_stime - writing
+    print(f"CPU s: writer {writing:.1f}, clients {used:.1f}, server and its processes about {serving:.1f}")
 
 
 if __name__ == "__main__":

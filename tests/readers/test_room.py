@@ -251,3 +251,38 @@ def test_a_line_can_do_without_the_text_and_never_holds_a_token(tmp_path: Path) 
     assert "select" not in (tmp_path / "a").read_text(encoding="utf-8")
     assert "sgr_***" in (tmp_path / "b").read_text(encoding="utf-8")
     assert token not in (tmp_path / "b").read_text(encoding="utf-8")
+
+
+def test_a_copy_that_a_session_is_on_its_way_to_is_not_put_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow process opens a copy while the next one is taken: the older one stays until the session sits."""
+    world = World(tmp_path, monkeypatch, at_once, seconds=600)
+    old = tmp_path / "copies" / "0.duckdb"
+
+    async def story() -> None:
+        arrived, go_on = asyncio.Event(), asyncio.Event()
+        connected = FakeDesk.connect
+
+        async def slow(desk: FakeDesk, copy: Path) -> tuple[int, wire.Message]:
+            answer = await connected(desk, copy)
+            arrived.set()
+            await go_on.wait()
+            return answer
+
+        monkeypatch.setattr(FakeDesk, "connect", slow)
+        coming = asyncio.create_task(world.session())
+        await arrived.wait()
+        old.parent.mkdir(exist_ok=True)
+        old.touch()
+        world.states = 1
+        await world.room.refresh()
+        await world.room._put_away()
+        assert world.desks[0].copies == {old}
+        assert old.exists()
+        go_on.set()
+        await coming
+        await world.room._put_away()
+        assert old in world.desks[0].copies, "its session sits there now"
+
+    asyncio.run(story())
