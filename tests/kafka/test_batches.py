@@ -323,10 +323,19 @@ async def test_partitions_move_without_a_loss(any_cluster: Cluster, prefix: str)
 
         return handle
 
+    fed = 0
+
+    async def whole() -> int:
+        return sum(decided.values())
+
     async def feed(rounds: int) -> None:
-        for _ in range(rounds):
-            for partition in range(4):
-                await write(any_cluster, topic, partition, numbered(50))
+        nonlocal fed
+        fed += 50 * rounds
+        for partition in range(4):
+            await write(any_cluster, topic, partition, numbered(50 * rounds))
+        await eventually(
+            whole, 4 * fed
+        )  # either worker may take the last of it: a collector hears of its own batches alone
 
     settings: dict[str, Any] = {"partitions": 4, "start_offset": start_offset, "embedded_session_s": EMBEDDED_SESSION_S}
 
@@ -335,18 +344,16 @@ async def test_partitions_move_without_a_loss(any_cluster: Cluster, prefix: str)
 
     async with running(any_cluster, group, [topic], deciding(ours), **settings) as one:
         await feed(2)
-        await ours.until(lambda: sum(decided.values()) == 400)
         async with running(any_cluster, group, [topic], deciding(theirs), **settings) as other:
-            await eventually(shares, [2, 2])  # or the first worker takes all before the second has a share
-            await feed(4)
-            await theirs.until(lambda: len(theirs.values) == 2)
-            await ours.until(lambda: sum(decided.values()) == 1_200)
+            # A worker that the machine holds up past its session loses its share for a while: fed until it has taken some.
+            while len(theirs.values) < 2:
+                await eventually(shares, [2, 2])
+                await feed(1)
         await feed(2)
-        await ours.until(lambda: sum(decided.values()) == 1_600)
         for partition in range(4):
-            await eventually(lambda partition=partition: group_offset(any_cluster, group, topic, partition), 400)  # type: ignore[misc]
+            await eventually(lambda partition=partition: group_offset(any_cluster, group, topic, partition), fed)  # type: ignore[misc]
 
-    assert taken == {partition: list(range(400)) for partition in range(4)}
+    assert taken == {partition: list(range(fed)) for partition in range(4)}
 
 
 async def test_a_late_acknowledgement_of_a_lost_batch_commits_nothing(any_cluster: Cluster, prefix: str) -> None:
