@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from engine.ledger.compact import name, read_mark, read_name, texts_of
-from engine.ledger.orders import pack_order
+from engine.ledger.orders import pack_order, paid_kept, paid_packed
+from engine.ledger.spending import Spending
 from schemas.times import MILLISECOND_US, SECOND_US
 
 #: Bytes of a body hash that are kept. They only tell a second delivery from another event of the same source, id and
@@ -63,7 +64,17 @@ class Bought(NamedTuple):
 class History:
     """The facts and orders of one member. It owns its bytes; the table of texts is shared with other members."""
 
-    __slots__ = ("_first", "_first_us", "_fresh", "_fresh_orders", "_horizon_us", "_records", "base_us", "texts")
+    __slots__ = (
+        "_first",
+        "_first_us",
+        "_fresh",
+        "_fresh_orders",
+        "_horizon_us",
+        "_records",
+        "_spending",
+        "base_us",
+        "texts",
+    )
 
     def __init__(self, base_us: int = 0, texts: tuple[str, ...] = (), records: bytes = b"") -> None:
         """Begin without records, or with those of `packed`."""
@@ -71,6 +82,7 @@ class History:
         self._fresh: dict[tuple[str, str], Fresh] = {}
         self._fresh_orders: set[tuple[str, str]] = set()
         self._horizon_us = 0
+        self._spending: Spending | None = None
         self._records = bytearray(records)
         self._find_first(0)
 
@@ -131,6 +143,15 @@ class History:
                     yield self._bought(count, at, end)
                 count += 1
 
+    def spending(self, since_us: int) -> Spending:
+        """Return what was spent at or after ``since_us``: the orders are read where that was not asked for before."""
+        known = self._spending
+        if known is None or since_us < known.since_us:
+            known = self._spending = Spending(since_us)
+            for bought in self.orders_since(since_us):
+                known.add(bought.at_us, *paid_packed(bought.packed, self.texts.words))
+        return known
+
     def everything(self) -> Iterator[tuple[str, str, int, str, Bought | None]]:
         """Yield source, id and moment of every fact that is kept, the kept part of its body hash while it counts as seen, and
         the order that it is."""
@@ -159,6 +180,8 @@ class History:
         self._fresh[source, fact_id] = fact
         if fact.order_name is not None:
             self._fresh_orders.add(fact.order_name)
+        if self._spending is not None and fact.order is not None:
+            self._spending.add(fact.time_us, *paid_kept(fact.order))
         self._horizon_us = horizon_us
 
     def _write_all(self) -> None:

@@ -394,7 +394,11 @@ class Member:
 
     def spent_since(self, since_us: int) -> int:
         """Return the totals of the orders counted at or after ``since_us``, minor units, refunds not taken off."""
-        return sum(order.total_minor for order in self.orders_since(since_us))
+        return self.history.spending(since_us).since(since_us)
+
+    def spent_between(self, since_us: int, until_us: int, currency: str) -> int:
+        """Return the totals of the orders in a currency from ``since_us`` until ``until_us``, both included, as `spent_since`."""
+        return self.history.spending(since_us).between(since_us, until_us, currency)
 
     def order_lots(self, *, named: bool = False) -> Iterator[Lot]:
         """Yield the lots that follow from his orders, in the order in which they counted; those in ``lots_apart`` too, as they

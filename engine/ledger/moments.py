@@ -185,11 +185,7 @@ def _why(member: Member, moment: Moment, word: str, fact: Fact) -> Why | None:
 def _spent(member: Member, moment: Moment, fact: Fact) -> Why | None:
     """It is the purchase with which the sum is reached: before it, in the same stretch of time, it was not."""
     data: facts.PurchaseForm = fact.data
-    before = sum(
-        order.total_minor
-        for order in member.orders_since(fact.time_us - moment.within_us)
-        if order.at_us <= fact.time_us and order.currency == data["currency"]
-    )
+    before = member.spent_between(fact.time_us - moment.within_us, fact.time_us, data["currency"])
     spent = before + data["total_minor"]
     if before >= moment.at_least or spent < moment.at_least:
         return None

@@ -228,6 +228,22 @@ def read_order(packed: bytes, at_us: int, texts: Sequence[str], ids: Ids) -> Ord
     return Order(at_us, currency, total, lines, progress, grants, counts, counters)
 
 
+def paid_packed(packed: bytes, texts: Sequence[str]) -> tuple[str, int]:
+    """Return currency and total, minor units, of the order that `pack_order` wrote; nothing else of it is made."""
+    flat = read_list(packed)
+    currency, says = texts[flat[0]], flat[1]
+    if not says & _SUM:
+        return currency, flat[2]
+    place = 2 + bool(says & _PROGRESS and not says & _BY_TOTAL) + (says // _DAY_BITS % _DAY_STEPS == _DAY_FAR)
+    return currency, sum(flat[place + 3 : place + 1 + 3 * flat[place] : 3])
+
+
+def paid_kept(kept: bytes) -> tuple[str, int]:
+    """Return the same of one that `keep_order` made."""
+    currency, total, *_ = orjson.loads(kept)
+    return currency, total
+
+
 def _read_grant(says: int, values: Iterator[Any], lines: int, texts: Sequence[str], ids: Ids) -> Grant:
     version, _, rule_id = texts[says // _RULE_BITS].partition(" ")
     entry_id = next(values) if says & _NAMED else ids.id(rule_id, version)
