@@ -25,6 +25,20 @@ _Opened: TypeAlias = "FileLogs | _OnKafka"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+class HowMany(click.ParamType):
+    """A number from 1, or `all`."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """The number, None for all of them."""
+        if value == "all":
+            return None
+        if str(value).isdigit() and int(value) > 0:
+            return int(value)
+        return self.fail("write a number from 1, or all.", param, ctx)
+
+
 @click.command()
 @click.argument("what", metavar="MEMBER|ENTRY|FACT")
 @option("bootstrap")
@@ -35,6 +49,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @options("profile_key_file", "profile_keys")
 @click.option("--source", metavar="SOURCE", help="WHAT is the id of a fact of this source.")
 @click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="So many facts of a member.")
+@click.option(
+    "--lots",
+    type=HowMany(),
+    metavar="N|all",
+    default=10,
+    show_default=True,
+    help="So many lots of a member, those that are spent first; JSON has all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 @kafka_security_options
 def explain(
@@ -49,6 +71,7 @@ def explain(
     profile_keys: Path | None,
     source: str | None,
     last: int,
+    lots: int | None,
     as_json: bool,
     security: KafkaSecurity,
 ) -> None:
@@ -78,7 +101,7 @@ def explain(
             raise UsageError(sentence(error)) from error
         if not found:
             raise No(f"nothing is called {what} here: no member, no fact, no entry")
-        _tell(logs, found, what, last, as_json)
+        _tell(logs, found, what, (last, lots), as_json)
 
 
 def _life(logs: _Opened, found: Found) -> tuple[Life, Told | None]:
@@ -100,7 +123,8 @@ def _life(logs: _Opened, found: Found) -> tuple[Life, Told | None]:
     return life, next((one for one in life.told if (one.partition, one.offset) == found.at), None)
 
 
-def _tell(logs: _Opened, found: Sequence[Found], what: str, last: int, as_json: bool) -> None:
+def _tell(logs: _Opened, found: Sequence[Found], what: str, most: tuple[int, int | None], as_json: bool) -> None:
+    """Print it; of a member at most so many facts and lots."""
     from engine.explain import words
 
     life, told = _life(logs, found[0])
@@ -110,7 +134,7 @@ def _tell(logs: _Opened, found: Sequence[Found], what: str, last: int, as_json: 
         life, told = _life(logs, other)
     entry_id = what if found[0].kind == "entry" else None
     if told is None:
-        said: Any = words.life_data(life, last) if as_json else words.life_words(life, last)
+        said: Any = words.life_data(life, most[0]) if as_json else words.life_words(life, *most)
     else:
         said = words.fact_data(life, told, entry_id) if as_json else words.fact_words(life, told, entry_id)
     if as_json:

@@ -9,13 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from engine.commands.tick import Moment
-from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, sentence
+from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, options, sentence
 
 if TYPE_CHECKING:
     from engine.rejects.reading import Place, Refused, Wanted
@@ -255,6 +256,7 @@ def _text(one: Refused) -> str:
 @option("inbound")
 @option("max_clock_skew")
 @option("max_event_bytes")
+@options("profile_key_file", "profile_keys")
 @kafka_security_options
 def redrive(
     *,
@@ -270,6 +272,8 @@ def redrive(
     inbound: str,
     max_clock_skew: float,
     max_event_bytes: int,
+    profile_key_file: Path | None,
+    profile_keys: Path | None,
     security: KafkaSecurity,
     **given: Any,
 ) -> None:
@@ -277,13 +281,18 @@ def redrive(
 
     What intake refused goes back to its inbound topic with its own key and headers; what a keeper refused was a fact
     already and goes back to facts. Each is rehearsed on its member's state as the logs tell it. What would be refused
-    again is not sent; what is decided already would be a duplicate and is sent with --again only. Running workers decide
-    what is sent. Exit codes: 0 shown or sent, 1 nothing to send, 2 wrong usage.
+    again is not sent; what is decided already would be a duplicate and is sent with --again only. What depends on a
+    profile is rehearsed where the keys are given. Running workers decide what is sent.
+
+    Exit codes: 0 shown or sent, 1 nothing to send, 2 wrong usage.
     """
+    from engine.vault.vault import Rehearsal, vault_of
+
     wanted = _wanted(given, records)
     if wanted.anything and not everything:
         raise UsageError("say which records: places or ids, --reason, --source, --topic, --since, --until, or --all.")
-    desk = _desk(inbound, max_clock_skew, max_event_bytes)
+    vault = Rehearsal(vault_of(profile_key_file, profile_keys))
+    desk = replace(_desk(inbound, max_clock_skew, max_event_bytes), vault=vault)
     with _logs(bootstrap, security, topic_prefix) as (cluster, logs):
         plans = _plans(logs, wanted, desk, mended, to)
         marks = _marks(cluster, logs)

@@ -190,8 +190,8 @@ def _amount(amount: int, programme: Programme) -> str:
     return f"{amount} {programme.tiers.by}"
 
 
-def life_words(life: Life, last: int) -> Iterator[str]:
-    """Yield a member's standing and the newest of his facts, a line each."""
+def life_words(life: Life, last: int, most_lots: int | None) -> Iterator[str]:
+    """Yield a member's standing, the lots that go first (all of them for None), and the newest of his facts, a line each."""
     standing = life.member.standing
     tier = "" if standing is None else f", tier {standing.tier}"
     if life.member.alias_of is not None:
@@ -199,14 +199,30 @@ def life_words(life: Life, last: int) -> Iterator[str]:
     yield f"{life.key} has {life.member.balance} points{tier}, after {_count(len(life.told), 'fact')}"
     if life.outlook is not None and life.programme is not None:
         yield f"  {_outlook_words(life.outlook, life.programme)}"
-    for lot in life.lots.values():
-        if lot.left:
-            yield f"  {lot.left} of {lot.entry.points} left of {lot.entry.rule_id}{_dates(lot.entry)}, lot {lot.entry.entry_id}"
+    yield from _lot_words(life, most_lots)
     yield from (f"  {line}" for line in play_lines(life.member, life.programme))
     if len(life.told) > last:
         yield f"the newest {last} facts:"
     for told in life.told[-last:]:
         yield f"  {told.fact.time[:19]}Z {_headline(told)}"
+
+
+def _lot_words(life: Life, most: int | None) -> Iterator[str]:
+    """Yield what is left of each lot, in the order in which they are spent: soonest end, then oldest, never-ending last."""
+    lots = sorted(
+        (lot for lot in life.lots.values() if lot.left),
+        key=lambda lot: (lot.entry.expires_at is None, lot.entry.expires_at or "", _earned(lot.entry)),
+    )
+    for lot in lots[:most]:
+        yield f"  {lot.left} of {lot.entry.points} left of {lot.entry.rule_id}{_dates(lot.entry)}, lot {lot.entry.entry_id}"
+    more = [] if most is None else lots[most:]
+    if more:
+        points = _count(sum(lot.left for lot in more), "point")
+        yield f"  and {_count(len(more), 'lot')} more with {points}, which are spent after these: --lots all lists them"
+
+
+def _earned(entry: Entry) -> str:
+    return entry.earned_at or entry.occurred_at
 
 
 def _headline(told: Told) -> str:

@@ -8,16 +8,17 @@ nothing, so sending one twice is harmless.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from engine.ledger.member import CLOSED
 from engine.rejects.marks import write_marks
 from engine.rejects.reading import Refused
 from engine.rejects.rehearsal import Effect, rehearse
 from engine.stream.clients import Cluster, Header, capabilities, partition_for, send_values
 from engine.stream.generations import inbound_prefix
 from engine.stream.topics import FACTS, Inbound, partition_count
-from engine.vault.vault import EphemeralVault
+from engine.vault.vault import NoVault, Rehearsal, Vault
 from engine.verify.logs import Logs
 from rules.book import Programme
 from schemas.binary import structured, without_attributes
@@ -59,12 +60,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """How events are taken in: what each inbound topic may carry, and when it is now."""
+    """How events are taken in: what each inbound topic may carry, when it is now, and who opens profiles."""
 
     inbound: Mapping[str, Inbound]
     now_us: int
     max_clock_skew_us: int
     max_bytes: int
+    vault: Vault = field(default_factory=lambda: Rehearsal(NoVault()))
 
     def fact_of(self, value: bytes, topic: str) -> Fact:
         """The fact that intake would make. Errors: Rejected."""
@@ -77,7 +79,7 @@ class Desk:
         if not inbound.admits(fact.source):
             raise Rejected("not_allowed", f"{topic} does not take events of this source", "source")
         if fact.type in PERSONAL_TYPES:
-            fact = EphemeralVault().seal(fact)  # as intake will, with a key of the member's own
+            fact = self.vault.seal(fact)  # as intake will, with a key of the member's own
         if fact.key is None:
             raise Rejected("invalid", "this event belongs to nobody: it needs a subject", "subject")
         return fact
@@ -103,7 +105,8 @@ def plan(
         plans.append(_draft(Plan(record, topic, value), desk))
     open_ones = [one for one in plans if one.fact is not None]
     given = [(one.fact, one.record.origin[0]) for one in open_ones if one.fact is not None]
-    for one, effect in zip(open_ones, rehearse(logs, programmes, given), strict=True):
+    opens = desk.vault.opens(gone=CLOSED)
+    for one, effect in zip(open_ones, rehearse(logs, programmes, given, opens), strict=True):
         one.effect = effect
         if effect.outcome in ("rejected", "quarantined"):
             one.refusal = f"{effect.reason}: {effect.message}"

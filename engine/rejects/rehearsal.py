@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.ledger.member import ProfileUnavailable
 from engine.ledger.partition import Partition
+from engine.ledger.profiles import Opens, closed
 from engine.stream.clients import KafkaTrouble, partition_for
 from engine.stream.parts import joined
 from engine.stream.topics import FACTS, POINTS_LOG
@@ -60,18 +61,21 @@ class Effect:
     follows: list[Effect] = field(default_factory=list)
 
 
-def rehearse(logs: Logs, programmes: Mapping[str, Programme], facts: Sequence[tuple[Fact, int | None]]) -> list[Effect]:
+def rehearse(
+    logs: Logs, programmes: Mapping[str, Programme], facts: Sequence[tuple[Fact, int | None]], opens: Opens = closed
+) -> list[Effect]:
     """Return what each fact would do if all came now, in this order.
 
     Args:
         facts: each with its partition where it has no key (a tick).
+        opens: opens the profiles that rules ask for; by default nobody can.
 
     Errors: LogsBroken when the logs do not fit together.
     """
     keys = {fact.key for fact, _ in facts if fact.key is not None}
     whole = {home for fact, home in facts if fact.key is None and home is not None}
     for _ in range(ROUNDS):
-        stage = _Stage(logs, programmes, keys, whole)
+        stage = _Stage(logs, programmes, keys, whole, opens)
         effects = [stage.effect(fact, home) for fact, home in facts]
         if stage.called <= keys:
             return effects
@@ -84,10 +88,14 @@ def rehearse(logs: Logs, programmes: Mapping[str, Programme], facts: Sequence[tu
 class _Stage:
     """Folded states of some members, and what is played on them."""
 
-    def __init__(self, logs: Logs, programmes: Mapping[str, Programme], keys: set[str], whole: set[int]) -> None:
+    def __init__(
+        self, logs: Logs, programmes: Mapping[str, Programme], keys: set[str], whole: set[int], opens: Opens
+    ) -> None:
         homes = {partition_for(key.encode(), logs.partitions) for key in keys} | whole
         self._count = logs.partitions
-        self._ledgers = {home: fold(logs, programmes, home, None if home in whole else keys) for home in sorted(homes)}
+        self._ledgers = {
+            home: fold(logs, programmes, home, None if home in whole else keys, opens) for home in sorted(homes)
+        }
         #: Members who hear of something.
         self.called: set[str] = set()
 
@@ -103,7 +111,9 @@ class _Stage:
         try:
             answer = ledger.answer(fact, ledger.next_offset)
         except ProfileUnavailable:
-            text = "what it gives depends on a profile, which is not open here"
+            text = (
+                "what it gives depends on a profile that is not open here: give --profile-key-file and --profile-keys"
+            )
             return Effect("decided", None, text, fact.subject, before, before)
         except Exception as error:  # noqa: BLE001  whatever a pure function raises quarantines a fact
             return Effect(
@@ -127,12 +137,14 @@ def _standing(ledger: Partition, key: str | None) -> Standing:
     return Standing() if member is None else Standing(member.balance, member.tier)
 
 
-def fold(logs: Logs, programmes: Mapping[str, Programme], partition: int, keys: set[str] | None) -> Partition:
+def fold(
+    logs: Logs, programmes: Mapping[str, Programme], partition: int, keys: set[str] | None, opens: Opens = closed
+) -> Partition:
     """Return a partition's state as its logs tell it, of these members alone; None is all of them.
 
     Errors: LogsBroken when a decision is missing, doubled or out of order.
     """
-    ledger, findings = Partition(partition, programmes), Findings()
+    ledger, findings = Partition(partition, programmes, opens=opens), Findings()
     names = (logs.prefix + FACTS, logs.prefix + POINTS_LOG)
     pairing = Pairing(partition, names, findings, lambda _: None)
     lines = ((record, raw_of(record.value)) for record in logs.decisions(partition))

@@ -103,6 +103,27 @@ class EphemeralVault:
         return hmac.digest(self.secret, member.encode(), "sha256")
 
 
+class Rehearsal:
+    """For a look at what profiles would do: new ones are sealed for the length of the look, those of the log are opened by the
+    deployment's own keys, and no key is made."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault, self._own = vault, EphemeralVault()
+
+    def seal(self, fact: Fact) -> Fact:
+        """Return it sealed."""
+        return self._own.seal(fact)
+
+    def opens(self, gone: Profile | None) -> Opens:
+        """Open what was sealed here, and what the deployment can open."""
+        own, other = self._own.opens(gone), self._vault.opens(gone)
+
+        def open_one(sealed: Sealed) -> Profile | None:
+            return own(sealed) if sealed.key == _EPHEMERAL else other(sealed)
+
+        return open_one
+
+
 def _opened(sealed: Sealed, key: bytes) -> Profile:
     about = {"member": sealed.subject, "source": sealed.source, "fact_id": sealed.fact_id, "key_id": sealed.key}
     return profile_of(unseal(sealed.text, key, **about))

@@ -1,9 +1,10 @@
 """`make mutants MUTANTS_ARGS="--sample 600 --seed 1"`: change the core one thing at a time; does a test mind?
 
-mutmut writes every mutant beside the original, finds out once which tests reach which function, and asks of each mutant only
-those, quickest first. Without --sample all of them are tried, which takes many hours; results are kept in mutants/, and a run
-that was broken off goes on. Survivors that are of no use to kill are listed by kind in survivors.yaml with the reason, and are
-taken out of the score; all others are shown.
+mutmut thinks of the changes. Everything is loaded once; for each mutant a child changes one function and runs the tests that
+reach the changed lines, quickest first, until one minds. The order is drawn by chance, so what a run that was broken off has
+tried is a sample as well, and it goes on where it stopped: results are kept in mutants/. Without --sample all are tried.
+Survivors that are of no use to kill are listed by kind in survivors.yaml with the reason, and are taken out of the score; all
+others are shown.
 """
 
 from __future__ import annotations
@@ -11,115 +12,93 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import random
-import re
-import subprocess
 import sys
-from collections.abc import Sequence
-from importlib import import_module
-from math import sqrt
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import orjson
-import yaml
+import pytest
 
-MUTMUT = Path(sys.executable).with_name("mutmut")
-WRITTEN = Path("mutants")
-EXCUSES = Path(__file__).with_name("survivors.yaml")
-#: A quick one: running it has mutmut write all mutants and find out which tests reach which function.
-FIRST = "engine.ledger.lots.x_burn_from__mutmut_1"
-#: mutmut's exit codes of mutants that no test minded: it survived, or no test reaches its function.
-SURVIVED = frozenset({0, 5, 33})
-#: Of names that one call of mutmut takes: each call writes all mutants anew first, which takes two minutes.
-AT_ONCE = 20_000
-#: Two-sided 95 %.
-_Z = 1.959964
+from tests.mutants.score import excused, excuses, interval, stale
+from tests.mutants.trying import NOBODY, Tried, Trier
+from tests.mutants.written import Mutant, Place, mutant, places
+
+KEPT = Path("mutants")
+RESULTS = KEPT / "results.jsonl"
+#: What tests are made of beside the files of the tests themselves.
+TEST_PARTS = ("tests/*.py", "tests/stories/**/*", "tests/properties/*.py", "schemas/**/*.py", "engine/vault/*.py")
 
 
-class Excuse(NamedTuple):
-    """A kind of change that nobody needs to notice."""
-
-    reason: str
-    where: str
-    out: re.Pattern[str]
-    into: re.Pattern[str]
-
-
-def excuses() -> list[Excuse]:
-    """Read survivors.yaml."""
-    said = yaml.safe_load(EXCUSES.read_text(encoding="utf-8"))
-    return [
-        Excuse(
-            one["reason"], one.get("where", "*"), re.compile(one.get("out", ".*")), re.compile(one.get("into", ".*"))
-        )
-        for one in said
+def chosen_mutants(everywhere: Sequence[Place], patterns: Sequence[str], sample: int | None, seed: int) -> list[Mutant]:
+    """Return the mutants of a pattern, or some drawn by chance, in an order drawn by chance."""
+    names = [
+        (place, number)
+        for place in everywhere
+        for number in range(1, place.mutants + 1)
+        if any(fnmatch.fnmatch(place.name(number), pattern) for pattern in patterns)
     ]
+    count = len(names) if sample is None else min(sample, len(names))
+    print(f"{count:,} of {len(names):,} mutants, seed {seed}", flush=True)
+    return [mutant(place, number) for place, number in random.Random(seed).sample(names, count)]
 
 
-def excused(name: str, diff: str, known: Sequence[Excuse]) -> Excuse | None:
-    """Return why a survivor does not count, None where it does.
-
-    Args:
-        name: of the mutant, as mutmut gives it: ``engine.ledger.lots.x_burn_from__mutmut_2``.
-        diff: unified, of the function.
-        known: kinds of changes; one fits by name, by a line taken out and by a line put in, each searched for its pattern.
-    """
-    lines = [line for line in diff.splitlines() if not line.startswith(("+++", "---"))]
-    out = "\n".join(line[1:] for line in lines if line.startswith("-"))
-    into = "\n".join(line[1:] for line in lines if line.startswith("+"))
-    for excuse in known:
-        if fnmatch.fnmatch(name, excuse.where) and excuse.out.search(out) and excuse.into.search(into):
-            return excuse
-    return None
+def digest(patterns: Iterable[str]) -> str:
+    """Return what names the bytes of some files."""
+    found = blake2b(digest_size=12)
+    for path in sorted({path for pattern in patterns for path in Path().glob(pattern) if path.is_file()}):
+        if "__pycache__" not in path.parts:
+            found.update(str(path).encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
 
 
-def interval(killed: int, of: int, population: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share, with the correction for a sample of a finite number (Cochran 1977)."""
-    if of == 0 or of >= population:
-        share = killed / of if of else 0.0
-        return share, share
-    z = _Z * sqrt((population - of) / (population - 1))
-    share, weight = killed / of, z * z / of
-    middle = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * sqrt(share * (1 - share) / of + weight / (4 * of))
-    return middle - half, middle + half
-
-
-def results() -> dict[str, int | None]:
-    """Return what became of each mutant that is written, None for those not tried."""
-    found: dict[str, int | None] = {}
-    for meta in sorted(WRITTEN.rglob("*.meta")):
-        found |= orjson.loads(meta.read_bytes())["exit_code_by_key"]
+def known_results(tests: str) -> dict[str, Tried]:
+    """Return what became of mutants before, by digest: the killed ones, and what these very tests let live."""
+    found: dict[str, Tried] = {}
+    for line in RESULTS.read_bytes().splitlines() if RESULTS.exists() else ():
+        said = orjson.loads(line)
+        if said["by"] not in (None, NOBODY) or said["tests"] == tests:
+            found[said["digest"]] = Tried(said["name"], said["digest"], said["by"], said["seconds"])
     return found
 
 
-def try_mutants(names: Sequence[str], jobs: int) -> None:
-    """Have mutmut try mutants, without names all that were not tried. Errors: SystemExit where it fails itself."""
-    children = ["--max-children", str(jobs)]
-    for start in range(0, max(1, len(names)), AT_ONCE):
-        done = subprocess.run([MUTMUT, "run", *children, *names[start : start + AT_ONCE]], check=False)
-        if done.returncode:
-            raise SystemExit(f"mutmut ended with {done.returncode}: what it printed says why")
+def try_mutants(mutants: Sequence[Mutant], settings: dict[str, Any], jobs: int, tests: str) -> Iterator[Tried]:
+    """Try mutants and keep what became of them. Errors: SystemExit where pytest fails itself."""
+    done: list[Tried] = []
+
+    def tell(tried: Tried) -> None:
+        done.append(tried)
+        with RESULTS.open("ab") as file:
+            file.write(orjson.dumps({**tried._asdict(), "tests": tests}) + b"\n")
+        if len(done) % 25 == 0:
+            print(f"{len(done):,} of {len(mutants):,} tried", file=sys.stderr, flush=True)
+
+    folders = settings["source_paths"]
+    reached = KEPT / f"reach-{digest([f'{folder}/**/*.py' for folder in folders])}-{tests}.json"
+    trier = Trier(mutants, folders, jobs, reached, tell)
+    arguments = ["-q", "-s", "--assert=plain", "--tb=short", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    failed = pytest.main([*arguments, *settings["pytest_add_cli_args_test_selection"]], plugins=[trier])
+    if failed not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise SystemExit(f"pytest ended with {failed}: what it printed says why")
+    yield from done
 
 
-def diff_of(name: str) -> str:
-    """Return a mutant as a unified diff."""
-    return str(import_module("mutmut.mutation.diff_apply").get_diff_for_mutant(name))
-
-
-def report(names: Sequence[str], population: int) -> None:
+def report(mutants: Sequence[Mutant], results: dict[str, Tried], population: int) -> None:
     """Print survivors and the score."""
-    codes, known = results(), excuses()
-    tried = [name for name in names if codes.get(name) is not None]
+    known = excuses()
+    tried = [one for one in mutants if one.digest in results]
     left: dict[str, list[str]] = {}
-    for name in tried:
-        if codes[name] in SURVIVED:
-            diff = diff_of(name)
-            excuse = excused(name, diff, known)
-            left.setdefault("" if excuse is None else excuse.reason, []).append(name)
-            if excuse is None:
-                changed = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
-                print(f"{name} ({'no test reaches it' if codes[name] != 0 else 'survived'})", *changed, sep="\n    ")
+    for one in tried:
+        by = results[one.digest].by
+        if by not in (None, NOBODY):
+            continue
+        excuse = excused(one.name, one.diff, known)
+        left.setdefault("" if excuse is None else excuse.reason, []).append(one.name)
+        if excuse is None:
+            changed = [line for line in one.diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+            print(f"{one.name} ({by or 'survived'})", *changed, sep="\n    ")
     survivors = len(left.pop("", []))
     for reason, some in sorted(left.items()):
         print(f"{len(some)} survived and do not count: {reason}")
@@ -136,23 +115,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__.partition("\n")[0])
     parser.add_argument("patterns", nargs="*", default=[], help="only these, like 'engine.ledger.refunds*'")
     parser.add_argument("--sample", type=int, help="so many, drawn by chance; default: all")
-    parser.add_argument("--seed", type=int, default=1, help="of the sample; default 1")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample and the order; default 1")
     parser.add_argument("--jobs", type=int, default=2, help="processes; default 2")
     parser.add_argument("--report", action="store_true", help="try nothing, tell what was found before")
     chosen = parser.parse_args()
-    if not chosen.report:
-        try_mutants([FIRST] if chosen.patterns or chosen.sample is not None else [], chosen.jobs)
+    settings = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
+    KEPT.mkdir(exist_ok=True)
+    everywhere = list(places(settings["source_paths"]))
+    for one in stale(excuses(), ((place.name(1), mutant(place, 1).before) for place in everywhere)):
+        print(f"survivors.yaml excuses what is no longer there: {one.where} {one.out.pattern}: {one.reason}")
     patterns = chosen.patterns or ["*"]
-    names = sorted(name for name in results() if any(fnmatch.fnmatch(name, pattern) for pattern in patterns))
-    population = len(names)
-    if chosen.sample is not None and chosen.sample < population:
-        names = random.Random(chosen.seed).sample(names, chosen.sample)
-        print(f"{chosen.sample} of {population:,} mutants, seed {chosen.seed}", flush=True)
-    codes = results()
-    wanting = [name for name in names if codes[name] is None]
+    mutants = chosen_mutants(everywhere, patterns, chosen.sample, chosen.seed)
+    tests = digest([*TEST_PARTS, *settings["pytest_add_cli_args_test_selection"]])
+    results = known_results(tests)
+    wanting = [one for one in mutants if one.digest not in results]
     if not chosen.report and wanting:
-        try_mutants(wanting, chosen.jobs)
-    report(names, population)
+        results |= {one.digest: one for one in try_mutants(wanting, settings, chosen.jobs, tests)}
+    population = sum(
+        fnmatch.fnmatch(p.name(n), q) for p in everywhere for n in range(1, p.mutants + 1) for q in patterns
+    )
+    report(mutants, results, population)
     return 0
 
 

@@ -128,6 +128,28 @@ def test_a_member_stands_with_lots_and_newest_facts(shop: list[str]) -> None:
     assert "purchase p3: nothing moves" in ask("anna", *shop)
 
 
+def test_of_many_lots_those_that_are_spent_first_are_listed(shop: list[str]) -> None:
+    """The rest is counted; `--lots all` lists them, JSON always does."""
+    events = Path(shop[1])
+    zone = load_directory(shop[3])[0].time_zone
+    bought = [
+        {"at": "2026-03-06 10:00", "id": f"m{n}", "who": "eva", "purchase": f"m{n}", "lines": ["mug 3.00"]}
+        for n in range(4)
+    ]
+    more = [read_event(fact).encoded(90 + n, zone) for n, fact in enumerate(bought)]
+    events.write_bytes(b"\n".join([events.read_bytes(), *more]))
+    lots = asked("eva", *shop)["lots"]
+    short, long = ask("eva", *shop, "--lots", "1"), ask("eva", *shop, "--lots", "all")
+
+    assert len(lots) >= 4
+    assert short.count(", lot ") == 1
+    left = sum(lot["left"] for lot in lots) - int(short.split(" left of ")[0].rsplit(None, 3)[-3])
+    assert f"and {len(lots) - 1} lots more with {left} points, which are spent after these: --lots all" in short
+    assert long.count(", lot ") == len(lots)
+    assert "--lots all" not in long
+    assert "write a number from 1, or all" in ask("eva", *shop, "--lots", "0", code=2)
+
+
 def test_a_member_hears_what_is_missing_to_the_next_tier(shop: list[str]) -> None:
     """24 euros were spent and 10 came back: 16 are missing to 30."""
     found = asked("anna", *shop)["outlook"]

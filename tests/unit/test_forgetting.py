@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from engine.stream.intake import Intake, rules_of
 from engine.stream.topics import PROFILE_EVENTS, SHOP_EVENTS, Layout, default_inbound
 from engine.vault.master import new_master, read_master
 from engine.vault.store import KeyStore
-from engine.vault.vault import NoVault, StoreVault, Vault
+from engine.vault.vault import NoVault, Rehearsal, StoreVault, Vault
 from schemas import facts
 from schemas.decisions import Decision, parse_decision
 from schemas.envelope import FORGET_SOURCE, Fact, make_fact, parse_fact
@@ -156,6 +157,47 @@ async def test_a_refused_profile_cannot_be_sent_back_but_a_mended_one_can(store:
     assert again.outcome == "refused"
     assert "was not kept" in again.refusal
     assert (mended.outcome, mended.topic) == ("decided", PROFILE_EVENTS)
+
+
+async def test_what_depends_on_a_profile_is_rehearsed_with_the_keys(store: KeyStore) -> None:
+    """A sale told with a naive time, mended: with the keys its rule for German speakers is foretold, without them the plan says
+    what is missing; a corrected profile and a sale after it are rehearsed together, and no key is made for it."""
+    [(_, record)] = await taken(store, _sale("ben", "2026-02-06T10:00:00"), topic=SHOP_EVENTS)
+    one = refused_of(Record("rejects", 0, 0, None, record["value"], 0, record["headers"]), "")
+    bare = Desk(default_inbound(), NOW_US, 300_000_000, 900_000)
+    keyed = replace(bare, vault=Rehearsal(StoreVault(store)))
+    logs = history(store)
+    mended = [(_sale("ben", "2026-02-06T10:00:00Z"), SHOP_EVENTS)]
+
+    [blind] = plan(logs, logs.programmes, [one], bare, mended)
+    [seen] = plan(logs, logs.programmes, [one], keyed, mended)
+    new = [(said("dora")[0], PROFILE_EVENTS), (_sale("dora", "2026-04-01T10:00:00Z"), SHOP_EVENTS)]
+    _, dora = plan(logs, logs.programmes, [one, one], keyed, new)
+
+    assert blind.effect is not None
+    assert "give --profile-key-file" in blind.effect.message
+    assert blind.effect.entries == []
+    assert seen.effect is not None
+    assert seen.effect.entries == [("german", 5), ("spend", 8)]
+    assert dora.effect is not None
+    assert ("german", 5) in dora.effect.entries
+    assert not store.knows("dora")
+
+
+def _sale(member: str, time: str) -> bytes:
+    """A purchase of 8 EUR as a till writes it."""
+    line = {"sku": "A", "quantity": "1", "unit_price": "8.00"}
+    return orjson.dumps(
+        {
+            "specversion": "1.0",
+            "id": f"sale-{member}",
+            "source": "urn:till:9",
+            "type": "stammgast.purchase.v1",
+            "subject": member,
+            "time": time,
+            "data": {"order_id": member, "lines": [line], "total": "8.00", "currency": "EUR", "channel": "pos"},
+        }
+    )
 
 
 async def test_without_keys_profiles_are_refused_with_how_to_mend_it() -> None:
