@@ -27,6 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.broker import free_port
 from engine.ledger.partition import Partition
+from engine.ledger.profiles import Opens, closed
 from engine.stream.chain import GENESIS, link, link_of
 from engine.stream.clients import Cluster, partition_for, read_partition, send_values
 from engine.stream.programmes import load_published
@@ -164,13 +165,17 @@ class Role:
 
 @dataclass
 class Deployment:
-    """Topics with a prefix of their own, and its workers (they run the Python of `patch` first); a context manager, ends them."""
+    """Topics with a prefix of their own, and its workers (they run the Python of `patch` first); a context manager, ends them.
+
+    `opens` reads the profiles that its audit meets.
+    """
 
     cluster: Cluster
     prefix: str
     partitions: int = 3
     programme: Path = PROGRAMMES / "coffee-bar"
     patch: str = ""
+    opens: Opens = closed
     workers: list[Role] = field(default_factory=list)
     _known: dict[int, list[Decision]] = field(default_factory=dict, repr=False)
     _read_to: dict[int, int] = field(default_factory=dict, repr=False)
@@ -289,7 +294,7 @@ class Deployment:
         found: list[Decision] = []
         for number, mine in enumerate(facts):
             log = await self._log_up_to(number, mine[-1].offset if mine else -1)
-            expected = list(recomputed(Partition(number, versions), mine))
+            expected = list(recomputed(Partition(number, versions, opens=self.opens), mine))
             actual = [(record.key, record.timestamp, record.value) for record in log]
             assert [value for *_, value in actual] == [value for *_, value in expected]
             assert actual == expected
