@@ -30,6 +30,7 @@ BUILD_ORDER = (
     "marts/transfers",
     "marts/notices",
     "marts/notice_outcomes",
+    "marts/costs",
     "marts/challenge_progress",
     "marts/badges",
     "marts/raffles",

@@ -19,6 +19,7 @@ from rules.errors import did_you_mean, either
 from rules.language import EarnRule, Level, ProgrammeFile
 from rules.moment_checks import ALL as MOMENTS
 from rules.moment_checks import MAPPINGS, NO_FACT, check_moments
+from rules.money_checks import check_goals
 from rules.values import parse_fixed, parse_moment, parse_number, shown
 from schemas.money import CURRENCY_DIGITS, minor_digits, to_minor
 from schemas.times import DAY_US
@@ -70,6 +71,8 @@ def validate(draft: Draft) -> ProgrammeFile | None:
     _check_rewards(draft)
     _check_play(draft)
     check_moments(draft, _check_condition, _check_tier)
+    _ids(draft, "goals", what="goals")
+    check_goals(draft)
     return None if draft.problems else document
 
 

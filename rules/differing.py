@@ -17,6 +17,7 @@ from rules.checks import GIVEN
 from rules.language import EarnRule, Level, ProgrammeFile
 from rules.lot_words import point_words
 from rules.moment_words import given_words, moment_words
+from rules.money_words import goal_words, margin_words
 from rules.play_words import challenge_words, raffle_words
 from rules.values import shown
 from rules.words import condition_words, effect_words, refer_words, tier_words
@@ -32,8 +33,10 @@ _BY_ID = {
     ("badges",): "badge",
     ("raffles",): "raffle",
     ("moments",): "moment",
+    ("goals",): "goal",
 }
 _EVERYBODY = "everybody"
+_HOUSE = "nobody's points: what the tables tell of return and progress"
 #: Longer lists are told by their numbers.
 _LONG = 20
 
@@ -75,7 +78,7 @@ def differences(old: Programme, new: Programme) -> list[Change]:
 
 
 def _played(old: ProgrammeFile, new: ProgrammeFile, before: Any, after: Any) -> Iterator[Change]:
-    """Yield what changed of challenges, badges and raffles: in the words of `rules show`, then by path."""
+    """Yield what changed of challenges, badges, raffles and goals: in the words of `rules show`, then by path."""
     challenges = [{one.id: challenge_words(one) for one in document.challenges or ()} for document in (old, new)]
     raffles = [{one.id: raffle_words(one) for one in document.raffles or ()} for document in (old, new)]
     for name, raw_old, raw_new in _items(before, after, ("challenges",)):
@@ -88,6 +91,9 @@ def _played(old: ProgrammeFile, new: ProgrammeFile, before: Any, after: Any) -> 
         if raw_old and raw_new and raw_old.get("commitment") not in (None, raw_new.get("commitment")):
             change.lines.append("its commitment was published: a draw with another one is worth nothing")
         yield change
+    goals = [{one.id: goal_words(one) for one in document.goals or ()} for document in (old, new)]
+    for name, raw_old, raw_new in _items(before, after, ("goals",)):
+        yield _said_anew(f"goal {name}", goals, name, raw_old, raw_new, _HOUSE)
 
 
 def _said_anew(what: str, said: list[dict[str, str]], name: str, raw_old: Any, raw_new: Any, touches: str) -> Change:
@@ -238,12 +244,14 @@ _SAID: Mapping[str, Callable[[ProgrammeFile], str]] = {
     "referrals": refer_words,
     "tiers": _tiers_said,
     "what points are": _points_said,
+    "margin": margin_words,
 }
 _TITLES = {"valid": "when it is in force", "refer": "referrals", "points": "what points are"}
 _WHOM = {
     "valid": "facts of the time between",
     "refer": "members who bring members, and those they bring",
     "quiet": "members who are written to",
+    "margin": _HOUSE,
     "visit_gap": "visits",
     "accept_late": "facts that come late",
     "refund_waits": "refunds that come before their purchase",

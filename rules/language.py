@@ -21,6 +21,7 @@ from pydantic import (
 
 from rules.codes import plain_code
 from rules.moment_language import MomentRule, Quiet
+from rules.money import Goal, MarginSaid
 from rules.parts import (
     BY_SHAPE,
     MAPPING,
@@ -275,7 +276,8 @@ class PointsAre(Part):
     )
     worth: MoneyText | None = Field(
         None,
-        description="Value of one point: `stammgast whatif` counts costs and liability with it. Default: not said.",
+        description="Value of one point: costs, liability and return are told with it, also by `stammgast whatif`. "
+        "Default: not said.",
     )
 
 
@@ -442,4 +444,12 @@ class ProgrammeFile(Part):
     )
     quiet: Annotated[tuple[Quiet, ...], Field(strict=False, min_length=1)] | None = Field(
         None, description="How many notices a member gets at most. Default: as many as there are."
+    )
+    margin: MarginSaid | None = Field(
+        None,
+        description="Share of sales that is kept after the goods are paid: 60 %, or {share: 60 %, categories: {beans: 35 %}}. "
+        "Moves no points; the return is told with it. Default: not said.",
+    )
+    goals: Annotated[tuple[Goal, ...], Field(strict=False, min_length=1)] | None = Field(
+        None, description="What the programme is to reach, and by when. Moves no points. Default: none."
     )

@@ -28,6 +28,7 @@ REWARD_SOURCE = "urn:stammgast:reward"
 FORGET_SOURCE = "urn:stammgast:forget"
 ORDER_KEY = "order:"
 STOCK_KEY = "stock:"
+COST_KEY = "cost:"
 
 
 @dataclass(slots=True, init=False)
@@ -76,13 +77,16 @@ class Fact:
 
     @property
     def key(self) -> str | None:
-        """The Kafka key: the subject, the order of an anonymous sale, a reward's stock, or None for ticks and programme facts."""
+        """The Kafka key: the subject, the order of an anonymous sale, a reward's stock, the day of a cost, or None for ticks and
+        programme facts."""
         if self.subject is not None:
             return self.subject
         if self.type in facts.ORDER_KEYED:
             return order_key(self.data["order_source"], self.data["order_id"])
         if self.type in facts.STOCK_KEYED:
             return stock_key(self.data["reward"], self.data["store"])
+        if self.type in facts.DAY_KEYED:
+            return f"{COST_KEY}{self.data['day']}"
         return None
 
 

@@ -44,6 +44,8 @@ REDEMPTION_CANCELLED = "stammgast.redemption_cancelled.v1"
 REDEMPTION_FULFILLED = "stammgast.redemption_fulfilled.v1"
 # What became of a notice: told by whoever sends them, so that the tables can say what moments bring.
 NOTICE_OUTCOME = "stammgast.notice_outcome.v1"
+# What the programme cost: the house's own, of no member.
+COST = "stammgast.cost.v1"
 # Who the member is: sealed before it reaches any log, and carried by a topic of its own.
 PROFILE = "stammgast.profile.v1"
 # Written by the engine alone, refused from outside.
@@ -70,6 +72,8 @@ ADJUSTMENT = "stammgast.adjustment.v1"
 _STAFF_TYPES: tuple[str, ...] = (
     TIER_OVERRIDE, LINK, MERGE, ADJUSTMENT)  # fmt: skip
 STAFF_TYPES = frozenset(_STAFF_TYPES)
+#: What the house tells of itself, without a member: by staff-events, too.
+HOUSE_TYPES = frozenset({COST})
 #: What names or describes a person.
 PERSONAL_TYPES = frozenset({PROFILE})
 INBOUND_TYPES: tuple[str, ...] = (
@@ -89,6 +93,7 @@ INBOUND_TYPES: tuple[str, ...] = (
     CLAIM,
     TRANSFER,
     NOTICE_OUTCOME,
+    COST,
     PROFILE,
     *_STAFF_TYPES,
 )
@@ -112,20 +117,22 @@ ENGINE_TYPES: tuple[str, ...] = (
 )
 # They end what is known of a person: they have no time of their own, so they settle nobody and are never late.
 FORGETTING = frozenset({FORGET, ALIAS_FORGET})
-#: They tell what others did about a member, not what he did: his time does not go on by them, nobody's account begins, and they
-#: are never late. What is told twice still counts once.
-TOLD_OF = frozenset({NOTICE_OUTCOME})
+#: They tell what others did about a member, or what the house spent, not what he did: nobody's time goes on by them, no account
+#: begins, and they are never late. What is told twice still counts once.
+TOLD_OF = frozenset({NOTICE_OUTCOME, COST})
 # By these a key becomes an alias of a member.
 ALIASING = frozenset({LINK, MERGE})
 # The second half of something that was decided already: it is taken however late it comes.
 NEVER_LATE = frozenset(
     {
         TAKEOVER, REFERRAL_REVERSAL, WAITED_REFUND, CLAIM_ASKED, CLAIM_ANSWERED, STOCK_ASKED, STOCK_ANSWERED, STOCK_RETURNED,
-        TRANSFER_OFFER, TRANSFER_ANSWER, FORGET, ALIAS_FORGET, NOTICE_OUTCOME, ORDER_OWNED
+        TRANSFER_OFFER, TRANSFER_ANSWER, FORGET, ALIAS_FORGET, NOTICE_OUTCOME, COST, ORDER_OWNED
     }
 )  # fmt: skip
 # A sale or a return without a member is keyed by its order; everything else needs a subject.
 ANONYMOUS_TYPES = frozenset({PURCHASE, REFUND})
+# What concerns nobody stands under the key of its day.
+DAY_KEYED = HOUSE_TYPES
 # Without a subject these stand under their order's key.
 ORDER_KEYED = ANONYMOUS_TYPES | {CLAIM_ASKED, WAITED_REFUND, ORDER_OWNED}
 # These stand under the key of a reward's stock.
@@ -443,6 +450,27 @@ class NoticeOutcome(FactData):
     reason: ReasonCode | None = Field(None, description="of bounced, failed and expired: a word, never an address")
 
 
+class Cost(FactData):
+    """The programme cost something; no subject. A correction is another one, with a negative amount."""
+
+    day: Annotated[
+        str, Field(min_length=10, max_length=10), AfterValidator(_calendar_day), WithJsonSchema(DAY_SCHEMA)
+    ] = Field(description="the day it counts for, in the programme's time zone")
+    kind: ReasonCode = Field(description="a word of your own list, such as printing: lower case, no free text")
+    foreseen: StrictBool = Field(description="true: it was planned; false: it was not")
+    amount: Annotated[Decimal, Field(gt=-(10**15), lt=10**15)] = Field(
+        description="in the currency's digits; negative takes back what was told before"
+    )
+    currency: str = Field(description="ISO 4217 code; what is not in the programme's currency counts as nothing")
+    rule: Token | None = Field(None, description="id of the rule that the money was spent on")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.amount == 0:
+            raise ValueError("a cost of nought says nothing")
+        return self
+
+
 DATA_MODELS: dict[str, type[FactData]] = {
     PURCHASE: Purchase,
     REFUND: Refund,
@@ -457,6 +485,7 @@ DATA_MODELS: dict[str, type[FactData]] = {
     SEGMENT: Segment,
     TRANSFER: Transfer,
     NOTICE_OUTCOME: NoticeOutcome,
+    COST: Cost,
     PROFILE: Profile,
     LINK: Link,
     MERGE: Merge,
@@ -628,6 +657,17 @@ class NoticeOutcomeForm(TypedDict):
     reason: str | None
 
 
+class CostForm(TypedDict):
+    """A cost as the facts log holds it."""
+
+    day: str
+    kind: str
+    foreseen: bool
+    amount_minor: int
+    currency: str
+    rule: str | None
+
+
 class RedemptionForm(TypedDict):
     """A redemption as the facts log holds it."""
 
@@ -741,6 +781,32 @@ class RaffleForm(TypedDict):
     public: NotRequired[str]
 
 
+class CategoryMarginForm(TypedDict):
+    """What is kept of the sales of a category: a fraction of one, as decimal text."""
+
+    category: str
+    share: str
+
+
+class MarginForm(TypedDict):
+    """What is kept of sales: a fraction of one, as decimal text, and of some categories another."""
+
+    share: str
+    categories: list[CategoryMarginForm]
+
+
+class GoalForm(TypedDict):
+    """A goal, as tables tell it; values are decimal text: fractions of one, minor units or numbers, as the metric has it."""
+
+    id: str
+    metric: str
+    baseline: str
+    target: str
+    by: str
+    store: NotRequired[str]
+    channel: NotRequired[str]
+
+
 class ProgrammeForm(TypedDict):
     """From this place of the log on, the version of this hash is known."""
 
@@ -755,6 +821,9 @@ class ProgrammeForm(TypedDict):
     challenges: NotRequired[list[ChallengeForm]]
     badges: NotRequired[list[BadgeForm]]
     raffles: NotRequired[list[RaffleForm]]
+    point_minor: NotRequired[int]
+    margin: NotRequired[MarginForm]
+    goals: NotRequired[list[GoalForm]]
 
 
 class ReferralAwardForm(TypedDict):
@@ -890,6 +959,7 @@ FORMS: dict[str, Any] = {
     SEGMENT: SegmentForm,
     TRANSFER: TransferForm,
     NOTICE_OUTCOME: NoticeOutcomeForm,
+    COST: CostForm,
     PROFILE: ProfileForm,
     LINK: LinkForm,
     MERGE: MergeForm,

@@ -110,6 +110,11 @@ class _NoticeOutcomeEvent(Envelope):
     data: facts.NoticeOutcome
 
 
+class _CostEvent(Envelope):
+    type: Literal["stammgast.cost.v1"]
+    data: facts.Cost
+
+
 class _ProfileEvent(Envelope):
     type: Literal["stammgast.profile.v1"]
     data: facts.Profile
@@ -158,6 +163,7 @@ _Event = (
     | _ClaimEvent
     | _TransferEvent
     | _NoticeOutcomeEvent
+    | _CostEvent
     | _ProfileEvent
     | _LinkEvent
     | _MergeEvent
@@ -182,6 +188,7 @@ EVENT_MODELS: dict[str, type[Envelope]] = {
     facts.SEGMENT: _SegmentEvent,
     facts.TRANSFER: _TransferEvent,
     facts.NOTICE_OUTCOME: _NoticeOutcomeEvent,
+    facts.COST: _CostEvent,
     facts.PROFILE: _ProfileEvent,
     facts.LINK: _LinkEvent,
     facts.MERGE: _MergeEvent,
@@ -259,8 +266,10 @@ _KEYS = ("referrer", "operator", "member", "into", "to")
 def _check_subject(event: _Event) -> None:
     subject = event.subject
     if subject is None:
-        if event.type not in facts.ANONYMOUS_TYPES:
+        if event.type not in facts.ANONYMOUS_TYPES and event.type not in facts.HOUSE_TYPES:
             raise Rejected("invalid", f"a {facts.short_name(event.type)} needs a subject: the member's key", "subject")
+    elif event.type in facts.HOUSE_TYPES:
+        raise Rejected("invalid", f"a {facts.short_name(event.type)} is the house's own: it has no subject", "subject")
     else:
         check_key(subject, "subject")
     data: facts.FactData = event.data
@@ -286,6 +295,8 @@ def check_key(key: str, field: str) -> None:
         raise Rejected("invalid", "keys that begin with order: belong to anonymous sales", field)
     if key.startswith("stock:"):
         raise Rejected("invalid", "keys that begin with stock: belong to rewards", field)
+    if key.startswith("cost:"):
+        raise Rejected("invalid", "keys that begin with cost: belong to costs", field)
     if ("@" in key and _EMAIL.search(key)) or (key[0] in "+0" and _PHONE.fullmatch(key)):
         # The key itself stays out of the message: messages are read by people who may not see it.
         raise Rejected("personal_subject", "looks like an e-mail address or a phone number: use an opaque key", field)
@@ -303,6 +314,8 @@ def _form(event: _Event) -> Any:
             return {"order_source": event.data.order_source or event.source, "order_id": event.data.order_id}
         case _ActivityEvent():
             return {"name": event.data.name, "attributes": _attributes(event.data.attributes)}
+        case _CostEvent():
+            return _cost(event.data)
         case _ProfileEvent():
             said = event.data.model_dump()
             return said | {
@@ -420,6 +433,17 @@ def _refund(data: facts.Refund, source: str) -> facts.RefundForm:
         "currency": data.currency,
         "channel": data.channel,
         "store": data.store,
+    }
+
+
+def _cost(data: facts.Cost) -> facts.CostForm:
+    return {
+        "day": data.day,
+        "kind": data.kind,
+        "foreseen": data.foreseen,
+        "amount_minor": to_minor(data.amount, _digits(data.currency)),
+        "currency": data.currency,
+        "rule": data.rule,
     }
 
 

@@ -21,6 +21,7 @@ from engine.settings import No, UsageError
 from schemas.money import minor_digits
 
 _PROGRESS_SECONDS = 0.1
+_OR = {True: ", or say in the mapping what they are", False: ""}
 Event = dict[str, Any]
 # Told (lines read, lines in the file or None while they are counted).
 Progress = Callable[[int, int | None], None]
@@ -37,13 +38,16 @@ class _Job:
 
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--preset", type=click.Choice(["online-retail", "cdnow"]), help="Which till wrote the file.")
+@click.option(
+    "--preset", type=click.Choice(["online-retail", "cdnow", "costs"]), help="What the file is (costs: docs/costs.md)."
+)
 @click.option(
     "--mapping",
     type=click.Path(path_type=Path),
     metavar="M.yaml",
     help="A file that explains any other export (docs/importing.md).",
 )
+@click.option("--currency", metavar="EUR", help="With --preset costs: of the amounts, where no column says it.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -60,12 +64,13 @@ def import_(
     file: Path,
     preset: str | None,
     mapping: Path | None,
+    currency: str | None,
     out: Path | None,
     check: bool,
     show: int,
     as_json: bool,
 ) -> None:
-    """Turn a till's export FILE (CSV or JSON Lines, plain or gzip) into events.
+    """Turn a till's export FILE (CSV or JSON Lines, plain or gzip), or a list of costs, into events.
 
     Prints an account: lines in = lines used + lines left out by reason, and the money likewise, to the penny.
 
@@ -75,12 +80,12 @@ def import_(
         raise UsageError("say where the events go, --out EVENTS.jsonl, or --check alone to write nothing.")
     shown: list[tuple[Event, tuple[int, ...]]] = []
     try:
-        job = _job(file, preset, mapping)
+        job = _job(file, preset, mapping, currency)
         _convert(job, out, shown, show)
     except WrongFileError as error:
         raise UsageError(str(error)) from error
     except (BadLineError, BadLinesError) as error:
-        raise No(f"{error}\nNothing was written: mend the lines, or say in the mapping what they are.") from error
+        raise No(f"{error}\nNothing was written: mend the lines{_OR[mapping is not None]}.") from error
     except OSError as error:
         raise UsageError(f"{out}: cannot be written ({error.strerror or error}).") from error
     if as_json:
@@ -96,17 +101,28 @@ def import_(
         click.echo(f"columns that the mapping does not read: {', '.join(job.unread())}")
 
 
-def _job(file: Path, preset: str | None, mapping: Path | None) -> _Job:
+def _job(file: Path, preset: str | None, mapping: Path | None, currency: str | None) -> _Job:
     """Errors: UsageError, WrongFileError."""
     if mapping is not None and preset is not None:
         raise UsageError("--preset and --mapping both say what the file is: take one of them.")
+    if currency is not None and preset != "costs":
+        raise UsageError("--currency goes with --preset costs: a till's preset or mapping knows its own.")
+    if preset == "costs":
+        return _costs(file, currency)
     if mapping is not None:
         return _mapped(file, mapping)
     if preset is None:
-        raise UsageError("say which till wrote the file: --preset online-retail or cdnow, or --mapping M.yaml.")
+        raise UsageError("say which till wrote the file: --preset online-retail, cdnow or costs, or --mapping M.yaml.")
     till = importlib.import_module(f"engine.imports.{preset.replace('-', '_')}")
     account = Account(till.CURRENCY)
     return _Job(account, lambda progress: ((event, ()) for event in till.convert(file, account, progress)), list)
+
+
+def _costs(file: Path, currency: str | None) -> _Job:
+    from engine.imports.costs import convert, currency_of
+
+    account, now_us = Account(currency_of(file, currency)), time.time_ns() // 1_000
+    return _Job(account, lambda progress: ((event, ()) for event in convert(file, account, now_us, progress)), list)
 
 
 def _mapped(file: Path, mapping: Path) -> _Job:

@@ -259,6 +259,7 @@ def _print_programme(programme: Programme) -> None:
     from rich.table import Table
 
     from rules.lot_words import point_words, reward_words
+    from rules.money_words import money_words
     from rules.play_words import play_words
     from rules.words import condition_words, effect_words, refer_words, tier_words, who_words
 
@@ -289,6 +290,8 @@ def _print_programme(programme: Programme) -> None:
         console.print(f"Points: {escape('; '.join(points))}")
     if referral := refer_words(programme.document):
         console.print(f"Referrals: {escape(referral)}")
+    for line in money_words(programme.document):
+        console.print(escape(line))
     console.print()
 
 

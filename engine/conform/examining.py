@@ -134,9 +134,11 @@ class Examination:
             return
         self.good += 1
         self.types[fact.type] += 1
-        if self._is_new(fact, place):
+        if self._is_new(fact, place) and fact.type not in facts.HOUSE_TYPES:
             self._look_at_order(fact, place)
             self._look_at_time(fact, place, stamp_ms)
+        if fact.type in facts.HOUSE_TYPES:
+            return  # nobody's, and told when the books are done
         if fact.subject is None:
             self._found("no_subject", fact.source, Example(place, fact.id, "subject", ""))
         elif key is not None and key != fact.subject.encode():

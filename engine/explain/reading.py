@@ -11,7 +11,7 @@ import orjson
 from engine.explain.telling import Record
 from rules.book import Programme
 from schemas.decisions import parse_decision
-from schemas.envelope import Fact, parse_fact
+from schemas.envelope import COST_KEY, Fact, parse_fact
 
 
 class Line(NamedTuple):
@@ -121,7 +121,7 @@ def records(logs: Logs, found: Found) -> Iterator[tuple[Record, tuple[str, str] 
 
 
 def _anonymous(key: str) -> bool:
-    return key.startswith("order:")
+    return key.startswith(("order:", COST_KEY))
 
 
 def dumped(line: bytes) -> Line:

@@ -222,9 +222,9 @@ def _types(entry: KeyEntry, path: Path) -> frozenset[str]:
     named: set[str] = set()
     for word in entry.types:
         if word == "*":
-            named |= set(facts.INBOUND_TYPES) - facts.STAFF_TYPES
+            named |= set(facts.INBOUND_TYPES) - facts.STAFF_TYPES - facts.HOUSE_TYPES
         elif word == "staff":
-            named |= facts.STAFF_TYPES
+            named |= facts.STAFF_TYPES | facts.HOUSE_TYPES
         elif versions := facts.versions_of(word):
             named |= versions
         else:

@@ -12,13 +12,17 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from schemas.facts import INBOUND_TYPES, PERSONAL_TYPES, PURCHASE, REFUND, SHORT_NAMES, STAFF_TYPES
+from schemas.facts import HOUSE_TYPES, INBOUND_TYPES, PERSONAL_TYPES, PURCHASE, REFUND, SHORT_NAMES, STAFF_TYPES
 from schemas.money import CURRENCY_DIGITS
 from schemas.upcasting import UPCASTERS
 
 #: Short names of the types that an export may hold, in their newest version. Staff have their own way in, and a profile would lie
 #: in a file in clear text.
-TYPES = {SHORT_NAMES[name]: name for name in INBOUND_TYPES if name not in {*STAFF_TYPES, *PERSONAL_TYPES, *UPCASTERS}}
+TYPES = {
+    SHORT_NAMES[name]: name
+    for name in INBOUND_TYPES
+    if name not in {*STAFF_TYPES, *HOUSE_TYPES, *PERSONAL_TYPES, *UPCASTERS}
+}
 #: Types whose rows stand for goods and money, so that they have lines.
 WITH_LINES = frozenset({SHORT_NAMES[PURCHASE], SHORT_NAMES[REFUND]})
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from rules.book import ChallengePlan, Programme, RafflePlan, TierPlan
+from rules.language import ProgrammeFile
 from rules.local_time import local_day, midnight_us
+from rules.money import Goal, Margin
+from rules.values import factor_text, plain
 from schemas import facts
 from schemas.envelope import CLOCK_SOURCE, PROGRAMME_SOURCE, Fact, make_fact
 from schemas.times import to_text
@@ -29,6 +32,7 @@ def programme_fact(programme: Programme, recorded_at: str) -> Fact:
         data["badges"] = [{"id": badge.id, "label": badge.label} for badge in programme.badges.values()]
     if programme.raffles:
         data["raffles"] = [_raffle(raffle) for raffle in programme.raffles.values()]
+    _tell_money(programme.document, data)
     return make_fact(
         id=programme.hash,
         source=PROGRAMME_SOURCE,
@@ -38,6 +42,37 @@ def programme_fact(programme: Programme, recorded_at: str) -> Fact:
         recorded_at=recorded_at,
         data=data,
     )
+
+
+def _tell_money(document: ProgrammeFile, data: facts.ProgrammeForm) -> None:
+    """Say what a point is worth, what is kept of a sale, and the goals: tables count with them, decisions never do."""
+    if document.points.worth is not None:
+        data["point_minor"] = document.points.worth.minor
+    margin = document.margin
+    if isinstance(margin, Margin):
+        categories: list[facts.CategoryMarginForm] = [
+            {"category": name, "share": factor_text(share)} for name, share in sorted(margin.categories.items())
+        ]
+        data["margin"] = {"share": factor_text(margin.share), "categories": categories}
+    elif margin is not None:
+        data["margin"] = {"share": factor_text(margin), "categories": []}
+    if document.goals is not None:
+        data["goals"] = [_goal(goal) for goal in document.goals]
+
+
+def _goal(goal: Goal) -> facts.GoalForm:
+    told: facts.GoalForm = {
+        "id": goal.id,
+        "metric": goal.metric,
+        "baseline": plain(goal.baseline.value),
+        "target": plain(goal.target.value),
+        "by": goal.by.local.date().isoformat(),
+    }
+    if goal.store is not None:
+        told["store"] = goal.store
+    if goal.channel is not None:
+        told["channel"] = goal.channel
+    return told
 
 
 def _challenge(plan: ChallengePlan) -> facts.ChallengeForm:

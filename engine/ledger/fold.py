@@ -110,6 +110,10 @@ def evolve(member: Member, fact: Fact, decision: Decision, *, own: bool = False)
 def hear(member: Member, fact: Fact) -> None:
     """Change ``member`` by what was told of him: it counts as seen, and that is all."""
     newest_us = fact.time_us if member.newest_us is None else member.newest_us
+    if fact.type == facts.COST:
+        member.newest_us = (
+            newest_us  # the key of a day has no life of its own: its first cost begins what is remembered
+        )
     member.history.remember(
         fact.source, fact.id, Fresh(fact.body_hash, fact.time_us, None, None), newest_us - DEDUPE_HORIZON_US
     )

@@ -12,7 +12,7 @@ from engine.ledger.orders import Order, Returned, read_order
 from engine.ledger.played import Played
 from rules.book import Profile
 from schemas import facts
-from schemas.envelope import ORDER_KEY, STOCK_KEY
+from schemas.envelope import COST_KEY, ORDER_KEY, STOCK_KEY
 from schemas.ids import Ids
 from schemas.times import DAY_US
 
@@ -348,8 +348,8 @@ class Member:
 
     @property
     def anonymous(self) -> bool:
-        """Tell whether this is the key of an order without a member, or of a reward's stock."""
-        return self.key.startswith((ORDER_KEY, STOCK_KEY))
+        """Tell whether this is the key of an order without a member, of a reward's stock, or of a day's costs."""
+        return self.key.startswith((ORDER_KEY, STOCK_KEY, COST_KEY))
 
     @property
     def profile(self) -> Profile | None:

@@ -406,7 +406,8 @@ class Partition:
         if decision.outcome != "decided":
             return Answer([decision], reject=reject)
         if fact.type in facts.TOLD_OF:
-            decision.reason = None if member.key in self.members else "unknown_member"
+            known = fact.type == facts.COST or member.key in self.members
+            decision.reason = None if known else "unknown_member"
             return Answer([decision])
         fact = current(fact)
         moved, derived = self._decide_open(member, fact, programme, decision)

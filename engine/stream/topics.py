@@ -154,8 +154,8 @@ def open_types() -> frozenset[str]:
 
 
 def staff_types() -> frozenset[str]:
-    """The types that only staff may send."""
-    return facts.STAFF_TYPES
+    """The types that only staff may send, and what the house tells of itself."""
+    return facts.STAFF_TYPES | facts.HOUSE_TYPES
 
 
 def default_inbound() -> dict[str, Inbound]:

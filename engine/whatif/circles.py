@@ -14,7 +14,7 @@ from zlib import crc32
 import orjson
 
 from rules.book import Programme
-from schemas.envelope import STOCK_KEY
+from schemas.envelope import COST_KEY, STOCK_KEY
 
 #: Stand for all sales without a member, and for all stocks of rewards: which of them a fact reaches takes more than a look.
 ANONYMOUS, STOCKS = "\x00anonymous", "\x00stocks"
@@ -90,7 +90,7 @@ class Circles:
 
 
 def named(key: str | None) -> str:
-    """Return a key's name among the circles: every sale without a member has one, and every stock."""
-    if key is None or key.startswith("order:"):
+    """Return a key's name among the circles: every sale without a member has one, and every stock; costs stand with the sales."""
+    if key is None or key.startswith(("order:", COST_KEY)):
         return ANONYMOUS
     return STOCKS if key.startswith(STOCK_KEY) else key

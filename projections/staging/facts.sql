@@ -203,6 +203,25 @@ with parsed as (
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at, said.notice, said.outcome, said.channel, said.reason
 from parsed;
 
+-- statement: costs if stammgast.cost.v1
+-- One with a fact's head and no cost was quarantined: it has no row here.
+insert into staging.costs
+with parsed as (
+    select *,
+        from_json(
+            data,
+            '{"day":"VARCHAR","kind":"VARCHAR","foreseen":"BOOLEAN","amount_minor":"BIGINT","currency":"VARCHAR","rule":"VARCHAR"}'
+        ) as said
+    from parsed_facts
+    where type = 'stammgast.cost.v1'
+)
+
+select partition, position, source, fact_id, occurred_at, recorded_at, try_cast(said.day as date), said.kind, said.foreseen,
+    said.amount_minor, said.currency, said.rule
+from parsed
+where try_cast(said.day as date) is not null and said.kind is not null and said.foreseen is not null and said.amount_minor is not null
+    and said.currency is not null;
+
 -- statement: leaves if stammgast.left.v1
 insert into staging.leaves
 select partition, position, source, fact_id, member_id, occurred_at, recorded_at
@@ -236,7 +255,10 @@ with parsed as (
               "challenges":[{"id":"VARCHAR","label":"VARCHAR","need":"BIGINT","money":"BOOLEAN","begins_at":"VARCHAR","ends_at":"VARCHAR"}],
               "badges":[{"id":"VARCHAR","label":"VARCHAR"}],
               "raffles":[{"id":"VARCHAR","label":"VARCHAR","begins_at":"VARCHAR","ends_at":"VARCHAR","winners":"INTEGER",
-                          "wins_per_member":"INTEGER","commitment":"VARCHAR","public":"VARCHAR"}]}'
+                          "wins_per_member":"INTEGER","commitment":"VARCHAR","public":"VARCHAR"}],
+              "point_minor":"BIGINT","margin":{"share":"DOUBLE","categories":[{"category":"VARCHAR","share":"DOUBLE"}]},
+              "goals":[{"id":"VARCHAR","metric":"VARCHAR","baseline":"DOUBLE","target":"DOUBLE","by":"DATE","store":"VARCHAR",
+                        "channel":"VARCHAR"}]}'
         ) as programme_data
     from parsed_facts
     where type = 'stammgast.programme.v1'
@@ -244,7 +266,8 @@ with parsed as (
 
 select partition, position, programme_data.hash, programme_data.programme, programme_data.version,
     try_cast(programme_data.valid_from as timestamptz), programme_data.time_zone, programme_data.currency, programme_data.base_tier,
-    programme_data.tiers, programme_data.challenges, programme_data.badges, programme_data.raffles
+    programme_data.tiers, programme_data.challenges, programme_data.badges, programme_data.raffles,
+    programme_data.point_minor, programme_data.margin, programme_data.goals
 from parsed
 where programme_data.hash is not null and try_cast(programme_data.valid_from as timestamptz) is not null
     and programme_data.time_zone is not null and programme_data.currency is not null;

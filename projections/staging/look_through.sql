@@ -46,6 +46,9 @@ select bit_xor(hash(t)) from staging.transfer_answers as t;
 -- statement: notice_outcomes
 select bit_xor(hash(t)) from staging.notice_outcomes as t;
 
+-- statement: costs
+select bit_xor(hash(t)) from staging.costs as t;
+
 -- statement: leaves
 select bit_xor(hash(t)) from staging.leaves as t;
 

@@ -74,3 +74,51 @@ create or replace macro staging.entries_as_of(day, known_at := null) as table (
     left join staging.standing(known_at) as s on s.partition = e.partition
     where cast(e.occurred_at at time zone c.time_zone as date) <= cast(day as date) and (known_at is null or e.position <= s.position)
 );
+
+-- statement: economics
+-- One row per day on which a version begins: what a point is worth, what is kept of a sale, and the goals, from that day on.
+create or replace view staging.economics as
+select cast(p.valid_from at time zone c.time_zone as date) as from_on, p.programme_hash, p.version, p.point_minor, p.margin, p.goals
+from staging.programmes as p
+cross join staging.clock as c
+qualify row_number() over (
+    partition by cast(p.valid_from at time zone c.time_zone as date) order by p.valid_from desc, p.version desc, p.partition, p.position
+) = 1;
+
+-- statement: economics_at
+-- At most one row: what of this is in force on a day.
+create or replace macro staging.economics_at(day) as table (
+    select *
+    from staging.economics
+    where from_on <= cast(day as date)
+    qualify row_number() over (order by from_on desc) = 1
+);
+
+-- statement: kept_as_of
+-- One row: which share of members' sales until the end of `day` is kept, by the margins in force on that day; NULL where none is said.
+create or replace macro staging.kept_as_of(day, known_at := null) as table (
+    with said as (
+        select margin
+        from staging.economics_at(day)
+        where margin is not null
+    ),
+
+    categories as (
+        select unnest(margin.categories, recursive := true)
+        from said
+    ),
+
+    sold as (
+        select l.category, sum(l.amount_minor) as amount_minor
+        from staging.sold_lines_as_of(day, known_at := known_at) as l
+        where l.member_id is not null
+        group by l.category
+    )
+
+    select coalesce(
+        sum(s.amount_minor * coalesce(c."share", m.margin."share")) / nullif(sum(s.amount_minor), 0), any_value(m.margin."share")
+    ) as kept
+    from said as m
+    left join sold as s on true
+    left join categories as c on c.category = s.category
+);

@@ -127,6 +127,15 @@ create table staging.notice_outcomes (
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: costs
+create table staging.costs (
+    partition integer not null, position bigint not null,
+    source varchar not null, fact_id varchar not null, occurred_at timestamptz not null, recorded_at timestamptz not null,
+    spent_on date not null, kind varchar not null, foreseen boolean not null, amount_minor bigint not null, currency varchar not null,
+    rule_id varchar,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: leaves
 create table staging.leaves (
     partition integer not null, position bigint not null,
@@ -161,6 +170,9 @@ create table staging.programmes (
     badges struct(id varchar, label varchar)[],
     raffles struct(id varchar, label varchar, begins_at varchar, ends_at varchar, winners integer, wins_per_member integer,
                    commitment varchar, "public" varchar)[],
+    point_minor bigint,
+    margin struct("share" double, categories struct(category varchar, "share" double)[]),
+    goals struct(id varchar, metric varchar, baseline double, target double, "by" date, store varchar, channel varchar)[],
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 

@@ -2,12 +2,12 @@
 
 -- statement: clock
 -- One row: the programme's time zone and currency (those of the version that begins last), the newest settled moment, and its day there.
--- Programme facts and what became of a notice settle nobody; a tick does.
+-- Programme facts, what became of a notice and costs settle nobody; a tick does.
 create or replace view staging.clock as
 with settled as (
     select max(occurred_at) as settled_at
     from staging.decisions
-    where outcome = 'decided' and type not in ('stammgast.programme.v1', 'stammgast.notice_outcome.v1')
+    where outcome = 'decided' and type not in ('stammgast.programme.v1', 'stammgast.notice_outcome.v1', 'stammgast.cost.v1')
 ),
 
 programme as (

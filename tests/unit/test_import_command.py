@@ -58,7 +58,7 @@ def test_which_till_must_be_said(tmp_path: Path) -> None:
     """No preset and no mapping: exit code 2, and both are named."""
     result = run(till(tmp_path, LINES), "--out", tmp_path / "e.jsonl")
 
-    assert (result.exit_code, "--preset online-retail or cdnow" in result.output) == (2, True)
+    assert (result.exit_code, "--preset online-retail, cdnow or costs" in result.output) == (2, True)
 
 
 def test_a_missing_file_is_wrong_usage(tmp_path: Path) -> None:

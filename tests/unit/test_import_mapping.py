@@ -219,7 +219,7 @@ def test_a_wrong_mapping_is_told_by_line_and_field(tmp_path: Path, was: str, now
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--check"], "--preset online-retail or cdnow, or --mapping"),
+        (["--check"], "--preset online-retail, cdnow or costs, or --mapping"),
         (["--mapping", "no.yaml", "--check"], "no.yaml: cannot be read"),
         (["--mapping", "no.yaml"], "--out EVENTS.jsonl, or --check"),
         (["--mapping", "no.yaml", "--check", "--out", "x"], "--out EVENTS.jsonl, or --check"),
