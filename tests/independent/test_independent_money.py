@@ -1,0 +1,287 @@
+"""Costs, return, goals and liability in money once more, in plain Python from the till's file and the list of costs."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from math import sqrt
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import duckdb
+import pytest
+from click.testing import CliRunner
+
+from engine.cli import main
+from schemas.metrics import GOAL_METRICS
+from tests.independent.shop import Shop
+from tests.independent.test_independent_gift_shop import MONTH
+from tests.independent.test_independent_lift import DAY, WINDOW_DAYS, expected, invented, met, until_day
+from tests.projections import given
+
+SEED, LAST = 20261123, date(2010, 12, 31)
+WORTH, KEPT, KEPT_OF = 3, 0.6, {"non_goods": 0.25}
+PROGRAMME = """programme: plain
+version: 1
+valid: {from: 2010-12-01}
+time_zone: Europe/London
+currency: GBP
+points: {worth: 0.03 GBP, expire: {after: 6 months, at: end_of_month}}
+earn: [{id: spend, on: purchase, award: {points: 1, per: 1.00 GBP, of: net_after_discounts, round: floor}}]
+margin: {share: 60 %, categories: {non_goods: 25 %}}
+goals:
+  - {id: more, metric: revenue, baseline: 500000.00 GBP, target: 700000.00 GBP, by: 2011-03-01}
+  - {id: stay, metric: repeat_purchase_rate, baseline: 10 %, target: 30 %, by: 2010-12-31}
+  - {id: dear, metric: programme_cost, baseline: 5000.00 GBP, target: 1000.00 GBP, by: 2011-06-30}
+"""
+
+
+def bookkeeping(path: Path) -> list[dict[str, Any]]:
+    """A made-up list of costs, written as CSV; what it says, in pennies."""
+    chance = random.Random(SEED)
+    rows: list[dict[str, Any]] = []
+    for _ in range(200):
+        pennies = chance.randrange(50, 20_000) * (-1 if chance.random() < 0.15 else 1)
+        day = date(2010, 11, 20) + timedelta(chance.randrange(40))
+        kind, foreseen = chance.choice(("printing", "postage", "goodwill")), chance.random() < 0.7
+        rows.append({"day": day, "kind": kind, "foreseen": foreseen, "pennies": pennies})
+    with path.open("w", encoding="utf-8", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["day", "kind", "foreseen", "amount"])
+        for row in rows:
+            amount = Decimal(row["pennies"]).scaleb(-2)
+            out.writerow([row["day"], row["kind"], "yes" if row["foreseen"] else "no", amount])
+    return rows
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """December 2010 and a list of costs, imported and replayed under a programme with margin and goals; and that list."""
+    folder = tmp_path_factory.mktemp("money")
+    rows = bookkeeping(folder / "costs.csv")
+    (folder / "programme").mkdir()
+    (folder / "programme" / "2010-12-01.yaml").write_text(PROGRAMME, encoding="utf-8")
+    sales, costs, both = folder / "sales.jsonl", folder / "costs.jsonl", folder / "both.jsonl"
+    run("import", MONTH, "--preset", "online-retail", "--out", sales)
+    run("import", folder / "costs.csv", "--preset", "costs", "--currency", "GBP", "--out", costs)
+    both.write_bytes(costs.read_bytes() + sales.read_bytes() + costs.read_bytes())  # told before, and once more after
+    run(
+        "replay",
+        both,
+        "--programme",
+        folder / "programme",
+        "--db",
+        folder / "m.duckdb",
+        "--until",
+        "2011-01-01T00:00:00Z",
+    )
+    return folder / "m.duckdb", rows
+
+
+def run(*arguments: object) -> None:
+    """Run the command."""
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, done.output
+
+
+def ask(db: Path, question: str) -> list[dict[str, Any]]:
+    """The rows of an answer."""
+    with duckdb.connect(str(db), read_only=True) as connection:
+        cursor = connection.execute(question)
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def kept(shop: Shop) -> float:
+    """The share of members' sales that is kept: of what is left of each line, by its category."""
+    from engine.imports.online_retail import category
+
+    left: Counter[str] = Counter()
+    for order in shop.until(LAST):
+        for number, line in enumerate(order.lines, start=1):
+            if order.member is not None:
+                left[category(line.sku)] += line.pennies - min(line.pennies, order.pennies_back[number])
+    return sum(KEPT_OF.get(name, KEPT) * pennies for name, pennies in left.items()) / left.total()
+
+
+@pytest.mark.timeout(300)
+def test_costs_by_day_and_month_are_those_of_the_list(month: tuple[Path, list[dict[str, Any]]]) -> None:
+    """Every line once, though all were told twice; corrections taken off; what was spent after the day asked for left out."""
+    db, rows = month
+    days: Counter[tuple[date, str, bool]] = Counter()
+    months: Counter[tuple[date, bool]] = Counter()
+    for row in rows:
+        if row["day"] <= date(2010, 12, 15):
+            days[row["day"], row["kind"], row["foreseen"]] += row["pennies"]
+        months[row["day"].replace(day=1), row["foreseen"]] += row["pennies"]
+    found = ask(db, "from cost_days_as_of(date '2010-12-15')")
+
+    assert {(row["spent_on"], row["kind"], row["foreseen"]): row["amount_minor"] for row in found} == dict(days)
+    for row in ask(db, f"from programme_costs_as_of(date '{LAST}')"):
+        told = months[row["month"], True], months[row["month"], False]
+        assert (row["foreseen_minor"], row["unforeseen_minor"]) == told
+        assert (row["points_spent"], row["cost_minor"]) == (0, sum(told))
+
+
+@pytest.mark.timeout(300)
+def test_gross_return_goals_and_liability_agree(month: tuple[Path, list[dict[str, Any]]]) -> None:
+    """Margin by category, values of goals and the straight line, points at their worth."""
+    db, rows = month
+    shop = Shop(MONTH)
+    ours = sum(order.net(LAST) for order in shop.until(LAST) if order.member is not None)
+    cost = sum(row["pennies"] for row in rows)
+    (gross,) = ask(db, f"from roi_as_of(date '{LAST}') where basis = 'gross'")
+    assert gross["sales_minor"] == ours
+    assert gross["kept"] == pytest.approx(kept(shop), abs=1e-6)
+    assert gross["cost_minor"] == cost
+    assert gross["roi"] == pytest.approx((ours * kept(shop) - cost) / cost)
+    assert gross["roi_low"] is None
+
+    revenue = sum(order.net(LAST) for order in shop.until(LAST))
+    (_, buyers, again) = shop.repeat_purchases()[-1]
+    in_december = sum(row["pennies"] for row in rows if row["day"] >= date(2010, 12, 1))
+    wanted = {
+        "more": (revenue, 50_000_000, 70_000_000, date(2011, 3, 1)),
+        "stay": (again / buyers, 0.1, 0.3, date(2010, 12, 31)),
+        "dear": (in_december, 500_000, 100_000, date(2011, 6, 30)),
+    }
+    for row in ask(db, f"from goal_progress_as_of(date '{LAST}')"):
+        value, baseline, target, ends = wanted.pop(row["goal_id"])
+        way = (value - baseline) / (target - baseline)
+        time = min(1, 30 / (ends - date(2010, 12, 1)).days)
+        assert row["value"] == pytest.approx(value)
+        assert row["share_of_way"] == pytest.approx(way)
+        assert row["share_of_time"] == pytest.approx(time)
+        assert row["state"] == ("reached" if way >= 1 else "on_track" if way >= time else "behind")
+    assert wanted == {}
+
+    # what a return takes back is the engine's business: here, every point that is left is owed, by its month
+    left: Counter[Any] = Counter()
+    for lot in ask(
+        db, "select expires_at at time zone 'Europe/London' as ends, points_left from lots where points_left > 0"
+    ):
+        left[lot["ends"].date().replace(day=1)] += lot["points_left"]
+    owed = ask(db, "from liability_in_money")
+    wanted_minor = {ends: points * WORTH for ends, points in left.items()}
+    assert {row["expires_month"]: row["owed_minor"] for row in owed} == wanted_minor
+    assert sum(row["owed_minor"] for row in owed) > 100_000
+    (value,) = ask(db, f"from goal_values_as_of(date '{LAST}') where metric = 'points_owed'")
+    assert value["value"] == sum(row["owed_minor"] for row in owed)
+    (then,) = ask(db, "from liability_as_of(timestamptz '2010-12-20')")
+    (points,) = ask(
+        db, "select sum(points) as points from points_entries where occurred_at <= timestamptz '2010-12-20'"
+    )
+    assert (then["point_minor"], then["owed_minor"]) == (WORTH, points["points"] * WORTH)
+    (before,) = ask(db, "from liability_as_of(timestamptz '2010-11-30 12:00:00+00')")
+    assert (before["point_minor"], before["owed_minor"]) == (None, None)
+
+
+def test_goals_know_the_metrics_that_the_tables_tell() -> None:
+    """What `rules check` lets through has a value, what has one can be a goal; stores and channels are told where promised."""
+    sale = {"type": "purchase", "id": "p", "subject": "anna", "time": "2026-01-10T10:00:00Z"}
+    visit = {"type": "visit", "id": "v", "subject": "anna", "time": "2026-02-10T10:00:00Z"}
+    with given.warehouse([sale, visit]) as warehouse:
+        rows = given.rows(warehouse, "from goal_values")
+
+    assert {row["metric"] for row in rows} == set(GOAL_METRICS)
+    assert {row["metric"] for row in rows if row["dimension"] is not None} == {
+        name for name, one in GOAL_METRICS.items() if one.by_place
+    }
+
+
+def test_the_return_of_moments_agrees_with_plain_python() -> None:
+    """Margin on the difference of means, its interval, costs told for a rule, points at their worth: over invented moments."""
+    chance = random.Random(SEED)
+    notes = invented(chance)
+    money = {
+        "hash": "f00d", "programme": "test", "version": 1, "valid_from": "2026-01-01T00:00:00.000000Z", "currency": "GBP",
+        "time_zone": "Europe/London", "base_tier": None, "point_minor": 2, "margin": {"share": "0.4", "categories": []},
+    }  # fmt: skip
+    programme = {
+        "type": "programme", "id": "f00d", "source": "urn:stammgast:programme", "subject": None,
+        "time": "2026-01-01T00:00:00Z", "data": money,
+    }  # fmt: skip
+    told: Counter[str | None] = Counter()
+    costs = []
+    for number in range(60):
+        rule, pennies = chance.choice(("back", "top", None)), chance.randrange(100, 3_000)
+        day = date(2026, 3, 20) + timedelta(chance.randrange(60))
+        told[rule] += pennies if day <= DAY else 0
+        data = {
+            "day": str(day),
+            "kind": "x",
+            "foreseen": True,
+            "amount_minor": pennies,
+            "currency": "GBP",
+            "rule": rule,
+        }
+        costs.append(
+            {
+                "type": "cost",
+                "id": f"k{number}",
+                "source": "urn:costs",
+                "subject": None,
+                "time": f"{day}T00:00:00Z",
+                "data": data,
+            }
+        )
+    with given.warehouse([programme, *costs, *notes]) as warehouse:
+        rows = given.rows(warehouse, f"from roi_as_of(date '{DAY}', window_days := {WINDOW_DAYS})")
+    found = {(row["rule_id"], row["rule_version"]): row for row in rows if row["basis"] == "hold_out"}
+    bought = until_day(notes, "purchase")
+    lifts = {
+        (row["rule_id"], row["rule_version"]): row
+        for row in expected(notes)
+        if (row["channel"], row["goal"]) == ("all", "purchase")
+    }
+
+    assert set(found) == {key for key, row in lifts.items() if row["held_out_members"]}
+    assert len(found) >= 3, f"seed {SEED}"
+    for key, row in found.items():
+        groups: dict[bool, list[int]] = {True: [], False: []}
+        for who, (notice, began, ends) in met(notes)[key].items():
+            inside = [
+                one
+                for one in bought.get(who, ())
+                if began < datetime.fromisoformat(one["time"]).astimezone(UTC) <= ends
+            ]
+            spent = sum(one["data"]["total_minor"] for one in inside if "currency" not in one["data"])
+            groups[notice.get("reason") == "held_out"].append(spent)
+        treated, held = groups[False], groups[True]
+        margin = (mean(treated) - mean(held)) * len(treated) * 0.4
+        spread = 1.959964 * sqrt(stdev(treated) ** 2 / len(treated) + stdev(held) ** 2 / len(held)) * len(treated) * 0.4
+        # costs name a rule, not its version: they belong to the one in force, and here that is version 1
+        cost = lifts[key]["points"] * 2 + (told[key[0]] if key[1] == 1 else 0)
+        assert row["cost_minor"] == cost
+        assert row["margin_minor"] == pytest.approx(margin, abs=len(treated) * 0.01)
+        assert row["margin_low_minor"] == pytest.approx(margin - spread, abs=len(treated) * 0.05)
+        assert (
+            row["roi"] == pytest.approx((row["margin_minor"] - cost) / cost, abs=1e-4) if cost else row["roi"] is None
+        )
+    (gross,) = [row for row in rows if row["basis"] == "gross"]
+    assert gross["told_minor"] == told.total()
+
+
+def test_what_was_not_known_then_costs_nothing() -> None:
+    """`known_at` leaves out costs that were recorded after it, whatever day they are for."""
+    data = {"day": "2026-01-10", "kind": "x", "foreseen": True, "amount_minor": 100, "currency": "GBP", "rule": None}
+    note = {
+        "type": "cost",
+        "id": "k",
+        "source": "urn:costs",
+        "subject": None,
+        "time": "2026-01-10T00:00:00Z",
+        "data": data,
+    }
+    sale = {"type": "purchase", "id": "p", "subject": "anna", "time": "2026-01-10T10:00:00Z"}
+    with given.warehouse([sale, note]) as warehouse:  # recorded on 25 February 2026
+        for name in ("cost_days", "programme_costs"):
+            then, now = (
+                given.rows(warehouse, f"from {name}_as_of(date '2026-01-31', known_at := {known})")
+                for known in ("timestamptz '2026-02-01'", "null")
+            )
+            assert (name, then, len(now)) == (name, [], 1)
