@@ -10,6 +10,8 @@ the writer, and the file itself is free for its projector to open.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import shutil
 import tempfile
 import time
@@ -30,6 +32,12 @@ HEADER_BYTES = 3 * 4096
 # A copy is taken again when a checkpoint came in between; a writer makes one every 128 MB of log (warehouse.py).
 ATTEMPTS = 20
 AGAIN_S = 0.1
+_FOLDERS, _LOCK = "stammgast-readers-", "lock"
+#: Between a folder's making and its lock. Too short: it is taken from under a process that starts slowly. Too long: what a
+#: killed process left stays longer.
+BEING_MADE_S = 60.0
+#: Locks of this process's own folders.
+_HELD: dict[Path, int] = {}
 
 
 class TooBusy(No):
@@ -84,8 +92,40 @@ def state_of(db: Path) -> State:
 
 
 def private_folder(parent: Path | None) -> Path:
-    """Make a folder that only its owner may enter: a copy holds everything that the file holds."""
-    return Path(tempfile.mkdtemp(prefix="stammgast-readers-", dir=parent))
+    """Make a folder that only its owner may enter: a copy holds everything that the file holds.
+
+    What a process that was killed left beside it is put away. Processes in other containers are told by a lock, not by a number.
+
+    Errors: OSError.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDERS, dir=parent))
+    _HELD[folder] = _lock(folder / _LOCK)
+    for other in folder.parent.glob(f"{_FOLDERS}*"):
+        if other != folder and _is_left(other):
+            shutil.rmtree(other, ignore_errors=True)
+    return folder
+
+
+def _lock(path: Path) -> int:
+    """Hold a file for as long as this process lives. Errors: BlockingIOError where somebody else does."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _is_left(folder: Path) -> bool:
+    """Does nobody use a folder of copies any more? One without a lock is being made at this moment."""
+    try:
+        if time.time() - (folder / _LOCK).stat().st_mtime < BEING_MADE_S:
+            return False
+        os.close(_lock(folder / _LOCK))
+    except OSError:
+        return False
+    return True
 
 
 def take(db: Path, folder: Path, *, memory_limit: str) -> Snapshot:
@@ -151,3 +191,6 @@ def _make_ready(path: Path, db: Path, memory_limit: str) -> Stamp:
 def discard(folder: Path) -> None:
     """Delete a folder of copies."""
     shutil.rmtree(folder, ignore_errors=True)
+    handle = _HELD.pop(folder, None)
+    if handle is not None:
+        os.close(handle)

@@ -146,6 +146,8 @@ Money = Annotated[Decimal, Field(ge=0, lt=10**15)]
 DAY_SCHEMA = {"type": "string", "format": "date", "pattern": r"^\d{4}-\d\d-\d\d$"}
 # Bounds what one decision can hold: lines x rules must fit into one record.
 MAX_LINES = 2_000
+#: A whole number that every reader of the logs can hold; a larger one is exact as a decimal number.
+Whole = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
 QUANTITY_DECIMALS = 3
 UNIT_PRICE_DECIMALS = 6
 Quantity = Annotated[Decimal, Field(gt=0, lt=10**9, decimal_places=QUANTITY_DECIMALS)]
@@ -201,7 +203,9 @@ class Purchase(FactData):
 class RefundLine(FactData):
     """A part of one order line that came back, named by its line number or its SKU."""
 
-    line: Annotated[StrictInt, Field(ge=1)] | None = Field(None, description="number of the order's line, from 1")
+    line: Annotated[StrictInt, Field(ge=1, le=MAX_LINES)] | None = Field(
+        None, description="number of the order's line, from 1"
+    )
     sku: Token | None = None
     quantity: Quantity | None = None
     amount: Money | None = Field(None, description="money paid back for this line")
@@ -238,7 +242,7 @@ class VisitV1(FactData):
     """A check-in, a beacon seen, a card shown, as version 1 told it."""
 
     store: Token | None = None
-    dwell_seconds: Annotated[StrictInt, Field(ge=0)] | None = None
+    dwell_seconds: Annotated[StrictInt, Field(ge=0, le=10**9)] | None = None
 
 
 class Visit(FactData):
@@ -277,7 +281,7 @@ class Activity(FactData):
     """Anything else worth a rule: a name and flat attributes."""
 
     name: Token
-    attributes: dict[Token, StrictBool | StrictInt | Decimal | Token] = Field(default_factory=dict, max_length=64)
+    attributes: dict[Token, StrictBool | Whole | Decimal | Token] = Field(default_factory=dict, max_length=64)
 
 
 class Joined(FactData):
@@ -413,7 +417,7 @@ class Profile(FactData):
     consents: dict[Token, StrictBool] = Field(
         default_factory=dict, max_length=64, description="per channel: may the member be written to there?"
     )
-    attributes: dict[Token, StrictBool | StrictInt | Decimal | PersonalText] = Field(
+    attributes: dict[Token, StrictBool | Whole | Decimal | PersonalText] = Field(
         default_factory=dict, max_length=64, description="anything else, free text too"
     )
 

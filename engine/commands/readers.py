@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import os
-import socket
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
@@ -17,8 +15,9 @@ import click
 import structlog
 
 from engine import settings
+from engine.commands.listening import listen, listening_options, require_encryption
 from engine.processes import ends_with_parent
-from engine.settings import No, UsageError
+from engine.settings import UsageError
 from engine.telemetry import METRICS, Health, TelemetryServer, set_up_logging
 
 #: What the server is told by whoever starts it as a child (`projector`, `up`).
@@ -48,13 +47,7 @@ def readers() -> None:
 @settings.option(
     "datadir", help="Where copies of the file are kept meanwhile; a fresh temporary folder when not given."
 )
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; any other wants a certificate."
-)
-@click.option("--tls-certfile", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Certificate, PEM.")
-@click.option(
-    "--tls-keyfile", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its private key, PEM."
-)
+@listening_options
 @settings.telemetry_options
 def serve(
     *,
@@ -70,6 +63,7 @@ def serve(
     host: str,
     tls_certfile: Path | None,
     tls_keyfile: Path | None,
+    behind_tls: bool,
     log_format: Any,
     log_level: str,
     metrics_host: str,
@@ -87,9 +81,9 @@ def serve(
 
     set_up_logging(log_format, log_level)
     book = Book(readers)
-    _require_tls(host, tls_certfile, tls_keyfile)
+    require_encryption(host, tls_certfile, tls_keyfile, behind_tls=behind_tls)
     with ExitStack() as stack:
-        listener = stack.enter_context(_listen(host, readers_port))
+        listener = stack.enter_context(listen(host, readers_port, "--readers-port"))
         try:
             folder = snapshot.private_folder(datadir)
         except OSError as error:
@@ -104,35 +98,6 @@ def serve(
         click.echo(f"Readers of {db}: {uri}   their questions: {audit}")
         log.info("readers are answered", server=uri, file=str(db), names=sorted(book.names()))
         asyncio.run(answer(room, listener, refresh_seconds, certfile=tls_certfile, keyfile=tls_keyfile))
-
-
-def _require_tls(host: str, certfile: Path | None, keyfile: Path | None) -> None:
-    """A token crosses a network encrypted or not at all. Errors: UsageError."""
-    if (certfile is None) != (keyfile is None):
-        raise UsageError("--tls-certfile and --tls-keyfile go together.")
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and certfile is None:
-        raise UsageError(
-            f"--host {host} can be reached from elsewhere, and tokens would cross the network readable: give "
-            "--tls-certfile and --tls-keyfile, or listen on 127.0.0.1 behind a proxy that encrypts."
-        )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen()  # who attaches while the first copy is taken waits for it
-    except OSError as error:
-        listener.close()
-        raise No(
-            f"port {port} of {host} cannot be had ({error.strerror}): name another with --readers-port, or 0 for a free one."
-        ) from error
-    return listener
 
 
 @readers.command("add")

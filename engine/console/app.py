@@ -55,7 +55,9 @@ class Options:
 
     Attributes:
         token: whoever has it may log in.
-        port: where it listens; Host and Origin are held to it.
+        port: where it listens.
+        hosts: names that browsers call it by; Host and Origin are held to them.
+        secure: is every way to it encrypted?
         seconds: how long a question may take.
         refresh_s: how often it looks whether the file has changed.
         name: what it calls the file.
@@ -64,6 +66,8 @@ class Options:
 
     token: str
     port: int
+    hosts: set[str]
+    secure: bool
     seconds: float
     refresh_s: float
     name: str
@@ -77,7 +81,7 @@ class Console:
         self.desks = desks
         self.options = options
         self.ask = Asker(desks, options.seconds)
-        self.sessions = Sessions(options.token, options.port)
+        self.sessions = Sessions(options.token, options.port, secure=options.secure)
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -285,5 +289,5 @@ def make_app(desks: Desks, options: Options) -> Starlette:
         Route("/logout", console.logout, methods=["POST"]),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
-    guard = Middleware(Guard, sessions=console.sessions, port=options.port)
+    guard = Middleware(Guard, sessions=console.sessions, hosts=options.hosts)
     return Starlette(routes=routes, middleware=[guard], lifespan=lifespan)

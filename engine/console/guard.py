@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
+from collections.abc import Set as AbstractSet
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -34,8 +35,9 @@ HEADERS = {
 class Sessions:
     """Who is logged in. The token is asked once; after that a cookie with a number of its own stands for it."""
 
-    def __init__(self, token: str, port: int) -> None:
+    def __init__(self, token: str, port: int, *, secure: bool = False) -> None:
         self._token = token.encode()
+        self._secure = secure
         self._until: dict[str, float] = {}
         # Cookies do not know ports: two consoles on one machine must not log each other out.
         self.cookie = f"stammgast_console_{port}"
@@ -70,21 +72,23 @@ class Sessions:
 
     def remember(self, response: Response, session: str) -> None:
         """Give the browser its cookie: no script reads it, no other site sends it."""
-        response.set_cookie(self.cookie, session, max_age=SESSION_S, path="/", httponly=True, samesite="strict")
+        response.set_cookie(
+            self.cookie, session, max_age=SESSION_S, path="/", secure=self._secure, httponly=True, samesite="strict"
+        )
 
     def forget(self, response: Response) -> None:
         """Take the cookie back."""
-        response.delete_cookie(self.cookie, path="/", httponly=True, samesite="strict")
+        response.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="strict")
 
 
 class Guard:
     """Middleware around everything. A page that another site's name leads to (DNS rebinding) is refused by its Host; a form that
     another page sends, by its Origin: pages on other ports of this machine are the same site for a cookie."""
 
-    def __init__(self, app: ASGIApp, *, sessions: Sessions, port: int) -> None:
+    def __init__(self, app: ASGIApp, *, sessions: Sessions, hosts: AbstractSet[str]) -> None:
         self._app = app
         self._sessions = sessions
-        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let through."""

@@ -22,7 +22,7 @@ from schemas.envelope import Fact
 from schemas.money import minor_digits
 from schemas.normalise import OPEN_POLICY, Policy, line_amount, normalise, plain
 from schemas.rejects import Rejected
-from schemas.times import DAY_US, to_text, to_us
+from schemas.times import DAY_US, canonical, to_text
 
 #: A quote is no event: its source and order are the engine's own, so it is like no event that anybody can send.
 SOURCE = "urn:stammgast:quote"
@@ -144,7 +144,7 @@ def programme_at(partition: Partition, time: str | None, now_us: int) -> Program
     moment = now_us
     if time is not None:
         try:
-            moment = to_us(time.upper())
+            _, moment = canonical(time.upper())
         except (ValueError, OverflowError) as error:
             raise Problem("bad_request", f"{time} is no moment of the calendar", "time") from error
     programme = partition.book.at(moment)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +36,13 @@ class Shown:
     log: Path
     url: str
     token: str
+    certificate: Path | None = None
 
     @contextlib.contextmanager
     def client(self) -> Iterator[httpx.Client]:
         """Somebody who is logged in."""
-        with httpx.Client(base_url=self.url, timeout=100, headers={"accept": "text/html"}) as client:
+        trusted = ssl.create_default_context(cafile=self.certificate) if self.certificate else True
+        with httpx.Client(base_url=self.url, timeout=100, headers={"accept": "text/html"}, verify=trusted) as client:
             assert client.post("/login", data={"token": self.token}).status_code == 303
             yield client
 
@@ -59,16 +62,17 @@ def shown(month: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sho
 
 
 @contextlib.contextmanager
-def showing(file: Path, folder: Path) -> Iterator[Shown]:
-    """A console over a copy of a file, in a folder of its own, as the command starts it."""
+def showing(file: Path, folder: Path, more: Mapping[str, object] | None = None) -> Iterator[Shown]:
+    """A console over a copy of a file, in a folder of its own, as the command starts it, with `more` options."""
     db = folder / "shop.duckdb"
     shutil.copy(file, db)
     (folder / "own").mkdir()
     (folder / "own" / "mine.sql").write_text("-- My own question\nselect 42 as mine\n", encoding="utf-8")
     options = {
         "db": db, "console-port": 0, "query-seconds": QUERY_SECONDS, "refresh-seconds": 0.2, "memory-limit": "400MB",
-        "questions": folder / "own", "datadir": folder,
+        "questions": folder / "own", "datadir": folder, **(more or {}),
     }  # fmt: skip
+    certificate = more.get("tls-certfile") if more else None
     command = [sys.executable, "-c", "from engine.cli import main; main()", "console"]
     command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
     log = folder / "console.log"
@@ -76,10 +80,10 @@ def showing(file: Path, folder: Path) -> Iterator[Shown]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None
     said = process.stdout.readline()
-    found = re.search(r"http://127\.0\.0\.1:\d+", said)
+    found = re.search(r"https?://127\.0\.0\.1:\d+", said)
     assert found, f"the console said {said!r} and {log.read_text(encoding='utf-8')}"
-    token = Path(f"{db}.console-token").read_text(encoding="utf-8")
-    yield Shown(db, process, log, found[0], token)
+    token = Path(str(options.get("token-file", f"{db}.console-token"))).read_text(encoding="utf-8").strip()
+    yield Shown(db, process, log, found[0], token, None if certificate is None else Path(str(certificate)))
     process.terminate()
     assert process.wait(30) == 0
     assert not Path(f"{db}.console-token").exists()

@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.kafka.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 PROMETHEUS = ROOT / "deploy" / "prometheus" / "prometheus.yml"
-OURS = ("topics", "worker", "projector", "gateway")
+OURS = ("topics", "worker", "projector", "console", "readers", "deliver", "gateway")
+#: They read the projector's file.
+OF_A_FILE = ("console", "readers")
 LOOPBACK_PORT = re.compile(r"127\.0\.0\.1:\d{1,5}:\d{1,5}")
 
 
@@ -147,7 +149,7 @@ def test_everybody_talks_to_an_address_that_kafka_advertises() -> None:
     inner, outer = re.findall(r"INSIDE://([\w.:]+)", advertised)[0], re.findall(r"HOST://([\w.:]+)", advertised)[0]
 
     # then
-    for name in OURS:
+    for name in set(OURS) - set(OF_A_FILE):
         words = services[name]["command"]
         assert words[words.index("--bootstrap") + 1] == inner
     assert f"INSIDE://:{inner.split(':')[1]}" in listeners
@@ -206,25 +208,79 @@ def test_the_gateway_is_there_when_it_is_asked_for(tmp_path: Path) -> None:
     assert f"127.0.0.1:{words[words.index('--metrics-port') + 1]}/readyz" in service["healthcheck"]["test"][-1]
 
 
+def after(words: list[str], flag: str) -> str:
+    """The value of an option on a command line."""
+    return words[words.index(flag) + 1]
+
+
+@pytest.mark.parametrize(("name", "flag"), [("console", "--console-port"), ("readers", "--readers-port")])
+def test_readers_of_the_file_ask_the_projectors_file(name: str, flag: str) -> None:
+    """The same file on the same volume, copies beside it, and the port that is published is the one that they listen on."""
+    services = compose()["services"]
+    service, projector = services[name], services["projector"]
+    words = service["command"]
+    assert after(words, "--db") == after(projector["command"], "--db")
+    assert service["volumes"] == projector["volumes"]
+    assert after(words, "--datadir") in [inside for _, inside in mounts(service)]
+    assert service["ports"] == [f"127.0.0.1:{after(words, flag)}:{after(words, flag)}"]
+    assert service["depends_on"] == {"projector": {"condition": "service_healthy"}}
+
+
+def test_the_reader_that_the_comment_adds_is_one_that_the_server_knows(tmp_path: Path) -> None:
+    """The command makes the file that the service reads, and it is mounted."""
+    service, text = compose()["services"]["readers"], COMPOSE.read_text(encoding="utf-8")
+    (making,) = [found.split() for found in re.findall(r"run --rm --no-deps readers (readers add .+)", text)]
+    book = after(service["command"], "--readers")
+    assert after(making, "--readers") == book
+    assert str(Path(book).parent) in [inside for _, inside in mounts(service)]
+    made = CliRunner().invoke(main, [str(tmp_path / "readers.yaml") if word == book else word for word in making])
+    assert (made.exit_code, (tmp_path / "readers.yaml").exists()) == (0, True), made.output
+
+
+def test_notices_go_out_by_the_file_that_is_mounted(tmp_path: Path) -> None:
+    """Given the secret that the comment makes, `deliver check` finds nothing wrong with the configuration."""
+    service, text = compose()["services"]["deliver"], COMPOSE.read_text(encoding="utf-8")
+    (making,) = re.findall(r"(\(printf whsec_; .+\)) > (deploy/deliver/\S+)", text)
+    ((folder, inside),) = mounts(service)
+    assert after(service["command"], "--config") == f"{inside}/deliver.yaml"
+    shutil.copy(ROOT / folder / "deliver.yaml", tmp_path)
+    secret = subprocess.run(["sh", "-c", making[0]], capture_output=True, text=True, check=True).stdout
+    (tmp_path / Path(making[1]).name).write_text(secret)
+    checked = CliRunner().invoke(main, ["deliver", "check", "--config", str(tmp_path / "deliver.yaml")])
+    assert checked.exit_code == 0, checked.output
+
+
+def scraped() -> dict[str, tuple[str, bool]]:
+    """Of every service that Prometheus asks: its port, and whether it may be absent."""
+    found: dict[str, tuple[str, bool]] = {}
+    for job in yaml.safe_load(PROMETHEUS.read_text(encoding="utf-8"))["scrape_configs"]:
+        places = [(target, False) for block in job.get("static_configs", []) for target in block["targets"]]
+        for block in job.get("dns_sd_configs", []):
+            places += [(f"{name}:{block['port']}", True) for name in block["names"]]
+        for place, absent in places:
+            name, port = place.split(":")
+            assert job["job_name"] == f"stammgast-{name}"
+            found[name] = port, absent
+    return found
+
+
 def test_prometheus_scrapes_the_ports_that_the_roles_open() -> None:
-    """Each target is a service and the port of its --metrics-port; its health check asks the same one."""
+    """Every role that tells about itself is asked at the port of its --metrics-port, as its health check does; what is started
+    with a profile alone may be absent."""
     # given
     services = compose()["services"]
-    parsed = yaml.safe_load(PROMETHEUS.read_text(encoding="utf-8"))
 
     # when
-    targets = [
-        target for job in parsed["scrape_configs"] for block in job["static_configs"] for target in block["targets"]
-    ]
+    asked = scraped()
 
     # then
-    assert {target.split(":")[0] for target in targets} == {"worker", "projector"}
-    for target in targets:
-        name, port = target.split(":")
+    assert set(asked) == set(OURS) - {"topics"}
+    for name, (port, absent) in asked.items():
         words = services[name]["command"]
-        assert words[words.index("--metrics-port") + 1] == port
-        assert words[words.index("--metrics-host") + 1] == "0.0.0.0"  # noqa: S104  inside the compose network
+        assert after(words, "--metrics-port") == port
+        assert after(words, "--metrics-host") == "0.0.0.0"  # noqa: S104  inside the compose network
         assert f"127.0.0.1:{port}/readyz" in services[name]["healthcheck"]["test"][-1]
+        assert absent == ("profiles" in services[name])
 
 
 def test_promtool_accepts_the_configuration() -> None:

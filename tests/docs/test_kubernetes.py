@@ -82,33 +82,32 @@ def test_a_container_runs_a_command_of_ours(owner: str, pod: Manifest) -> None:
     shared = next(one for one in manifests() if named(one) == "ConfigMap/stammgast")["data"]
     known = {setting.env: setting.flag for setting in SETTINGS}
 
-    # when
-    (container,) = pod["containers"]
-    words = [part for word in container["args"] for part in word.split("=", 1)]
-    words += ["--bootstrap", shared["STAMMGAST_BOOTSTRAP"]]
-
     # then
-    assert command_findings(words) == [], owner
+    for container in pod["containers"]:
+        words = [part for word in container["args"] for part in word.split("=", 1)]
+        if "envFrom" in container:
+            words += ["--bootstrap", shared["STAMMGAST_BOOTSTRAP"]]
+        assert command_findings(words) == [], owner
+        assert {variable["name"] for variable in container["env"]} <= set(known)
     assert set(shared) <= set(known)
-    assert {variable["name"] for variable in container["env"]} <= set(known)
 
 
 @pytest.mark.parametrize(("owner", "pod"), pods(), ids=lambda value: value if isinstance(value, str) else "")
 def test_a_pod_may_do_nothing_that_it_does_not_need(owner: str, pod: Manifest) -> None:
     """Not root, no writable root, no capabilities, no token; memory is bounded; secrets are files."""
-    (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["automountServiceAccountToken"] is False
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    assert set(container["resources"]) == {"requests", "limits"}
-    assert "cpu" not in container["resources"]["limits"]
-    looked_up = [variable["valueFrom"] for variable in container["env"] if "valueFrom" in variable]
-    assert all(set(one) == {"fieldRef"} for one in looked_up), "a secret is a file, never a variable"
-    assert not any("PASSWORD" in variable["name"] for variable in container["env"]), owner
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert set(container["resources"]) == {"requests", "limits"}
+        assert "cpu" not in container["resources"]["limits"]
+        looked_up = [variable["valueFrom"] for variable in container["env"] if "valueFrom" in variable]
+        assert all(set(one) == {"fieldRef"} for one in looked_up), "a secret is a file, never a variable"
+        assert not any("PASSWORD" in variable["name"] for variable in container["env"]), owner
 
 
 def test_a_worker_keeps_its_name_in_the_group_for_as_long_as_a_pod_takes_to_come_back() -> None:
@@ -123,35 +122,49 @@ def test_a_worker_keeps_its_name_in_the_group_for_as_long_as_a_pod_takes_to_come
 def test_what_is_mounted_is_there_and_what_is_named_is_mounted(owner: str, pod: Manifest) -> None:
     """Every mount has its volume, every path of an argument or a setting lies in a mount."""
     # given
-    (container,) = pod["containers"]
     shared = next(one for one in manifests() if named(one) == "ConfigMap/stammgast")["data"]
     owner_object = next(one for one in manifests() if named(one) == owner)
     claimed = {one["metadata"]["name"] for one in owner_object["spec"].get("volumeClaimTemplates", ())}
-    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-
-    # when
-    words = [*container["args"], *shared.values()]
-    paths = [found for word in words for found in re.findall(r"(?:^|=)(/[\w./-]+)", word)]
+    there = {volume["name"] for volume in pod["volumes"]} | claimed
+    used = set()
 
     # then
-    assert set(mounts) == {volume["name"] for volume in pod["volumes"]} | claimed
-    for path in paths:
-        assert any(path == mount or path.startswith(mount + "/") for mount in mounts.values()), path
+    for container in pod["containers"]:
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        used |= set(mounts)
+        words = [*container["args"], *(shared.values() if "envFrom" in container else ())]
+        paths = [found for word in words for found in re.findall(r"(?:^|=)(/[\w./-]+)", word)]
+        for path in paths:
+            assert any(path == mount or path.startswith(mount + "/") for mount in mounts.values()), path
+    assert used == there
 
 
 def test_probes_ask_the_port_that_the_role_opens() -> None:
     """/readyz, which is about progress, decides who gets work; /healthz, who is killed; services name the same ports."""
     for owner, pod in pods():
-        (container,) = pod["containers"]
-        if "readinessProbe" not in container:
-            assert owner == "Job/topics"
-            continue
-        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        assert f"--metrics-port={ports['metrics']}" in container["args"]
-        assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
-        assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
-        service = next(one for one in manifests() if named(one) == f"Service/{owner.partition('/')[2]}")
-        assert {port["targetPort"] for port in service["spec"]["ports"]} == set(ports)
+        opened: set[str] = set()
+        for container in pod["containers"]:
+            if "readinessProbe" not in container:
+                assert owner == "Job/topics"
+                continue
+            ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+            (metrics,) = [name for name in ports if name.endswith("metrics")]
+            assert f"--metrics-port={ports[metrics]}" in container["args"]
+            assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": metrics}
+            assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": metrics}
+            assert not opened & set(ports)
+            opened |= set(ports)
+        if opened:
+            service = next(one for one in manifests() if named(one) == f"Service/{owner.partition('/')[2]}")
+            assert {port["targetPort"] for port in service["spec"]["ports"]} == opened
+
+
+def test_network_rules_name_ports_that_a_pod_opens() -> None:
+    """Who may come in comes in by a port that is there; every port is one that somebody may come in by."""
+    opened = {port["name"] for _, pod in pods() for one in pod["containers"] for port in one.get("ports", ())}
+    rules = [one["spec"] for one in manifests() if one["kind"] == "NetworkPolicy"]
+    let_in = {port["port"] for rule in rules for way in rule.get("ingress", ()) for port in way["ports"]}
+    assert let_in == opened
 
 
 def test_selectors_find_pods() -> None:

@@ -19,13 +19,19 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from engine.readers.book import add as add_reader
 from engine.stream.clients import Cluster
 from engine.stream.clock import append_ticks
+from engine.stream.topics import Layout, ensure
 from schemas.times import from_datetime
+from tests.docs.test_prometheus_files import DASHBOARDS, OURS, every_rule, expressions
 from tests.kafka.deployment import Deployment, Role, purchase, until
+from tests.kafka.gateways import Gateway, make_key
+from tests.kafka.test_deliver import configured, made, start, told
 from tests.kafka.test_prometheus import Prometheus
 from tests.kafka.troubles import DAMAGED, HELD, IDLE_TICKS, UNSEEN, UNTAKEN
 from tests.projections.test_warehouse import small_disk
+from tests.unit.deliver_world import notice, receiving
 
 __all__ = ["small_disk"]
 pytestmark = [pytest.mark.kafka, pytest.mark.full, pytest.mark.timeout(1500)]
@@ -45,6 +51,7 @@ SHORTER = {
     "lag_seconds:max > 300": "lag_seconds:max > 5",
     "lag_seconds:max > 120": "lag_seconds:max > 5",
     "> 3600": "> 15",
+    "overdue_seconds) > 1800": "overdue_seconds) > 5",
 }
 TRICKLE_S = 0.25
 
@@ -210,6 +217,84 @@ async def test_troubles_of_a_projector(shop: Shop, small_disk: Path, tmp_path_fa
                 projector = project()
                 await _began_anew(prometheus, began)
             await fires(prometheus, "StammgastProcessRestarts")
+
+
+async def test_troubles_of_those_who_get_notices(shop: Shop, tmp_path: Path) -> None:
+    """With gateway, console and readers watched beside it: silent while notices arrive; then a receiver that is away, and one
+    that never takes a notice. What rules and dashboards ask of these roles is scraped."""
+    deployment, world = shop.deployment, tmp_path
+    await ensure(deployment.cluster, Layout(deployment.prefix, PARTITIONS))
+    answer = {"status": 200}
+    with receiving(lambda _one: (answer["status"], {})) as receiver:
+        deliver = start(deployment, configured(world, receiver, attempts=1_000))
+        roles = {"deliver": deliver.port, **await _others(shop, world)}
+        with Prometheus(world, roles, SHORTER) as prometheus:
+            await until("it delivers", lambda: _ready(deliver))
+            await made(deployment, [notice(number, "anna") for number in range(5)])
+            await told(deployment, 5)
+            await until(f"{sorted(roles)} are scraped", lambda: _all_up(prometheus, len(roles)), PATIENCE_S)
+            assert await prometheus.ask("count_over_time(ALERTS[10m])") == []
+
+            answer["status"] = 503
+            await made(deployment, [notice(number, "anna") for number in range(5, 8)])
+            await fires(prometheus, "StammgastNoticesLate")
+            answer["status"] = 200
+            await told(deployment, 8)
+            await over(prometheus, "StammgastNoticesLate")
+
+            answer["status"] = 422
+            await made(deployment, [notice(8, "anna")])
+            await fires(prometheus, "StammgastDeadLetters")
+            await _scraped(prometheus)
+
+
+async def _others(shop: Shop, folder: Path) -> dict[str, int]:
+    """Ports of a gateway, and of a console and a server of readers over a file."""
+    deployment, file = shop.deployment, folder / "t.duckdb"
+    secret = make_key(folder / "keys.yaml")
+    add_reader(folder / "readers.yaml", "anna")
+    worker = deployment.begin("worker", deployment.arguments())
+    await deployment.ready(worker)
+    projector = deployment.begin("projector", _projector(deployment, file))
+    await until("the projector is ready", lambda: _ready(projector))
+    gateway = Gateway(deployment, folder / "keys.yaml")
+    await gateway.ready()
+    async with gateway.client(secret) as client:
+        assert (await client.get("/members/anna")).status_code == 404
+    console = deployment.begin("console", ["--db", str(file), "--console-port", "0"])
+    readers = deployment.begin(
+        "readers", ["serve", "--db", str(file), "--readers", str(folder / "readers.yaml"), "--readers-port", "0"]
+    )
+    await until("the console is ready", lambda: _ready(console))
+    await until("readers are answered", lambda: _ready(readers))
+    ports = {"worker": worker, "projector": projector, "gateway": gateway.role, "console": console, "readers": readers}
+    return {name: role.port for name, role in ports.items()}
+
+
+async def _ready(role: Role) -> bool:
+    status, _body = await asyncio.to_thread(role.ask, "/readyz")
+    return status == 200
+
+
+async def _all_up(prometheus: Prometheus, roles: int) -> bool:
+    return await prometheus.value('sum(up{job=~"stammgast-.*"})') == roles
+
+
+async def _scraped(prometheus: Prometheus) -> None:
+    """Every metric of gateway and delivery that rules and dashboards ask for is there."""
+    asked = [text for path in DASHBOARDS for text in expressions(path)] + [rule["expr"] for rule in every_rule()]
+    theirs = ("stammgast_deliver_", "stammgast_gateway_")
+    wanted = {name for text in asked for name in OURS.findall(text) if name.startswith(theirs)}
+    missing = set(wanted)
+
+    async def all_there() -> bool:
+        missing.difference_update(await asyncio.to_thread(prometheus.get, "label/__name__/values"))
+        return not missing
+
+    try:
+        await until("all are scraped", all_there, PATIENCE_S)
+    except AssertionError as error:
+        raise AssertionError(f"never scraped: {sorted(missing)} of {sorted(wanted)}") from error
 
 
 async def _began_anew(prometheus: Prometheus, before: float | None) -> None:

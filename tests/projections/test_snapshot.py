@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Self
@@ -107,6 +109,35 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
         with pytest.raises(error):
             snapshot.take(tmp_path / f"{name}.duckdb", tmp_path / "copies", memory_limit=MEMORY)
     assert list((tmp_path / "copies").iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_put_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given folders of one that runs, of one that was killed, and one that is being made, then the next process takes the killed
+    one's away, and no other."""
+    making = (
+        "import sys; from pathlib import Path; from projections import snapshot; "
+        "print(snapshot.private_folder(Path(sys.argv[1])), flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", making, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        theirs = Path(other.stdout.readline().strip())
+        (theirs / "copy.duckdb").write_bytes(b"rows")
+        being_made = tmp_path / "stammgast-readers-new"
+        being_made.mkdir()
+        monkeypatch.setattr(snapshot, "BEING_MADE_S", 0.0)
+
+        mine = snapshot.private_folder(tmp_path)
+        assert theirs.exists(), "its process runs"
+        other.kill()
+        other.wait()
+        again = snapshot.private_folder(tmp_path)
+
+    assert {path for path in tmp_path.iterdir() if path.is_dir()} == {mine, again, being_made}
+    snapshot.discard(mine)
+    snapshot.discard(again)
+    assert list(tmp_path.iterdir()) == [being_made]
 
 
 @pytest.mark.timeout(300)

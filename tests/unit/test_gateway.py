@@ -19,13 +19,18 @@ from engine.gateway.content import split
 from engine.gateway.keyfile import rotate_key
 from engine.gateway.keys import KeyFileBroken, read_keys
 from engine.gateway.problems import KINDS, MEDIA_TYPE
+from schemas.normalise import normalise
 from schemas.rejects import INTAKE_REASONS
+from schemas.times import to_text
 from tests.kafka.deployment import event, purchase
+from tests.unit.bodies import tried
 from tests.unit.gateway_world import NOW_US, World
 
 STRUCTURED = {"Content-Type": "application/cloudevents+json"}
 #: Bodies that are tried; STAMMGAST_TEST_FUZZ=1000000 is the whole of it.
 FUZZ = int(os.environ.get("STAMMGAST_TEST_FUZZ", "300"))
+#: Bodies of tests/unit/bodies.py.
+BODIES = 4_000
 
 
 @pytest.fixture
@@ -408,3 +413,51 @@ def test_whatever_the_body_the_answer_says_why(tmp_path_factory: pytest.TempPath
     finally:
         loop.close()
     assert len(seen) > 3
+
+
+async def test_any_number_of_bodies_is_answered_well(tmp_path: Path) -> None:
+    """Good events of every type and broken ones, alone, in batches and in binary mode: no 5xx, every refusal says why, and what
+    is accepted is decided. `python -m tests.unit.bodies` tries a million."""
+    seen = await tried(tmp_path, BODIES, seed=20_261_123)
+    assert sum(seen.statuses.values()) == BODIES
+    assert set(seen.statuses) >= {200, 202, 207, 403, 415, 422}, "some of every kind are among them"
+    assert len(seen.reasons) > 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "field"),
+    [
+        ("visit", {"store": "corner", "dwell_seconds": 10**30}, "data.dwell_seconds"),
+        ("visit", {"store": "corner", "dwell_seconds": 2**63}, "data.dwell_seconds"),
+        (
+            "refund",
+            {"order_id": "p1", "currency": "EUR", "lines": [{"line": 2**31, "quantity": "1"}]},
+            "data.lines.0.line",
+        ),
+    ],
+)
+async def test_a_number_that_no_table_holds_is_refused(world: World, kind: str, data: Any, field: str) -> None:
+    """It would stop intake, or whoever reads the log."""
+    async with world.client(world.key()) as client:
+        answer = await client.post("/events", json=event("e1", kind, "anna", data), headers=STRUCTURED)
+    assert problem(answer) == (422, "invalid")
+    assert answer.json()["field"] == field
+
+
+async def test_a_large_number_among_attributes_is_kept_exactly(world: World) -> None:
+    """Of what a shop says of its own, nothing is refused for its size: it stands in the log as a decimal text."""
+    data = {"name": "game", "attributes": {"score": 10**30, "level": 2**63 - 1}}
+    async with world.client(world.key()) as client:
+        answer = await client.post("/events", json=event("e1", "activity", "anna", data), headers=STRUCTURED)
+    assert answer.status_code == 202
+    (parcel,) = world.sent
+    fact = normalise(parcel.value, to_text(NOW_US), NOW_US)
+    assert fact.data["attributes"] == {"score": str(10**30), "level": 2**63 - 1}
+
+
+async def test_a_quote_for_a_moment_before_the_calendar_is_refused(world: World) -> None:
+    """Year 1 with an offset lies before year 1."""
+    basket = {"lines": purchase("p", None)["data"]["lines"]}
+    async with world.client(world.key()) as client:
+        answer = await client.post("/quote", json={"basket": basket, "time": "0001-01-01T00:00:00+14:00"})
+    assert problem(answer) == (422, "bad_request")
