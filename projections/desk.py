@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import duckdb
 import pyarrow as pa
 
-from engine.processes import end_with, stand_back
+from engine.processes import end_with
 from projections import sql
 
 # What a desk may take beside DuckDB's own limit: the interpreter, Arrow, one answer, address space that an allocator sets aside
@@ -138,5 +138,4 @@ def serve(path: str, memory_limit: str, threads: int, source: BinaryIO, sink: Bi
 
 if __name__ == "__main__":
     end_with(int(sys.argv[4]))
-    stand_back()
     serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.stdin.buffer, sys.stdout.buffer)

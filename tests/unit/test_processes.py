@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.processes import BEHIND_NICE
+
 AUTOGROUP = Path("/proc/self/autogroup")
 CHILD = "from engine.processes import stand_back; stand_back(); import os; print(os.nice(0)); input()"
 
@@ -25,6 +27,6 @@ def test_a_process_that_stands_back_takes_its_session_with_it() -> None:
         told = Path(f"/proc/{child.pid}/autogroup").read_text()
         child.communicate("\n", timeout=60)
     # Then both values say so, and nobody else's changed
-    assert nice == "19"
-    assert told.split()[-1] == "19", told
-    assert os.nice(0) < 19
+    assert nice == str(BEHIND_NICE)
+    assert told.split()[-1] == str(BEHIND_NICE), told
+    assert os.nice(0) < BEHIND_NICE
