@@ -24,7 +24,8 @@ ROOMS = ("schemas", "rules", "engine/ledger")
 #: What is compiled of them, beside all of engine/ledger. The rest of the rooms runs once per start, or is pydantic's.
 SINGLE = (
     *("schemas/decisions.py", "schemas/envelope.py", "schemas/ids.py", "schemas/money.py", "schemas/rejects.py"),
-    *("schemas/times.py", "rules/book.py", "rules/conditions.py", "rules/local_time.py", "rules/plan.py"),
+    *("schemas/plain_purchase.py", "schemas/times.py"),
+    *("rules/book.py", "rules/conditions.py", "rules/local_time.py", "rules/plan.py"),
 )
 #: mypyc puts the code of all modules into one library; the modules themselves are only doors to it.
 GROUP = "stammgast_core"
