@@ -1,7 +1,7 @@
 """Keep a DuckDB file in step with the logs: read `facts`, `points-log` and `rejects`, apply them batch by batch.
 
 Where to go on stands in the file itself, in the transaction of the rows; consumer-group offsets are never used. The
-event loop reads, one writer thread applies, and while it does the next batch is gathered.
+event loop reads, one writer thread applies, and while it does the next batch is gathered and, if it is large, parsed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ from aiokafka.errors import KafkaError
 from engine.stream.clients import Cluster, KafkaTrouble, LogEndsEarlier, stand_at
 from engine.stream.topics import LOGS, Layout, LogMissing, partition_count, require
 from engine.telemetry import METRICS, Hearing, Metrics, Progress
+from projections.ahead import WORTH_RECORDS, Ahead
+from projections.parsing import Parsed
 from projections.trouble import FileTrouble
 from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, REJECTS, Warehouse, reject_of
 
@@ -84,6 +86,15 @@ class Batch:
         return max(0.0, self.began_s + self.age_s - time.monotonic()) if self.count else BATCH_AGE_S
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A batch as the writer takes it."""
+
+    facts: pa.Table
+    decisions: pa.Table
+    parsed: dict[str, Parsed] | None = None
+
+
 class Interrupted(KafkaTrouble):
     """Kafka gave an error that may pass; the file is sound, and a new reader goes on where it stands."""
 
@@ -120,6 +131,7 @@ class Projector:
         self._metrics, self._progress, self._on_applied = metrics, progress or Progress(), on_applied
         self._hearing = hearing or Hearing()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="projector-writer")
+        self._ahead = Ahead()
         self._next: dict[TopicPartition, int] = {}
         #: When what is behind the last record read was written, at the earliest.
         self._known_ms: dict[TopicPartition, int] = {}
@@ -156,6 +168,7 @@ class Projector:
             raise Interrupted(f"Kafka at {self._cluster.bootstrap} gave an error: {type(error).__name__}") from error
         finally:
             await asyncio.to_thread(self._writer.shutdown)
+            await asyncio.to_thread(self._ahead.close)
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> None:
         """Assign every partition and go to the record after the last one applied."""
@@ -181,6 +194,7 @@ class Projector:
         try:
             while not stop.is_set():
                 batch = await self._gather(consumer, stop, writing)
+                ahead = self._parse_ahead(batch) if writing is not None else None
                 if writing is not None:
                     await writing
                     writing = None
@@ -188,7 +202,10 @@ class Projector:
                 self._warehouse.require_in_place()
                 await self._tell(consumer, batch)
                 if batch.count:
-                    writing = loop.run_in_executor(self._writer, self._apply, batch)
+                    ready: _Ready | None = None
+                    if ahead is not None:
+                        ready = await asyncio.wrap_future(ahead)
+                    writing = loop.run_in_executor(self._writer, self._apply, batch, ready)
         finally:
             if writing is not None:
                 await writing
@@ -232,13 +249,21 @@ class Projector:
             elif time.monotonic() - self._short_since_s.setdefault(tp, time.monotonic()) > SHORT_LOG_S:
                 self._check(tp, end)
 
-    def _apply(self, batch: Batch) -> None:
-        """Writer thread: one transaction for the batch."""
+    def _parse_ahead(self, batch: Batch) -> Future[_Ready] | None:
+        """Have a large batch parsed while the writer is busy with the one before."""
+        return self._ahead.run(lambda: self._ready(batch, ahead=True)) if batch.count >= WORTH_RECORDS else None
+
+    def _ready(self, batch: Batch, *, ahead: bool) -> _Ready:
         facts, decisions = (_log_table(batch.records[topic]) for topic in (FACTS, DECISIONS))
+        return _Ready(facts, decisions, self._ahead.parse(facts, decisions) if ahead else None)
+
+    def _apply(self, batch: Batch, ready: _Ready | None) -> None:
+        """Writer thread: one transaction for the batch."""
+        ready = ready or self._ready(batch, ahead=False)
         rejects = [reject_of(r.partition, r.offset, r.timestamp, r.headers) for r in batch.records[REJECTS]]
         try:
             with self._metrics.time_batch("projector"):
-                self._warehouse.apply(facts, decisions, rejects)
+                self._warehouse.apply(ready.facts, ready.decisions, rejects, parsed=ready.parsed)
             self._score(batch)
         except duckdb.Error as error:
             raise FileTrouble.of(self._warehouse.path, error) from error

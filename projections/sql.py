@@ -2,6 +2,7 @@
 
 A file holds one statement or several, each under a line ``-- statement: <name>``. Text before the first such line is a comment.
 In a script that is run as a whole, ``-- statement: <name> if <thing>`` runs where the statement ``present`` before it found that.
+A statement ``parse`` or ``parse_<things>`` makes the table ``parsed_<things>`` (`parsed_table`) and needs nothing but the batch.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parent
 MARK = "-- statement:"
+PARSE, PRESENT = "parse", "present"
 BUILD_ORDER = (
     "marts/facts",
     "marts/decisions",
@@ -126,6 +128,22 @@ def conditions(name: str) -> dict[str, str]:
     marks = [line for line in whole(name).splitlines() if line.startswith(MARK) and " if " in line]
     pairs = [line.removeprefix(MARK).split(" if ") for line in marks]
     return {statement.strip(): thing.strip() for statement, thing in pairs}
+
+
+@cache
+def parsing(name: str) -> dict[str, str]:
+    """Return the statements of a script that parse a batch and tell what is present in it; any DuckDB can run them."""
+    return {
+        statement: text
+        for statement, text in statements(name).items()
+        if statement in {PARSE, PRESENT} or statement.startswith(f"{PARSE}_")
+    }
+
+
+def parsed_table(name: str, statement: str) -> str:
+    """Return the name of the table that a parsing statement makes: that of its things, or of the script's."""
+    things = statement.removeprefix(PARSE).removeprefix("_") or name.rpartition("/")[2]
+    return f"parsed_{things}"
 
 
 def whole(name: str) -> str:

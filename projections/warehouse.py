@@ -20,6 +20,7 @@ from pyarrow import compute
 from engine.settings import UsageError
 from projections import scoring, sql
 from projections.files import set_aside
+from projections.parsing import Parsed, in_chunks
 from projections.trouble import FileTrouble, Kind, OtherLogs, OtherVersion, explained
 
 FACTS, DECISIONS, REJECTS = "facts", "points-log", "rejects"
@@ -29,9 +30,6 @@ STORAGE_VERSION = "v1.5.0"
 # A larger write-ahead log means fewer rewrites of half-filled row groups (a third of the load time at the default 16 MB)
 # and, after a crash, a second or two to read it back.
 CHECKPOINT_THRESHOLD = "128MB"
-# DuckDB parses an Arrow table chunk by chunk; chunks of its own vector size are three times as fast as one chunk of
-# 50,000 (measured).
-CHUNK_ROWS = 2048
 LOG_SCHEMA = pa.schema(
     [("partition", pa.int32()), ("offset", pa.int64()), ("timestamp_ms", pa.int64()), ("value", pa.binary())]
 )
@@ -73,6 +71,12 @@ class Reject(NamedTuple):
 
 
 _NO_VALUES: Mapping[str, Sequence[object]] = {}
+# The scripts that take in each log, and the name under which they read its records.
+SCRIPTS = {
+    FACTS: ("staging/facts", "incoming_facts"),
+    DECISIONS: ("staging/decisions", "incoming_decisions"),
+    REJECTS: ("staging/rejects", "incoming_rejects"),
+}
 Records: TypeAlias = Sequence[Record] | pa.Table
 Rejects: TypeAlias = Sequence[Reject] | pa.Table
 
@@ -124,6 +128,8 @@ class Warehouse:
         self._file = _identity(path)
         self._score_every_days, self._horizon_days = 0, 90
         self._scored_on: date | None = None
+        #: Are there tables that `_run` parsed, in this connection?
+        self._parsed_here = False
 
     @classmethod
     def open(
@@ -225,7 +231,14 @@ class Warehouse:
         """Return (topic, partition) -> offset of the last record applied."""
         return dict(self._positions)
 
-    def apply(self, facts: Records = (), decisions: Records = (), rejects: Rejects = ()) -> None:
+    def apply(
+        self,
+        facts: Records = (),
+        decisions: Records = (),
+        rejects: Rejects = (),
+        *,
+        parsed: Mapping[str, Parsed] | None = None,
+    ) -> None:
         """Apply records of the three logs in one transaction: all rows and positions, or none.
 
         Records at or below the stored position are left out, so a second delivery changes nothing.
@@ -233,30 +246,36 @@ class Warehouse:
         Args:
             facts, decisions: records in offset order per partition, or tables of `LOG_SCHEMA`.
             rejects: records of the rejects topic, or a table of `REJECT_SCHEMA`.
+            parsed: by topic, what `projections.ahead` made of the same tables; a log that is missing here is parsed here.
 
         Raises:
             OutOfOrder: an offset stands twice in the batch.
             duckdb.Error: nothing was applied, and what was not yet committed (`commit_records`) is taken back.
         """
         batches = {
-            FACTS: ("staging/facts", "incoming_facts", _table(facts, LOG_SCHEMA)),
-            DECISIONS: ("staging/decisions", "incoming_decisions", _table(decisions, LOG_SCHEMA)),
-            REJECTS: ("staging/rejects", "incoming_rejects", _table(rejects, REJECT_SCHEMA)),
+            FACTS: _table(facts, LOG_SCHEMA),
+            DECISIONS: _table(decisions, LOG_SCHEMA),
+            REJECTS: _table(rejects, REJECT_SCHEMA),
         }
         ends: list[tuple[str, int, int]] = []
         filled = []
-        for topic, (script, name, table) in batches.items():
+        for topic, table in batches.items():
             spans = _spans(topic, table)
             fresh = self._fresh(topic, table, spans)
             if fresh.num_rows:
-                filled.append((script, name, fresh))
+                # What was parsed holds all of the table: after a second delivery only the rest of it is wanted.
+                filled.append((topic, fresh, parsed.get(topic) if parsed and fresh is table else None))
                 known = self.positions(topic)
                 ends += [(topic, one.partition, one.last) for one in spans if one.last > known.get(one.partition, -1)]
         if not ends:
             return
         with self._transaction():
-            for script, name, table in filled:
-                self._run(script, {name: _in_chunks(table)})
+            for topic, table, ready in filled:
+                script, name = SCRIPTS[topic]
+                if ready is None:
+                    self._run(script, {name: in_chunks(table)})
+                else:
+                    self._run(script, ready.tables, present=ready.present)
             positions = self._positions | {(topic, partition): offset for topic, partition, offset in ends}
             columns = (
                 [topic for topic, _ in positions],
@@ -264,7 +283,7 @@ class Warehouse:
                 list(positions.values()),
             )
             self._run("staging/positions", {}, {"remember": columns})
-            self._uncommitted_records += sum(table.num_rows for _, _, table in filled)
+            self._uncommitted_records += sum(table.num_rows for _, table, _ in filled)
         self._positions = positions
 
     def score_if_due(self) -> bool:
@@ -324,20 +343,35 @@ class Warehouse:
             self.connection.close()  # takes an open transaction back
 
     def _run(
-        self, script: str, inputs: Mapping[str, pa.Table], values: Mapping[str, Sequence[object]] = _NO_VALUES
+        self,
+        script: str,
+        inputs: Mapping[str, pa.Table],
+        values: Mapping[str, Sequence[object]] = _NO_VALUES,
+        present: frozenset[str] | None = None,
     ) -> None:
-        """Run a script's statements: `inputs` are tables it reads by name, `values` the parameters of some statements."""
+        """Run a script's statements.
+
+        Args:
+            inputs: tables it reads by name.
+            values: the parameters of some statements.
+            present: what is there, where `inputs` are already the parsed tables; None: parse and look.
+        """
+        done = {} if present is None else sql.parsing(script)
+        found = present or frozenset()
+        if done and self._parsed_here:
+            self.connection.execute(sql.statements("staging/session")["forget_parsed"])
+            self._parsed_here = False
         for name, table in inputs.items():
             self.connection.register(name, table)
         try:
-            present: set[str] = set()
             for statement, text in sql.statements(script).items():
                 wanted = sql.conditions(script).get(statement)
-                if wanted is not None and wanted not in present:
+                if statement in done or (wanted is not None and wanted not in found):
                     continue  # a statement that finds nothing costs a millisecond all the same
+                self._parsed_here = self._parsed_here or statement == sql.PARSE
                 result = self.connection.execute(text, values.get(statement))
-                if statement == "present":
-                    present = {thing for (thing,) in result.fetchall()}
+                if statement == sql.PRESENT:
+                    found = frozenset(thing for (thing,) in result.fetchall())
         finally:
             for name in inputs:
                 self.connection.unregister(name)
@@ -353,7 +387,7 @@ class Warehouse:
                 self.connection.commit()
                 self._in_transaction, self._uncommitted_records = False, 0
         except BaseException:
-            self._in_transaction, self._uncommitted_records = False, 0
+            self._in_transaction, self._uncommitted_records, self._parsed_here = False, 0, True
             # A fatal error invalidates the database: there is nothing left to roll back, and the first error is the one to tell.
             with contextlib.suppress(duckdb.Error):
                 self.connection.rollback()
@@ -458,10 +492,6 @@ def _table(records: Sequence[Record] | Sequence[Reject] | pa.Table, schema: pa.S
         return schema.empty_table()
     columns = zip(*records, strict=True)
     return pa.table([pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema=schema)
-
-
-def _in_chunks(table: pa.Table) -> pa.Table:
-    return pa.Table.from_batches(table.to_batches(max_chunksize=CHUNK_ROWS), table.schema)
 
 
 def _spans(topic: str, table: pa.Table) -> list[_Span]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from engine.stream.app import WorkerSettings, serve
 from engine.stream.clients import Cluster
 from engine.stream.topics import Layout
 from engine.telemetry import METRICS, Health
+from projections.parsing import Parsed
 from projections.projector import Projector
 from projections.warehouse import Records, Rejects, Warehouse
 
@@ -36,10 +38,17 @@ class _Noting(Warehouse):
         self.shown: list[tuple[float, float, pa.Table]] = []
         self.decisions = 0
 
-    def apply(self, facts: Records = (), decisions: Records = (), rejects: Rejects = ()) -> None:
+    def apply(
+        self,
+        facts: Records = (),
+        decisions: Records = (),
+        rejects: Rejects = (),
+        *,
+        parsed: Mapping[str, Parsed] | None = None,
+    ) -> None:
         """As Warehouse; what a commit showed is kept with the moment, to be read when nothing is timed any more."""
         began = time.time()
-        super().apply(facts, decisions, rejects)
+        super().apply(facts, decisions, rejects, parsed=parsed)
         if isinstance(decisions, pa.Table) and decisions.num_rows:
             self.shown.append((began, time.time(), decisions))
             self.decisions += decisions.num_rows

@@ -51,3 +51,10 @@ insert into staging.settings values ($1, $2);
 
 -- statement: no_python_objects
 set python_enable_replacements = false;
+
+-- statement: forget_parsed
+-- What this connection parsed itself makes room for tables that another one parsed.
+drop table if exists parsed_facts;
+drop table if exists parsed_purchases;
+drop table if exists parsed_refunds;
+drop table if exists parsed_decisions;

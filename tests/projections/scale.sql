@@ -2,7 +2,7 @@
 -- What the engine would have decided is a point per euro and one redemption in twenty; enough for every question to have work.
 
 -- statement: programme
-insert into staging.programmes
+insert into staging.programmes (partition, position, programme_hash, programme, version, valid_from, time_zone, currency, base_tier, tiers)
 values (0, 0, 'scale', 'scale', 1, timestamptz '2024-01-01 00:00:00+00', 'Europe/Berlin', 'EUR', null, null);
 
 -- statement: drawn
