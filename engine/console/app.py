@@ -42,6 +42,7 @@ NAVIGATION = (
     ("/lift", "Lift"),
     ("/loyalty", "Loyalty"),
     ("/points", "Points"),
+    ("/money", "Money"),
     ("/members", "Members"),
     ("/sql", "SQL"),
 )
@@ -280,6 +281,7 @@ def make_app(desks: Desks, options: Options) -> Starlette:
         console.page("/lift", "lift", "Lift", pages.lift),
         console.page("/loyalty", "loyalty", "Loyalty", pages.loyalty),
         console.page("/points", "points", "Points", pages.points),
+        console.page("/money", "money", "Money", pages.money),
         console.page("/members", "members", "Members", pages.members),
         Route("/members/{key:path}", console.member),
         Route("/sql", console.sql, methods=["GET", "POST"]),

@@ -11,6 +11,8 @@ from starlette.datastructures import QueryParams
 from engine.console import plots
 from engine.console.asking import Asker
 from engine.console.words import type_name
+from schemas.metrics import GOAL_METRICS, NUMBER
+from schemas.money import CURRENCY_DIGITS
 
 PAGE_ROWS = 50
 STORY_ROWS = 100
@@ -217,6 +219,45 @@ async def points(ask: Asker, _: QueryParams) -> Context:
         "tier_moves": found["moves"],
         "moves": plots.bar([f"{month['month']:%Y-%m}" for month in months], _named(series)),
     }
+
+
+async def money(ask: Asker, _: QueryParams) -> Context:
+    """How far the goals are, what the programme costs and brings, and what is owed in money."""
+    names = ("goals", "costs", "kinds", "roi", "liability", "currency")
+    found = dict(zip(names, await asyncio.gather(*(ask.rows("money", name) for name in names)), strict=True))
+    for row in found["goals"]:
+        metric = GOAL_METRICS.get(row["metric"])
+        row["unit"], row["explained"] = (NUMBER, "") if metric is None else (metric.unit, metric.says)
+    for row in found["liability"]:
+        row["expires"] = "never, or not known yet" if row["expires_month"] is None else f"{row['expires_month']:%Y-%m}"
+    held = [row for row in found["roi"] if row["basis"] == "hold_out"]
+    drawn = [row for row in held if row["margin_low_minor"] is not None][:LIFT_ROWS]
+    unit = 10 ** CURRENCY_DIGITS.get(next((row["currency"] for row in found["currency"]), None) or "", 2)
+    priced = [row for row in found["liability"] if row["owed_minor"] is not None]
+    return {
+        **found,
+        "held": held,
+        "gross": next((row for row in found["roi"] if row["basis"] == "gross"), None),
+        "owed_minor": sum(row["owed_minor"] for row in priced) if priced else None,
+        "expected_minor": sum(row["expected_minor"] for row in priced) if priced else None,
+        "spending": _spending(found["costs"][::-1], unit),
+        "plot": plots.intervals([_gain(row, unit) for row in drawn], written=lambda value: f"{value:+,.6g}"),
+    }
+
+
+def _gain(row: dict[str, Any], unit: int) -> tuple[str, float, float, float]:
+    """What a moment brought after its cost, with its interval, in whole units of the currency."""
+    low, at, high = (
+        (row[key] - row["cost_minor"]) / unit for key in ("margin_low_minor", "margin_minor", "margin_high_minor")
+    )
+    return f"{row['rule_id']} v{row['rule_version']}", low, at, high
+
+
+def _spending(months: list[dict[str, Any]], unit: int) -> plots.Chart:
+    """Bars of what each month cost, in whole units of the currency."""
+    keys = {"foreseen": "foreseen_minor", "unforeseen": "unforeseen_minor", "points spent": "spent_minor"}
+    labels = [f"{month['month']:%Y-%m}" for month in months]
+    return plots.bar(labels, {name: [(month[key] or 0) / unit for month in months] for name, key in keys.items()})
 
 
 def _named(series: dict[str, list[float]]) -> dict[str, list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -153,8 +153,14 @@ class Intervals:
     nought: float
 
 
-def intervals(rows: Sequence[tuple[str, float, float, float]], width: float = 640.0) -> Intervals:
-    """Draw (name, low, value, high) of shares; `sure` are those whose interval does not hold nought."""
+def _percent(value: float) -> str:
+    return f"{100 * value:+.3g} %"
+
+
+def intervals(
+    rows: Sequence[tuple[str, float, float, float]], width: float = 640.0, written: Callable[[float], str] = _percent
+) -> Intervals:
+    """Draw (name, low, value, high), of shares unless `written` otherwise; `sure` is an interval that does not hold nought."""
     height = TOP + ROW * len(rows) + BOTTOM
     if not rows:
         return Intervals(width, height, "nothing to show", [], [], 0.0)
@@ -167,12 +173,12 @@ def intervals(rows: Sequence[tuple[str, float, float, float]], width: float = 64
     drawn = [
         Interval(
             TOP + ROW * (n + 0.5), x_of(low), x_of(value), x_of(high), name,
-            f"{name}: {100 * value:+.1f} % ({100 * low:+.1f} % to {100 * high:+.1f} %)", low > 0 or high < 0,
+            f"{name}: {written(value)} ({written(low)} to {written(high)})", low > 0 or high < 0,
         )
         for n, (name, low, value, high) in enumerate(rows)
     ]  # fmt: skip
     says = "; ".join(one.says for one in drawn[:SERIES_MAX])
-    xs = [Tick(x_of(value), f"{100 * value:+.3g} %" if value else "0") for value in ticks]
+    xs = [Tick(x_of(value), written(value) if value else "0") for value in ticks]
     return Intervals(width, height, says, drawn, xs, x_of(0.0))
 
 

@@ -70,6 +70,7 @@ def test_every_page_opens_without_complaints_and_everybody_can_use_it(
         "/flows",
         "/churn",
         "/lift",
+        "/money",
         "/loyalty",
         "/points",
         "/members",

@@ -27,6 +27,7 @@ PAGES = (
     "/churn",
     "/churn?all=1&by=money",
     "/lift",
+    "/money",
     "/lift?goal=visit&days=28&channels=1&point=0.8",
     "/loyalty",
     "/points",

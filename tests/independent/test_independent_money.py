@@ -180,6 +180,17 @@ def test_gross_return_goals_and_liability_agree(month: tuple[Path, list[dict[str
     assert (before["point_minor"], before["owed_minor"]) == (None, None)
 
 
+@pytest.mark.timeout(300)
+def test_the_questions_of_the_page_are_answered(month: tuple[Path, list[dict[str, Any]]]) -> None:
+    """Those of docs/costs.md, on this month."""
+    page = (Path(__file__).parents[2] / "docs" / "costs.md").read_text(encoding="utf-8")
+    costs, goals, returns = [one for one in page.partition("```sql\n")[2].partition("```")[0].split(";\n") if one]
+
+    assert [row["month"].month for row in ask(month[0], costs)] == [11, 12]
+    assert {row["goal_id"] for row in ask(month[0], goals)} == {"more", "stay", "dear"}
+    assert ask(month[0], returns) == []  # no moment has a hold-out here
+
+
 def test_goals_know_the_metrics_that_the_tables_tell() -> None:
     """What `rules check` lets through has a value, what has one can be a goal; stores and channels are told where promised."""
     sale = {"type": "purchase", "id": "p", "subject": "anna", "time": "2026-01-10T10:00:00Z"}
