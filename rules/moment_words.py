@@ -63,10 +63,10 @@ def _on(rule: MomentRule) -> str:
         return plain_words.get(on, "another tier than before" if on == "tier_changed" else f"each {on}")
     for name, before in (("birthday", on.birthday), ("anniversary", on.anniversary)):
         if before is not None:
-            return f"{before.days_before} days before the {name}"
+            return f"{_days(before.days_before)} before the {name}"
     if on.points_expiring is not None:
         least = f"{on.points_expiring.at_least} or more points expire"
-        return f"{on.points_expiring.days_before} days before {least}"
+        return f"{_days(on.points_expiring.days_before)} before {least}"
     if on.silence is not None:
         return _silence(on.silence)
     if on.not_followed_by is not None:
@@ -78,6 +78,10 @@ def _on(rule: MomentRule) -> str:
     to = "" if on.tier_changed is None or on.tier_changed.to is None else f" to {' or '.join(on.tier_changed.to)}"
     way = "" if on.tier_changed is None or on.tier_changed.way is None else f" {on.tier_changed.way}"
     return f"the tier changes{way}{to}"
+
+
+def _days(number: int) -> str:
+    return "1 day" if number == 1 else f"{number} days"
 
 
 def _silence(silence: Silence) -> str:

@@ -53,6 +53,7 @@ class Books:
     entries: dict[tuple[str | None, str], str] = field(default_factory=dict)
     gifts: dict[str, str] = field(default_factory=dict)
     play: dict[str, dict[str, str | int]] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
 
     def add(self, decision: Decision) -> None:
         """Add one decision up."""
@@ -87,6 +88,8 @@ class Books:
             mine[change.id] = "" if change.state == "void" else f"{raffle} {number} tickets"
 
     def _add(self, entry: Entry) -> None:
+        assert entry.entry_id not in self.names, f"two entries are called {entry.entry_id}, one of {entry.rule_id}"
+        self.names.add(entry.entry_id)
         mine = self.lots.setdefault(entry.member_id, {})
         self.entries.setdefault((entry.member_id, entry.rule_id), entry.entry_id)
         self.balances[entry.member_id] = self.balances.get(entry.member_id, 0) + entry.points

@@ -12,6 +12,7 @@ from rules.draft import Draft
 from rules.errors import Problem
 from schemas.envelope import Fact, make_fact
 from schemas.times import to_us
+from tests.unit.held_words import hold
 
 NOW = "2026-03-02T10:00:00+01:00"  # a Monday morning in Berlin
 
@@ -40,6 +41,7 @@ def problems(**changes: Any) -> list[Problem]:
     """Return the mistakes of :func:`tree`."""
     draft = Draft("test", tree(**changes))
     validate(draft)
+    hold("problems", map(str, draft.problems))
     return draft.problems
 
 

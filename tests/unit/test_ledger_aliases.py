@@ -248,3 +248,24 @@ def test_an_answer_that_overtakes_the_takeover_is_given_once_more(kind: str) -> 
     assert {change.state for change in last.states} == {"returned" if kind == "transfer" else "granted"}
     assert ben.balance == sum(ben.lots.values()) == (30 if kind == "transfer" else 10)
     assert [spent.state for spent in ben.spent.values()] == ([] if kind == "transfer" else ["granted"])
+
+
+def test_where_no_programme_is_in_force_what_moves_over_names_none() -> None:
+    """A card that is linked before the first version begins: the entries on both sides are of version 0."""
+    stage = Stage(programme(SPEND, start="2026-02-01"))
+    stage.say(facts.VISIT, "card", "2026-02-02T10:00:00Z", {"store": "s1"})
+    link(stage, "card", "anna", "2026-01-05T10:00:00Z")
+
+    moved = [entry for one in stage.decisions for entry in one.entries if entry.kind == "transfer"]
+    assert [(entry.member_id, entry.points, entry.rule_version) for entry in moved] == [("card", -5, 0), ("anna", 5, 0)]
+
+
+def test_what_nobody_was_given_is_named() -> None:
+    """A redemption and a code that nobody has are told apart in words."""
+    stage = Stage(programme(SPEND))
+    of_id = {"redemption": "r9", "redemption_source": "urn:till:7"}
+    (one,) = stage.say(facts.REDEMPTION_FULFILLED, "anna", "2026-03-02T10:00:00Z", of_id).notes
+    (other,) = stage.say(facts.REDEMPTION_FULFILLED, "anna", "2026-03-02T10:00:00Z", {"code": "A-1"}).notes
+
+    assert one.text == "no redemption r9 was granted here"
+    assert other.text == "no voucher with the code A-1 was granted here"

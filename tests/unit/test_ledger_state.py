@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 
+import orjson
 import pytest
 
-from engine.ledger.engine_facts import programme_fact
+from engine.ledger.compact import name, read_name
+from engine.ledger.engine_facts import midnight_before, programme_fact
 from engine.ledger.members import Members
 from engine.ledger.packing import STATE_FORMAT, UnknownStateFormat, pack, unpack
 from engine.ledger.partition import FoldFailed, Partition, UnknownProgramme
 from rules.book import OverlapError
 from schemas import facts
+from schemas.normalise import normalise
+from schemas.times import to_us
 from tests.unit.ledger import RECORDED, Stage, points, programme
 from tests.unit.test_ledger_examples import SPEND, TIERS
 
@@ -165,3 +169,59 @@ def test_members_asked_for_last_stay_unpacked() -> None:
     assert members["m3"].balance == anna.balance
     with pytest.raises(KeyError):
         members["nobody"]
+
+
+def test_a_preview_takes_nothing_in() -> None:
+    """Given a purchase that is only asked about, then the answer is the one it will get, and nobody's state has moved."""
+    stage = stage_with_orders()
+    before = stage.partition.snapshot("anna")
+    data = {"order_id": "a3", "lines": [{"sku": "mug", "quantity": "1", "unit_price": "7.00"}], "total": "7.00"}
+    event = {"specversion": "1.0", "id": "asked", "source": "urn:till:7", "type": facts.PURCHASE, "subject": "anna"}
+    told = {**event, "time": "2026-03-05T10:00:00Z", "data": {**data, "currency": "EUR", "channel": "pos"}}
+    fact = normalise(orjson.dumps(told), RECORDED, to_us(RECORDED))
+
+    (seen,) = stage.partition.preview(fact).decisions
+    assert points(seen) == [("spend", 7), ("tier:regular", 3)]
+    assert stage.partition.snapshot("anna") == before
+    (done,) = stage.answer(fact).decisions
+    assert done == seen
+
+
+def test_a_quarantined_fact_says_what_went_wrong() -> None:
+    """Given a fact that nobody dares to decide, then its decision names the error, moves nothing, and the next one follows."""
+    stage = stage_with_orders()
+    before = stage.partition.members["anna"].balance
+    answer = stage.partition.quarantine(stage.heard[-1][0], stage.partition.next_offset, "KeyError: x", "attempts")
+    (decision,) = answer.decisions
+
+    assert (decision.outcome, decision.reason) == ("quarantined", "attempts")
+    assert [(note.code, note.rule_id, note.text) for note in decision.notes] == [("quarantined", None, "KeyError: x")]
+    assert answer.reject is not None
+    assert (answer.reject.reason, answer.reject.message) == ("quarantined", "KeyError: x")
+    assert stage.partition.members["anna"].balance == before
+    assert stage.partition.next_offset == decision.offset + 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a", "", "7", "0", "007", "4711471147114711", "9" * 18, "9" * 40, "x" * 31, "x" * 200, "ü" * 300, "0f" * 16, "0F" * 16,
+        "a3bb189e-8bf9-3888-9912-ace4e6543002", "A3BB189E-8bf9-3888-9912-ace4e6543002", "zzbb189e-8bf9-3888-9912-ace4e6543002",
+    ],
+)  # fmt: skip
+def test_ids_are_read_as_they_were_written(text: str) -> None:
+    """Given ids of any make, one behind the other, then each is read back, and the place behind it."""
+    packed = name("first") + name(text) + name("last")
+    first, at = read_name(packed, 0)
+    found, behind = read_name(packed, at)
+
+    assert (first, found, read_name(packed, behind)) == ("first", text, ("last", len(packed)))
+
+
+def test_the_midnight_before_is_the_shops() -> None:
+    """Given half past midnight in Berlin, then it is the midnight just gone; at midnight itself it is that one."""
+    berlin = programme(SPEND)
+
+    assert midnight_before(to_us("2026-07-01T22:30:00Z"), berlin) == to_us("2026-07-01T22:00:00Z")
+    assert midnight_before(to_us("2026-07-01T22:00:00Z"), berlin) == to_us("2026-07-01T22:00:00Z")
+    assert midnight_before(to_us("2026-07-01T21:59:00Z"), berlin) == to_us("2026-06-30T22:00:00Z")

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from engine.commands.rules import rules
 from rules.contradictions import contradictions
 from rules.files import contradictions_in
+from tests.unit.held_words import hold
 from tests.unit.ledger import HEADER, programme
 
 SHIPPED = Path(__file__).parents[2] / "rules" / "programmes"
@@ -19,7 +20,9 @@ SPEND = "  - {id: spend, on: purchase, award: {points: 1, per: 1.00 EUR}}\n"
 
 def named(body: str) -> list[tuple[str, str]]:
     """Name and place of each contradiction."""
-    return [(one.name, ".".join(map(str, one.path))) for one in contradictions(programme(body).document)]
+    found = contradictions(programme(body).document)
+    hold("contradictions", map(str, found))
+    return [(one.name, ".".join(map(str, one.path))) for one in found]
 
 
 @pytest.mark.parametrize(

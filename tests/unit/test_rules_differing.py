@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from engine.commands.rules import rules
 from rules.differing import Change, differences
+from tests.unit.held_words import hold
 from tests.unit.ledger import programme
 
 SHIPPED = Path(__file__).parents[2] / "rules" / "programmes" / "coffee-bar"
@@ -30,7 +31,9 @@ tiers:
 def changes(right: str, wrong: str) -> list[Change]:
     """What changes when a text of the base is another one."""
     assert right in BASE
-    return differences(programme(BASE), programme(BASE.replace(right, wrong), version=2))
+    found = differences(programme(BASE), programme(BASE.replace(right, wrong), version=2))
+    hold("differences", map(str, found))
+    return found
 
 
 def told(right: str, wrong: str) -> list[tuple[str, str, list[str], str]]:

@@ -9,6 +9,7 @@ import pytest
 from rules.contradictions import contradictions
 from rules.differing import differences
 from rules.play_words import play_words
+from tests.unit.held_words import hold
 from tests.unit.ledger import programme
 from tests.unit.rules_help import problems
 
@@ -92,7 +93,9 @@ def test_two_challenges_badges_or_raffles_have_two_names() -> None:
 
 def named(body: str) -> list[str]:
     """The contradictions of a programme, by name."""
-    return [one.name for one in contradictions(programme(body).document)]
+    found = contradictions(programme(body).document)
+    hold("contradictions", map(str, found))
+    return [one.name for one in found]
 
 
 @pytest.mark.parametrize(

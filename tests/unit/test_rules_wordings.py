@@ -17,6 +17,8 @@ from rules import values
 from rules.book import load_directory
 from rules.language import ProgrammeFile
 from rules.lot_words import lot_words, point_words, reward_words
+from rules.moment_words import given_words, moment_words, quiet_words
+from rules.play_words import play_words
 from rules.words import condition_words, effect_words, refer_words, tier_words, who_words
 
 WORDINGS = Path(__file__).parent / "wordings"
@@ -34,6 +36,7 @@ WRITTEN: tuple[Any, ...] = (
     "1 jan", "1 Foo", "Dec 31", "1.00 EUR", "10 EUR", "EUR 10", "10.001 EUR", "-1.00 EUR", "0.00 EUR", "1 QQQ",
     "1e3 EUR", "5", "14:00", "24:00", "24:01", "7:00", "07:60", "2026-01-31", "2026-02-30",
     "2026-01-31T10:00:00+01:00", "2026-01-31 10:00", "9999-12-31", "10000-01-01", "Europe/Berlin", "Europe/Nowhere",
+    "Berlin", "new york", "America/New York",
     "UTC", "EUR", "eur", "JPY", "QQQ", "40", "40 per month", "5 per week per store", "0 per day", "40 per moon",
     "40 per month per shop", [], ["a"], {}, {"a": 1},
 )  # fmt: skip
@@ -65,11 +68,16 @@ def told(document: ProgrammeFile) -> Iterator[str]:
     yield from (f"refer: {line}" for line in ([refer_words(document)] if document.refer is not None else ()))
     yield from (f"who: {line}" for line in who_words(document))
     yield from (f"reward: {line}" for line in reward_words(document))
+    for moment in document.moments or ():
+        yield f"moment {moment.id}: {moment_words(moment)}: {given_words(moment)}"
+    yield from (f"quiet: {line}" for line in quiet_words(document))
+    yield from (f"play: {line}" for line in play_words(document))
 
 
 def words() -> Iterator[str]:
     """A programme that says nearly everything."""
-    for programme in load_directory(WORDINGS):
+    for path in sorted(WORDINGS.glob("*.yaml")):
+        (programme,) = load_directory(path)
         yield from told(programme.document)
 
 
