@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.ledger.partition import Answer, Partition
-from engine.stream.clients import BATCH_BYTES
+from engine.ledger.profiles import Opens, closed
+from engine.stream.clients import BATCH_BYTES, partition_for
 from engine.stream.parts import records_of
 from schemas.decisions import Decision, parse_decision
 from schemas.envelope import ENGINE_SOURCES, Fact, parse_fact
 from schemas.facts import TICK
+from schemas.notices import encode_event, event_of
 from tests.chaos.plans import PLANS
 from tests.properties.harness import Pair
 from tests.properties.naive import Model
@@ -35,7 +37,8 @@ ZEROS = (
     "decisions lost", "decisions doubled", "decisions out of order", "decisions with other bytes",
     "decisions that the naive model answers otherwise", "wrong running balances", "wrong keys or stamps",
     "broken chain links", "decisions quarantined", "derived facts lost", "derived facts doubled", "rejects lost",
-    "rejects doubled", "acknowledged events lost", "tables unlike the log", "members unlike the naive model",
+    "rejects doubled", "notices lost", "notices doubled", "notices out of order",
+    "acknowledged events lost", "tables unlike the log", "members unlike the naive model",
     "points lost or made between members",
 )  # fmt: skip
 
@@ -75,12 +78,14 @@ def link(previous: bytes, value: bytes) -> bytes:
 
 #: (source, id, key) of a fact.
 Mark = tuple[str, str, str]
+#: Key and value of a record of incentives.
+Told = tuple[bytes | None, bytes]
 
 
 class Across:
-    """What belongs together over partitions: derived facts with their decisions, rejects with theirs."""
+    """What belongs together over partitions: derived facts with their decisions, rejects with theirs, notices with theirs."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int = 1) -> None:
         #: By (source, id, key): what decisions announced, and what stands in facts.
         self.announced: Counter[Mark] = Counter()
         self.derived: Counter[Mark] = Counter()
@@ -89,9 +94,18 @@ class Across:
         self.facts_seen: set[str] = set()
         self.refused_values: set[str] = set()
         self.outcomes: Counter[str] = Counter()
+        self.notices: Counter[str] = Counter()
+        #: By partition, in order: the notices that decisions made, and what stands in incentives.
+        self.made: list[list[Told]] = [[] for _ in range(partitions)]
+        self.told: list[list[Told]] = [[] for _ in range(partitions)]
+
+    def tell(self, record: Stored) -> None:
+        """A record of incentives."""
+        self.told[record.partition].append((record.key, record.value))
 
     def finish(self, findings: Findings) -> None:
         """Everything announced is there once, and nothing else."""
+        self._compare_notices(findings)
         # An event that was forwarded round a circle stands under the key that it was told of twice or more: copies that intake
         # made cannot be told from it.
         told = {mark[:2] for mark in self.derived if mark not in self.announced}
@@ -111,6 +125,21 @@ class Across:
             if count > 1 or place not in self.refused:
                 findings.add("rejects doubled", f"facts/{place[0]}/{place[1]}: {count} times in rejects")
 
+    def _compare_notices(self, findings: Findings) -> None:
+        """One by one: key, bytes, order."""
+        for number, (made, told) in enumerate(zip(self.made, self.told, strict=True)):
+            if made == told:
+                continue
+            lost, doubled = Counter(made) - Counter(told), Counter(told) - Counter(made)
+            for kind, found in (("notices lost", lost), ("notices doubled", doubled)):
+                for (_, value), times in found.items():
+                    findings.add(kind, f"incentives/{number}: {value.decode('utf-8', 'replace')}", times)
+            if not lost and not doubled:
+                place = next(place for place, pair in enumerate(zip(made, told, strict=True)) if pair[0] != pair[1])
+                findings.add(
+                    "notices out of order", f"incentives/{number}: the notice at {place} is {told[place][1]!r}"
+                )
+
     def missing(self, journal: Sequence[str], findings: Findings) -> None:
         """Every acknowledged event is in facts or in rejects."""
         for mark in journal:
@@ -122,14 +151,20 @@ class PartitionAudit:
     """One partition: both logs side by side."""
 
     def __init__(
-        self, number: int, findings: Findings, across: Across, conservation: Conservation | None = None
+        self,
+        number: int,
+        findings: Findings,
+        across: Across,
+        conservation: Conservation | None = None,
+        opens: Opens = closed,
     ) -> None:
-        """Start; `conservation` where members deal with each other, which the naive model knows nothing of."""
+        """Start; `conservation` where members deal with each other, which the naive model knows nothing of; `opens` reads their
+        profiles."""
         versions = [compiled(plan) for plan in PLANS] if conservation is None else business.programmes()
         self._conservation = conservation
         self.number = number
         self.findings, self.across = findings, across
-        self.ledger = Partition(number, {version.hash: version for version in versions})
+        self.ledger = Partition(number, {version.hash: version for version in versions}, opens=opens)
         self.pair = Pair([])
         self.pair.model = Model({compiled(plan).hash: plan for plan in PLANS})
         self.pair.hashes = {plan.version: compiled(plan).hash for plan in PLANS}
@@ -225,6 +260,11 @@ class PartitionAudit:
             self.findings.add("decisions quarantined", f"facts/{self.number}/{record.offset}: {decisions[0].notes}")
         if decisions[0].outcome in ("rejected", "quarantined"):
             across.refused.add((self.number, record.offset))
+        for notice in (one for decision in decisions for one in decision.notices):
+            across.notices[notice.reason or notice.state] += 1
+            event, key = event_of(notice), notice.member_id.encode()
+            if event is not None:
+                across.made[partition_for(key, len(across.made))].append((key, encode_event(event)))
         across.announced.update((one.source, one.id, one.subject) for decision in decisions for one in decision.derived)
 
     def _ask_the_model(self, fact: Fact, record: Stored, answer: Answer, decisions: list[Decision]) -> None:

@@ -1,4 +1,4 @@
-"""The auditor's process: follows the logs past the proxy from their beginning, and checks everything (audit.py).
+"""The auditor's process: follows the logs and the notices past the proxy from their beginning, and checks everything (audit.py).
 
 `python -m tests.chaos.auditor BOOTSTRAP PREFIX PARTITIONS FOLDER SHOP`. It writes `audit-status.json` into the folder as it goes
 on. Once `finish.json` appears there ({"journal": FILE, "db": FILE}) it reads to the end, compares the tables, and writes
@@ -21,11 +21,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from engine.stream.clients import Cluster, KafkaTrouble
+from engine.stream.topics import INCENTIVES
 from projections.warehouse import DECISIONS, FACTS, REJECTS, Record, Reject, Warehouse, reject_of
 from tests.chaos.audit import ZEROS, Across, Findings, PartitionAudit, Stored, chain_of
+from tests.chaos.keys import opens_in
 from tests.simulation.conservation import Conservation
 
-TOPICS = (FACTS, DECISIONS, REJECTS)
+TOPICS = (FACTS, DECISIONS, REJECTS, INCENTIVES)
 APPLY_RECORDS = 20_000
 STATUS_S = 2.0
 #: The logs have ended when so many looks in a row brought nothing.
@@ -39,10 +41,11 @@ class Auditor:
     def __init__(self, bootstrap: str, prefix: str, partitions: int, folder: Path, shop: str) -> None:
         self.folder, self.prefix = folder, prefix
         self.cluster = Cluster(bootstrap)
-        self.findings, self.across = Findings(), Across()
+        self.findings, self.across = Findings(), Across(partitions)
         self.conservation = Conservation() if shop == "business" else None
+        opens = opens_in(folder)
         self.partitions = [
-            PartitionAudit(number, self.findings, self.across, self.conservation) for number in range(partitions)
+            PartitionAudit(number, self.findings, self.across, self.conservation, opens) for number in range(partitions)
         ]
         self.next = {TopicPartition(prefix + topic, number): 0 for topic in TOPICS for number in range(partitions)}
         self.facts: list[Record] = []
@@ -87,6 +90,10 @@ class Auditor:
         if topic == REJECTS:
             for record in records:
                 self._reject(record)
+            return
+        if topic == INCENTIVES:
+            for r in records:
+                self.across.tell(Stored(r.partition, r.offset, r.timestamp, r.key, r.value))
             return
         partition = self.partitions[number]
         kept, side = (self.facts, partition.facts) if topic == FACTS else (self.decisions, partition.log)
@@ -163,6 +170,8 @@ class Auditor:
             "chained": sum(partition.chained for partition in self.partitions),
             "derived": sum(self.across.announced.values()),
             "rejects": len(self.across.refused_values),
+            "told": sum(map(len, self.across.told)),
+            "notices": dict(self.across.notices),
             "tables": self.checked_tables,
             "outcomes": dict(self.across.outcomes),
             "zeros": {kind: self.findings.counts[kind] for kind in ZEROS},

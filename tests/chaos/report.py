@@ -102,6 +102,9 @@ class Report:
             f"derived facts {audit['derived']:,}, rejects {audit['rejects']:,}, chain links {audit['chained']:,}, tables "
             f"compared {audit['tables']}"
         )
+        if notices := audit["notices"]:
+            counted = ", ".join(f"{count:,} {name}" for name, count in sorted(notices.items()))
+            yield f"notices in decisions: {counted}; in incentives {audit['told']:,}"
         for kind in ZEROS:
             yield f"{kind:52}{audit['zeros'][kind]:>8}"
         yield f"{'exit code of `stammgast verify --db`':52}{self.verify if self.verify is not None else '-':>8}"

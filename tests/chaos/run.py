@@ -25,6 +25,7 @@ from tests.chaos.crew import Crew
 from tests.chaos.dealings import Dealings
 from tests.chaos.faults import BY_NAME, FAULTS, Fault, World
 from tests.chaos.follower import Disturbance, Follower
+from tests.chaos.keys import make_in, told_of
 from tests.chaos.plans import write_programme
 from tests.chaos.publisher import Publisher, mark_of
 from tests.chaos.report import Report
@@ -128,6 +129,8 @@ class Run:
         where = ["--bootstrap", kafka.through_proxy, "--topic-prefix", PREFIX]
         programme = business.FOLDER if options.shop == "business" else write_programme(self.folder / "programme")
         told = [*where, "--programme", str(programme), "--partitions", str(options.partitions), "--clock", "log"]
+        make_in(self.folder)
+        told += told_of(self.folder)
         told += ["--replication-factor", str(options.brokers), "--checkpoint-decisions", str(options.checkpoint)]
         workers = [crew.hire(f"worker-{number}", "worker", told) for number in range(1, options.workers + 1)]
         projector = crew.hire("projector", "projector", [*where, "--db", str(db)])
@@ -258,6 +261,7 @@ class Run:
     async def _verify(self, world: World) -> None:
         """The product's own proof, while everything still runs."""
         where = ["--bootstrap", world.kafka.bootstrap, "--topic-prefix", PREFIX, "--db", str(world.db), "--json"]
+        where += told_of(self.folder)
         result = self.folder / "verify.json"
         with result.open("wb") as said, (self.folder / "verify.log").open("wb") as told:
             command = [str(Path(sys.executable).with_name("stammgast")), "verify", *where]

@@ -11,10 +11,11 @@ import pytest
 
 from engine.ledger.engine_facts import programme_fact
 from engine.ledger.partition import Partition
-from schemas.decisions import encode_decision
+from schemas.decisions import encode_decision, parse_decision
 from schemas.envelope import encode_fact, parse_fact
-from schemas.facts import TRANSFER_ANSWER
+from schemas.facts import PROFILE, TRANSFER_ANSWER
 from schemas.normalise import normalise
+from schemas.notices import encode_event, event_of
 from schemas.rejects import Rejected
 from schemas.times import to_us
 from tests.chaos.audit import CHAIN_HEADER, GENESIS, Across, Findings, PartitionAudit, Stored, chain_of, link
@@ -25,6 +26,7 @@ from tests.chaos.traffic import Outgoing, Traffic
 from tests.properties.writing import compiled
 from tests.simulation import business
 from tests.simulation.conservation import Conservation
+from tests.simulation.profiles import PlainVault, opens
 
 RECORDED_AT = "2026-11-01T00:00:00.000000Z"
 Logs = tuple[list[Stored], list[Stored]]
@@ -35,12 +37,13 @@ def good(shop: str = "bar") -> Logs:
     """Both logs of one partition that answered some hundred events, holes and chain included."""
     programmes = business.programmes() if shop == "business" else [compiled(plan) for plan in PLANS]
     versions = {version.hash: version for version in programmes}
-    ledger = Partition(0, versions)
+    ledger = Partition(0, versions, opens=opens)
     waiting = [programme_fact(version, RECORDED_AT) for version in versions.values()]
     traffic = Dealings(seed=4, expected=600) if shop == "business" else Traffic(seed=4, expected=600)
     for _ in range(600):
         try:
-            waiting.append(normalise(next(traffic).value, RECORDED_AT, to_us(RECORDED_AT)))
+            fact = normalise(next(traffic).value, RECORDED_AT, to_us(RECORDED_AT))
+            waiting.append(PlainVault().seal(fact) if fact.type == PROFILE else fact)
         except Rejected:
             continue
     facts: list[Stored] = []
@@ -72,6 +75,44 @@ def audited(facts: list[Stored], log: list[Stored]) -> tuple[Findings, Partition
     return findings, audit
 
 
+def told_by(log: list[Stored]) -> list[Stored]:
+    """What stands in incentives beside a log of decisions."""
+    made = (notice for one in log for notice in parse_decision(one.value).notices)
+    events = ((notice.member_id.encode(), event) for notice in made if (event := event_of(notice)) is not None)
+    return [Stored(0, number, 1_000, key, encode_event(event)) for number, (key, event) in enumerate(events)]
+
+
+def noticed(told: list[Stored]) -> Findings:
+    """Run the audit over the good logs of members who deal, with these records in incentives."""
+    facts, log = good("business")
+    findings, across = Findings(), Across()
+    audit = PartitionAudit(0, findings, across, Conservation(), opens)
+    audit.facts.extend(facts)
+    audit.log.extend(log)
+    audit.work()
+    across.rejects.update(dict.fromkeys(across.refused, 1))
+    for record in told:
+        across.tell(record)
+    across.finish(findings)
+    assert {"made", "no_consent", "quiet"} <= across.notices.keys(), across.notices
+    return findings
+
+
+def test_each_notice_stands_in_incentives_once_and_in_order() -> None:
+    """Given the notices that decisions made, when one is missing, twice, changed, under another key, or before another, then it
+    is found; and nothing else is."""
+    told = told_by(good("business")[1])
+    assert len(told) > 20
+    other = replace(told[3], value=told[3].value.replace(b'"template":"', b'"template":"not-'))
+
+    assert not noticed(told).counts
+    assert noticed(told[:-1]).counts == {"notices lost": 1}
+    assert noticed([*told, told[5]]).counts == {"notices doubled": 1}
+    assert noticed([*told[:3], other, *told[4:]]).counts == {"notices lost": 1, "notices doubled": 1}
+    assert noticed([replace(told[0], key=b"x"), *told[1:]]).counts == {"notices lost": 1, "notices doubled": 1}
+    assert noticed([told[1], told[0], *told[2:]]).counts == {"notices out of order": 1}
+
+
 def test_members_who_deal_with_each_other_add_up() -> None:
     """Given the logs of members who deal with each other, when they are audited, then nothing is wrong; and when the answer
     to a transfer never comes, then a transfer is half done, somebody waits for ever, and the fact that follows is lost."""
@@ -79,7 +120,9 @@ def test_members_who_deal_with_each_other_add_up() -> None:
     last = max(n for n, one in enumerate(facts) if parse_fact(one.value).type == TRANSFER_ANSWER)
     for cut in (len(facts), last):
         findings, across, conservation = Findings(), Across(), Conservation()
-        audit = PartitionAudit(0, findings, across, conservation)
+        audit = PartitionAudit(0, findings, across, conservation, opens)
+        for record in told_by(log[:cut]):
+            across.tell(record)
         audit.facts.extend(facts[:cut])
         audit.log.extend(log[:cut])
         audit.work()
