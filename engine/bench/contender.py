@@ -34,6 +34,7 @@ TASKS = {
     "recovery": "recovery:run",
     "memory models": "memory:fold",
     "memory": "memory:hold",
+    "moments": "moments:run",
     "gateway product": "gateway:product",
     "gateway bare": "gateway:bare",
     "gateway load": "gateway:load",

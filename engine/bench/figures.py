@@ -114,6 +114,7 @@ Name = Literal[
     "projector",
     "latency",
     "memory",
+    "moments",
     "cost",
     "recovery",
     "gateway",

@@ -78,6 +78,8 @@ def _tables(report: Report) -> Iterator[Table]:
         yield _gateway(report)
     if "memory" in report.runs:
         yield _memory(report)
+    if "moments" in report.runs:
+        yield _moments(report)
     if "recovery" in report.runs:
         yield _recovery(report)
     if "scale 1" in report.runs:
@@ -142,6 +144,30 @@ def _gateway(report: Report) -> Table:
         waits = [f"{report.figure(name, figure):.1f}" for figure in ("p50_ms", "p99_ms", "max_ms")]
         ratio = f"{report.ratio('gateway product', name):.2f}" if name == "gateway bare" else ""
         table.add_row(title, f"{report.rate(name):,.0f}", *waits, ratio)
+    return table
+
+
+def _moments(report: Report) -> Table:
+    columns = (
+        "off",
+        "on",
+        "ratio",
+        "off, profiles",
+        "on, profiles",
+        "ratio",
+        "bytes, shared moment",
+        "bytes, own moment",
+    )
+    table = _table(
+        "Moments of the coffee bar, CPU microseconds a purchase; bytes more a member who waits", "core", *columns
+    )
+    for name, how in (("moments", str(report.conditions.get("core"))), ("moments, interpreted", "interpreted")):
+        if name in report.runs:
+            told = [report.figure(name, key) for key in ("off", "on", "ratio")]
+            told += [report.figure(name, f"{key}_profiles") for key in ("off", "on", "ratio")]
+            sizes = [report.figure(name, key) for key in ("bytes_shared", "bytes_own")]
+            figures = [f"{one:.2f}" if place % 3 == 2 else f"{one:.1f}" for place, one in enumerate(told)]
+            table.add_row(how, *figures, *(f"{size:,.0f}" for size in sizes))
     return table
 
 

@@ -140,6 +140,7 @@ class _Suite:
             "projector": self._projector,
             "latency": self._latency,
             "memory": self._memory,
+            "moments": self._moments,
             "cost": self._cost,
             "recovery": self._recovery,
             "gateway": self._gateway,
@@ -197,6 +198,9 @@ class _Suite:
             file = str(Path(folder, "states"))
             await measured(self._job("memory models", file=file), self._cluster)
             await self._add("memory", self._job("memory", file=file, expected=self._sizes.members))
+
+    async def _moments(self) -> None:
+        await self._add_both("moments", self._job("moments"))
 
     # --------------------------------------------------------------------------------------------------- over Kafka
 

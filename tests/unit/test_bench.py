@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from engine import compiled
-from engine.bench import brokers, core, data, latency, memory, offline
+from engine.bench import brokers, core, data, latency, memory, moments, offline
 from engine.bench.children import MeasurementFailed, measured
 from engine.bench.figures import Goal, Report, Run
 from engine.bench.jobs import Job, read_job
@@ -30,6 +30,7 @@ from engine.bench.stopwatch import Stopwatch
 from engine.cli import main
 from engine.ledger.partition import Partition
 from engine.stream.clients import Cluster
+from rules.book import load_directory
 
 NOWHERE = Cluster("localhost:1")
 
@@ -97,6 +98,20 @@ def test_core_measures_every_step() -> None:
         *("whole", "whole_cpu", "json", "parse", "decide", "evolve", "encode", "normalise", "encode_fact"),
     }
     assert all(figure > 0 for name, figure in run.figures.items() if name != "decide")
+
+
+def test_moments_are_measured_on_and_off() -> None:
+    """All of the coffee bar's moments on one side and none on the other; a member who waits for
+    a moment of his own takes more bytes."""
+    # when
+    run, versions = moments.measure(200, 300), moments.programmes()
+
+    # then
+    assert (versions["off"].moments, versions["on"].hash) == (None, load_directory(moments.COFFEE_BAR)[0].hash)
+    assert run.records == 200
+    assert all(run.figures[name] > 0 for name in ("off", "on", "off_profiles", "on_profiles"))
+    assert run.figures["ratio"] == run.figures["on"] / run.figures["off"]
+    assert run.figures["bytes_own"] > max(50, run.figures["bytes_shared"]), run.figures
 
 
 def test_replay_is_measured_end_to_end(tmp_path: Path) -> None:
