@@ -182,7 +182,17 @@ SETTINGS: tuple[Setting, ...] = (
         "for one machine.",
         metavar="CATALOGUE",
     ),
-    Setting("lake_data", "folder", "Folder of the lake's Parquet files, which readers must reach under the same name."),
+    Setting(
+        "lake_data",
+        "text",
+        "Folder of the lake's Parquet files, which readers must reach under the same name, or s3://BUCKET/FOLDER with --lake-s3.",
+        metavar="PLACE",
+    ),
+    Setting(
+        "lake_s3",
+        "file",
+        "File with the keys of the object storage in which the lake's Parquet files are (docs/lake.md).",
+    ),
     Setting(
         "lake_seconds",
         "number",

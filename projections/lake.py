@@ -1,4 +1,5 @@
-"""The tables in a DuckLake: the catalogue in PostgreSQL (or in a file, for one machine), the rows as Parquet in a folder.
+"""The tables in a DuckLake: the catalogue in PostgreSQL (or in a file, for one machine), the rows as Parquet in a folder or in
+object storage (object_storage.py).
 
 The projector appends to it as it does to a file: rows and log positions in one transaction of the lake. What a DuckLake cannot
 hold stays out of it: CHECK constraints (they keep remote writers out of a file that is served; a lake's writers are told apart
@@ -12,7 +13,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Self
 
 import duckdb
@@ -20,6 +20,7 @@ import structlog
 
 from engine.settings import No, UsageError
 from projections import sql
+from projections.object_storage import Storage, unlock
 from projections.server import load_extensions
 from projections.trouble import OtherLogs, OtherVersion, explained
 from projections.warehouse import MEMORY_LIMIT, Warehouse, threads_for_writing
@@ -48,16 +49,6 @@ def checked(catalogue: str) -> str:
     return catalogue
 
 
-def checked_data(folder: str) -> str:
-    """The folder for Parquet. Errors: UsageError for an address."""
-    if "://" in folder:
-        raise UsageError(
-            f"--lake-data {folder}: write a folder. Object storage is used through a mounted folder; addresses such as s3:// "
-            "are not supported yet."
-        )
-    return str(Path(folder).absolute())
-
-
 class LakeWarehouse(Warehouse):
     """The tables of a lake and the one connection that writes them; see `Warehouse`."""
 
@@ -70,6 +61,7 @@ class LakeWarehouse(Warehouse):
         catalogue: str,
         data: str,
         *,
+        storage: Storage | None = None,
         memory_limit: str = MEMORY_LIMIT,
         threads: int | None = None,
         churn_horizon_days: int = 90,
@@ -78,7 +70,7 @@ class LakeWarehouse(Warehouse):
         """Open a lake to write it; tables are made where there are none.
 
         Args:
-            catalogue: see `checked`. data: folder of the Parquet files; the catalogue remembers it.
+            catalogue: see `checked`. data: where the Parquet files go; the catalogue remembers it. storage: its keys.
 
         Errors: UsageError, No: the catalogue cannot be reached or is not ours; OtherVersion.
         """
@@ -89,7 +81,7 @@ class LakeWarehouse(Warehouse):
         connection = duckdb.connect(config=memory)
         warehouse = cls(connection, catalogue)
         try:
-            attach(connection, catalogue, data)
+            attach(connection, catalogue, data, storage)
             with explained(catalogue):
                 for name in ("utc", "writes"):
                     connection.execute(sql.statements("staging/session")[name])
@@ -164,18 +156,26 @@ class LakeWarehouse(Warehouse):
         return False
 
 
-def attach(connection: duckdb.DuckDBPyConnection, catalogue: str, data: str | None) -> None:
+def attach(
+    connection: duckdb.DuckDBPyConnection, catalogue: str, data: str | None, storage: Storage | None = None
+) -> None:
     """Attach a lake as `lake`; read-only without a folder for its data.
 
     Errors: UsageError where it cannot be reached.
     """
     names = ("ducklake", "postgres_scanner") if catalogue.startswith(POSTGRES) else ("ducklake",)
     load_extensions(connection, names)
+    if storage is not None:
+        unlock(connection, storage)
     statements = sql.statements("staging/lake")
     statement = statements["attach_read_only"] if data is None else statements["attach"].replace(":data", _quoted(data))
     try:
         connection.execute(statement.replace(":catalogue", _quoted(f"ducklake:{catalogue}")))
     except duckdb.Error as error:
+        if storage is None and "httpfs" in str(error):  # DuckDB says so when the catalogue names s3://
+            raise UsageError(
+                f"the files of the lake {catalogue} lie in object storage: name the file with its keys by --lake-s3."
+            ) from error
         raise UsageError(f"the lake {catalogue} cannot be opened: {str(error).splitlines()[0]}.") from error
 
 
@@ -190,14 +190,16 @@ def tables_of(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
     ]
 
 
-def open_reader(catalogue: str, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
+def open_reader(
+    catalogue: str, memory_limit: str = MEMORY_LIMIT, storage: Storage | None = None
+) -> duckdb.DuckDBPyConnection:
     """A connection with the tables, views and macros of a file, over the rows of a lake as they are now and as they come.
 
     Errors: UsageError: no such lake, or none of ours; OtherVersion.
     """
     connection = duckdb.connect(config={"memory_limit": memory_limit})
     try:
-        attach(connection, checked(catalogue), None)
+        attach(connection, checked(catalogue), None, storage)
         statements = sql.statements("staging/lake")
         with explained(catalogue):
             found = tables_of(connection)

@@ -15,6 +15,7 @@ import pyarrow as pa
 from engine.settings import No, UsageError
 from projections import sql
 from projections.lake import open_reader
+from projections.object_storage import Storage
 from projections.server import Endpoint, endpoint_path, load_extensions, read_endpoint
 from projections.stamp import Stamp, stamp_from_json
 from projections.trouble import FileTrouble, Kind, explanation, kind_of
@@ -194,14 +195,14 @@ def _ask_endpoint(db: Path, endpoint: Endpoint, statement: str) -> Answer:
         raise Unanswered(error.message) from error
 
 
-def ask_lake(catalogue: str, statement: str) -> Answer:
+def ask_lake(catalogue: str, storage: Storage | None, statement: str) -> Answer:
     """Ask the tables of a lake, from any machine that reaches its catalogue and its files.
 
     Raises:
         UsageError: there is no such lake, or none of ours.
         No: the statement is wrong.
     """
-    return _execute(open_reader(catalogue), statement, {})
+    return _execute(open_reader(catalogue, storage=storage), statement, {})
 
 
 def ask_server(uri: str, token_file: Path, statement: str) -> Answer:

@@ -7,7 +7,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import structlog
@@ -21,7 +21,8 @@ from engine.stream.generations import inbound_prefix
 from engine.stream.topics import SHOP_EVENTS
 from engine.telemetry import METRICS, Health, Hearing, Progress, TelemetryServer, set_up_logging
 from projections.files import set_aside
-from projections.lake import LakeWarehouse, checked, checked_data
+from projections.lake import LakeWarehouse, checked
+from projections.object_storage import Storage, checked_data, read_storage
 from projections.projector import Projector, logs_id
 from projections.segments import keep_publishing
 from projections.trouble import FileTrouble
@@ -36,7 +37,7 @@ Telling = Callable[[asyncio.Event], Coroutine[None, None, None]]
 @click.command()
 @settings.option("bootstrap", required=True)
 @settings.option("db")
-@settings.options("lake", "lake_data", "lake_seconds")
+@settings.options("lake", "lake_data", "lake_s3", "lake_seconds")
 @settings.option("topic_prefix")
 @settings.option("memory_limit")
 @settings.option("churn_horizon_days")
@@ -52,7 +53,8 @@ def projector(
     bootstrap: str,
     db: Path | None,
     lake: str | None,
-    lake_data: Path | None,
+    lake_data: str | None,
+    lake_s3: Path | None,
     lake_seconds: float,
     topic_prefix: str,
     memory_limit: str,
@@ -77,7 +79,7 @@ def projector(
     Kafka there, a file of other logs.
     """
     only_for_files = fresh or bool(segments_every_days) or bool(reading.get("readers"))
-    _check_places(db, lake, lake_data, only_for_files=only_for_files)
+    place = _check_places(db, lake, lake_data, lake_s3, only_for_files=only_for_files)
     set_up_logging(log_format, log_level)  # type: ignore[arg-type]  # click.Choice has checked it
     answering = None if db is None else _answering(db, {**reading, "log_format": log_format, "log_level": log_level})
     cluster = Cluster(bootstrap, security)
@@ -95,10 +97,10 @@ def projector(
         "churn_horizon_days": churn_horizon_days,
         "churn_threshold": churn_threshold,
     }
-    if lake is not None and lake_data is not None:
+    if place is not None:
         with TelemetryServer(metrics_host, metrics_port, METRICS, health) as telemetry, _told_plainly():
             log.info("telling about itself", metrics=telemetry.url)
-            asyncio.run(_keep_lake(cluster, topic_prefix, lake, lake_data, lake_seconds, options, progress, hearing))
+            asyncio.run(_keep_lake(cluster, topic_prefix, place, lake_seconds, options, progress, hearing))
         return
     if db is None:
         raise UsageError("name the file with --db.")
@@ -113,29 +115,39 @@ def projector(
         asyncio.run(_until_stopped(upkeep, [one for one in (telling, answering) if one is not None]))
 
 
-def _check_places(db: Path | None, lake: str | None, data: Path | None, *, only_for_files: bool) -> None:
-    """Errors: UsageError unless a file or a lake with its folder is named."""
+class _Lake(NamedTuple):
+    """Where a lake is."""
+
+    catalogue: str
+    data: str
+    storage: Storage | None
+
+
+def _check_places(
+    db: Path | None, lake: str | None, data: str | None, keys: Path | None, *, only_for_files: bool
+) -> _Lake | None:
+    """The lake, None for a file. Errors: UsageError unless a file or a lake with its folder is named."""
     if (db is None) == (lake is None):
         raise UsageError(
             "say where the tables go, one of both: --db FILE, or --lake CATALOGUE with --lake-data FOLDER."
         )
     if lake is None:
-        return
+        return None
     if data is None:
         raise UsageError("--lake also needs --lake-data FOLDER, where its Parquet files go.")
-    checked(lake)
     if only_for_files:
         raise UsageError(
             "--fresh, --segments-every-days and --readers are for a file. A new lake is built under another --lake and "
             "--lake-data; segments are told by a projector with a file, and a lake's readers are users of its database."
         )
+    storage = None if keys is None else read_storage(keys)
+    return _Lake(checked(lake), checked_data(data, storage), storage)
 
 
 async def _keep_lake(
     cluster: Cluster,
     prefix: str,
-    lake: str,
-    data: Path,
+    lake: _Lake,
     seconds: float,
     options: dict[str, Any],
     progress: Progress,
@@ -143,7 +155,7 @@ async def _keep_lake(
 ) -> None:
     """Append to a lake until SIGTERM or SIGINT; what was read by then is appended first."""
     stop = _stopping()
-    with LakeWarehouse.open_lake(lake, checked_data(str(data)), **options) as warehouse:
+    with LakeWarehouse.open_lake(lake.catalogue, lake.data, storage=lake.storage, **options) as warehouse:
         projector = Projector(
             cluster,
             warehouse,

@@ -20,6 +20,7 @@ from engine import settings
 from engine.settings import No, UsageError
 from projections.export import STAMP_KEY
 from projections.formats import as_json, write_csv
+from projections.object_storage import read_storage
 from projections.reading import Answer, ask_file, ask_lake, ask_server, with_stamp
 
 TABLE_ROWS = 1_000
@@ -44,6 +45,7 @@ def _is_text(argument: str) -> bool:
 @click.argument("statement", metavar="SQL")
 @settings.option("db")
 @settings.option("lake", help="Ask the tables of this DuckLake (its catalogue) instead of a file.")
+@settings.option("lake_s3")
 @click.option("--remote", metavar="quack:HOST:PORT", help="Ask this server instead of a file; needs --token-file.")
 @click.option("--token-file", type=click.Path(dir_okay=False, path_type=Path), help="File with the token of --remote.")
 @click.option(
@@ -55,6 +57,7 @@ def query(
     statement: str,
     db: Path | None,
     lake: str | None,
+    lake_s3: Path | None,
     remote: str | None,
     token_file: Path | None,
     shape: str,
@@ -71,7 +74,7 @@ def query(
     kind = _check(statement)
     if stamp and kind == duckdb.StatementType.EXPLAIN:
         raise UsageError("--stamp names what rows come from, and EXPLAIN gives none: leave one of them out.")
-    place = _place(db, lake, remote, token_file)
+    place = _place_in_lake(lake, lake_s3, db, remote) or _place(db, remote, token_file)
     answer = with_stamp(place, statement) if stamp else place(statement)
     _WRITERS[shape](answer)
     said = answer.stamp()
@@ -93,12 +96,21 @@ def _check(statement: str) -> duckdb.StatementType | None:
     return found[0].type
 
 
-def _place(db: Path | None, lake: str | None, remote: str | None, token_file: Path | None) -> Callable[[str], Answer]:
+def _place_in_lake(
+    lake: str | None, keys: Path | None, db: Path | None, remote: str | None
+) -> Callable[[str], Answer] | None:
+    """Whom to ask where a lake is named, None where none is. Errors: UsageError."""
+    if lake is None:
+        if keys is not None:
+            raise UsageError("--lake-s3 is for --lake: name the catalogue of the lake, too.")
+        return None
+    if db is not None or remote is not None:
+        raise UsageError("--lake and --db or --remote name two places to ask: say one of them.")
+    return partial(ask_lake, lake, None if keys is None else read_storage(keys))
+
+
+def _place(db: Path | None, remote: str | None, token_file: Path | None) -> Callable[[str], Answer]:
     """Whom to ask: a function of the statement. Errors: UsageError."""
-    if lake is not None:
-        if db is not None or remote is not None:
-            raise UsageError("--lake and --db or --remote name two places to ask: say one of them.")
-        return partial(ask_lake, lake)
     if remote is not None:
         if db is not None:
             raise UsageError("--db and --remote name two places to ask: say one of them.")

@@ -1,5 +1,11 @@
 -- What the program asks of a DuckLake: a catalogue in a database, rows in Parquet files. `:catalogue` and `:data` are quoted by the caller.
 
+-- statement: storage
+create secret lake_storage (
+    type s3, key_id ':key_id', secret ':secret', session_token ':session_token', region ':region', endpoint ':endpoint',
+    url_style ':url_style', use_ssl :use_ssl
+);
+
 -- statement: attach
 attach ':catalogue' as lake (data_path ':data');
 

@@ -175,6 +175,7 @@ async def test_a_scarce_reward_is_answered_when_its_stock_has_answered(
             assert refused["reason"]
 
 
+@pytest.mark.timeout(300 + 60 * KILLS)
 async def test_a_killed_gateway_loses_nothing_it_accepted(cluster: Cluster, prefix: str, tmp_path: Path) -> None:
     """Given a gateway killed amid requests again and again, and clients that send again what was not answered, then every
     event that was accepted is decided, and none counts twice."""

@@ -178,7 +178,7 @@ def rows_of(catalogue: str) -> dict[str, list[str]]:
 
 
 def test_lakes_that_are_not_ours_are_refused(place: tuple[str, str], tmp_path: Path) -> None:
-    """None there, other logs, another version, a password on the command line, an address for a folder."""
+    """None there, other logs, another version, a password on the command line."""
     with pytest.raises(UsageError, match="cannot be opened"):
         open_reader(str(tmp_path / "none.ducklake"))
     with LakeWarehouse.open_lake(*place) as warehouse:
@@ -192,8 +192,6 @@ def test_lakes_that_are_not_ours_are_refused(place: tuple[str, str], tmp_path: P
         open_reader(place[0])
     with pytest.raises(UsageError, match="PGPASSFILE"):
         lake.checked("postgres:host=db password=secret")
-    with pytest.raises(UsageError, match="not supported yet"):
-        lake.checked_data("s3://bucket/lake")
 
 
 @pytest.mark.parametrize(

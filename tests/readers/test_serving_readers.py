@@ -22,9 +22,11 @@ from engine.readers import book, wire
 from projections import sql
 from projections.server import free_port, load_extensions
 from projections.warehouse import Warehouse
+from tests.certificates import make_certificate
 from tests.projections import given
 from tests.projections.test_serving import ALLOWED, CLIENT, REFUSED
 
+ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from engine.cli import main; main()")
 # The runaway's share: everything else that is asked here takes a fraction of a second on a quiet machine.
 QUERY_SECONDS = 10
@@ -291,3 +293,71 @@ def test_a_projector_keeps_it_running_beside_itself(reading: Reading, tmp_path: 
 
     asyncio.run(story())
     assert not answered()
+
+
+def test_attaching_over_tls(reading: Reading, tmp_path: Path) -> None:
+    """Given a server with a certificate, then who trusts it attaches as docs/readers.md says; who does not trust it, or speaks
+    without TLS, is not answered."""
+    made = make_certificate(tmp_path)
+    options = {
+        "db": reading.db, "readers": reading.book, "readers-port": 0, "audit-log": tmp_path / "a", "datadir": tmp_path,
+        "tls-certfile": made.file, "tls-keyfile": made.key, "memory-limit": "300MB",
+    }  # fmt: skip
+    words = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+    with subprocess.Popen([*COMMAND, "readers", "serve", *words], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
+            assert found
+            uri = f"quack:localhost:{found[1]}"
+            assert _attached(uri, reading.tokens["anna"], made.file) == reading.written
+            with pytest.raises(duckdb.Error, match="certificate"):
+                _attached(uri, reading.tokens["anna"], None)
+            with pytest.raises(duckdb.Error, match="http://"):
+                _attached(uri, reading.tokens["anna"], made.file, "(disable_ssl true)")
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE_S) == 0
+
+
+def _attached(uri: str, token: str, trusted: Path | None, how: str = "(disable_ssl false)") -> int:
+    """How many facts somebody sees who attaches so."""
+    with duckdb.connect() as client:
+        load_extensions(client)
+        if trusted is not None:
+            client.execute(f"set ca_cert_file = '{trusted}'")
+        client.execute(f"create secret (type quack, token '{token}')")
+        client.execute(f"attach '{uri}' as shop {how}")
+        (count,) = client.execute("select count(*) from shop.facts").fetchone() or (0,)
+    return int(count)
+
+
+def test_everything_started_at_once_answers_named_readers(tmp_path: Path) -> None:
+    """Given `up --readers` with its own broker, then a named reader attaches to what it builds, and it ends with everything."""
+    port, token = free_port(), book.add(tmp_path / "readers.yaml", "anna")
+    options = {
+        "db": tmp_path / "t.duckdb", "readers": tmp_path / "readers.yaml", "readers-port": port, "audit-log": tmp_path / "a",
+        "programme": "rules/programmes/gift-shop", "partitions": 1, "refresh-seconds": 0.3,
+    }  # fmt: skip
+    words = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+    log = tmp_path / "up.log"
+    with log.open("w", encoding="utf-8") as said:
+        process = subprocess.Popen([*COMMAND, "up", *words], stdout=said, stderr=said, cwd=ROOT)
+
+    def versions() -> int:
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        try:
+            return _attached(f"quack:localhost:{port}", token, None, "")
+        except duckdb.Error:
+            return 0  # not yet
+
+    try:
+        assert until(versions) >= 1, "the programme's versions are facts, too"
+    finally:
+        process.terminate()
+        ended = process.wait(PATIENCE_S)
+    assert ended == 0, log.read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in (tmp_path / "a").read_text(encoding="utf-8").splitlines()]
+    assert {line["reader"] for line in lines if line["outcome"] == "answered"} == {"anna"}
+    with pytest.raises(duckdb.Error):
+        _attached(f"quack:localhost:{port}", token, None, "")
