@@ -13,7 +13,7 @@ from engine.verify.report import Report
 from engine.verify.scope import Scope
 from engine.verify.tables import FileTables
 from projections.warehouse import Record, Warehouse, reject_of
-from tests.unit.verify_history import between, buy, history
+from tests.unit.verify_history import between, buy, event, history
 from tests.unit.written_logs import FACTS, POINTS_LOG, REJECTS, WrittenLogs
 
 
@@ -191,3 +191,27 @@ def test_what_is_out_of_scope_is_not_compared(right_file: Path, tmp_path: Path) 
     proven = {name: compared(logs, db, scope).proven() for name, scope in scopes.items()}
 
     assert proven == {"all": False, "none": True, "later": True}
+
+
+def test_costs_are_proven_in_the_tables(tmp_path: Path) -> None:
+    """Told twice, told otherwise, dated after everything: the file is the fold of the logs, its day and its members untouched."""
+    data = {"day": "2031-01-01", "kind": "printing", "foreseen": True, "amount": "3.00", "currency": "EUR"}
+    logs, db = history(partitions=3), tmp_path / "t.duckdb"
+    load(logs, tmp_path / "before.duckdb")
+    costs = [
+        event("k1", "cost", None, data | {"amount": amount}, "2031-01-01T00:00:00Z")
+        for amount in ("3.00", "3.00", "4.00")
+    ]
+    logs.tell([*costs, event("k2", "cost", None, data | {"day": "2019-05-05"}, "2019-05-05T00:00:00Z")])
+    load(logs, db)
+    report = compared(logs, db)
+
+    assert report.findings.first == []
+    earlier = str(tmp_path / "before.duckdb")
+    with duckdb.connect(str(db), read_only=True) as file, duckdb.connect(earlier, read_only=True) as old:
+        question = "select settled_at, (select count(*) from members), (select count(*) from balances) from meta"
+        assert file.execute(question).fetchall() == old.execute(question).fetchall()
+        assert file.execute("select fact_id, amount_minor from costs order by all").fetchall() == [
+            ("k1", 300),
+            ("k2", 300),
+        ]
