@@ -275,5 +275,7 @@ class Sides:
                 counted.newest_tick_us = fact.time_us
             return
         counted.facts += 1
+        if fact.type in facts.TOLD_OF:
+            return  # no time goes on by them
         if counted.newest_us is None or fact.time_us > counted.newest_us:
             counted.newest_us = fact.time_us

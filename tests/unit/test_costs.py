@@ -250,3 +250,22 @@ def test_costs_reach_the_tables_by_a_replay(tmp_path: Path) -> None:
         ("2026-03-01", "printing", True, -2_000, "GBP", None),
     ]
     assert day == "2026-01-05"
+
+
+def test_what_if_is_settled_by_what_members_do(tmp_path: Path) -> None:
+    """A cost of February lets no time pass on members of January."""
+    line = {"sku": "x", "category": "coffee", "quantity": "1", "unit_price": "10.00"}
+    order = {"order_id": "o1", "lines": [line], "total": "10.00", "currency": "EUR", "channel": "pos"}
+    spent = {"day": "2026-02-05", "kind": "printing", "foreseen": True, "amount": "12.00", "currency": "EUR"}
+    head = {"specversion": "1.0", "source": "urn:x"}
+    told = (
+        {"id": "p", "type": "stammgast.purchase.v1", "time": "2026-01-06T10:00:00Z", "subject": "anna", "data": order},
+        {"id": "k", "type": "stammgast.cost.v1", "time": "2026-02-05T00:00:00Z", "data": spent},
+    )
+    events = tmp_path / "events.jsonl"
+    events.write_text("".join(json.dumps(head | one) + "\n" for one in told), encoding="utf-8")
+    bar = GIFT_SHOP.parent / "coffee-bar"
+    done = run("whatif", bar, "--events", events, "--programme", bar, "--since", "2026-01-02")
+
+    assert done.exit_code == 0, done.output
+    assert "settled to 2026-01-05 23:00 UTC" in " ".join(done.output.split())

@@ -64,6 +64,23 @@ async def test_facts_go_to_the_partition_of_their_subject() -> None:
     assert "order:urn:test:anon" in {parse_fact(record["value"]).key for _, record in facts}
 
 
+async def test_a_cost_goes_to_the_key_of_its_day_by_staff_events_alone() -> None:
+    """It is nobody's: its day is its key. From a till it is refused."""
+    data = {"day": "2026-01-31", "kind": "printing", "foreseen": True, "amount": "3.00", "currency": "EUR"}
+    event = {
+        "specversion": "1.0", "id": "k", "source": "urn:costs", "type": "stammgast.cost.v1", "time": "2026-01-31T00:00:00Z",
+        "data": data,
+    }  # fmt: skip
+    told = {}
+    for topic in ("staff-events", "shop-events"):
+        producer = FakeProducer()
+        await send(producer, [Record(topic, 1, 100, b"any", json.dumps(event).encode(), headers=[])])
+        told[topic] = [(name, record["key"]) for name, _, record in producer.log]
+
+    assert told["staff-events"] == [("facts", b"cost:2026-01-31")]
+    assert [name for name, _ in told["shop-events"]] == ["rejects"]
+
+
 async def test_a_bad_record_is_rejected_unchanged() -> None:
     """Given a bad record between good ones, when intake takes them, then it is rejected with everything it came with."""
     producer = FakeProducer()
