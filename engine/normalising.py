@@ -16,8 +16,7 @@ from itertools import chain, islice
 
 from engine.processes import end_with
 from engine.tuning import expect_a_large_calm_heap
-from engine.vault.vault import EphemeralVault
-from schemas.envelope import encode_fact
+from schemas.envelope import Fact, encode_fact
 from schemas.facts import PERSONAL_TYPES
 from schemas.normalise import normalise
 from schemas.rejects import Reason, Rejected
@@ -40,20 +39,18 @@ class Block:
     refused: list[tuple[int, Reason, str, str]] = field(default_factory=list)
 
 
-def normalised(
-    lines: Iterable[bytes], recorded_at: str, recorded_at_us: int, secret: bytes | None = None
-) -> Iterator[Block]:
+def normalised(lines: Iterable[bytes], recorded_at: str, recorded_at_us: int, secret: bytes) -> Iterator[Block]:
     """Yield the lines' blocks in their order.
 
     Args:
         lines: CloudEvents in JSON; empty ones are no events.
         recorded_at, recorded_at_us: the same moment, stamped on every fact.
-        secret: seals profiles, see `EphemeralVault`; None: with one that nobody knows.
+        secret: seals profiles, see `EphemeralVault`.
 
     Raises:
         BrokenProcessPool: the helper was killed.
     """
-    blocks, secret = _blocks(lines), secret or EphemeralVault().secret
+    blocks = _blocks(lines)
     alone = ALONE_BLOCKS if (os.cpu_count() or 1) > 1 else None
     for block in islice(blocks, alone):
         yield normalised_block(*block, recorded_at, recorded_at_us, secret)
@@ -65,17 +62,24 @@ def normalised(
 
 def normalised_block(start: int, lines: Sequence[bytes], recorded_at: str, recorded_at_us: int, secret: bytes) -> Block:
     """Return what ``lines`` are, the first of which has the number ``start``."""
-    block, vault = Block(), EphemeralVault(secret)
+    block = Block()
     for number, line in enumerate(lines, start):
         if not line.strip():
             continue
         block.events += 1
         try:
             fact = normalise(line, recorded_at, recorded_at_us)
-            block.values.append(encode_fact(vault.seal(fact) if fact.type in PERSONAL_TYPES else fact))
+            block.values.append(encode_fact(_sealed(fact, secret) if fact.type in PERSONAL_TYPES else fact))
         except Rejected as rejected:
             block.refused.append((number, rejected.reason, rejected.message, rejected.field))
     return block
+
+
+def _sealed(fact: Fact, secret: bytes) -> Fact:
+    # Only here, because it brings the ledger and the rules along: they take a helper longer to import than all it needs.
+    from engine.vault.vault import EphemeralVault  # noqa: PLC0415
+
+    return EphemeralVault(secret).seal(fact)
 
 
 def _blocks(lines: Iterable[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:

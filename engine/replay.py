@@ -7,35 +7,27 @@ log keeps its partitions and offsets, and its derived facts, ticks and programme
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing.context import SpawnProcess
-from multiprocessing.queues import Queue
 from pathlib import Path
-from queue import Empty, Full
 from typing import Any
 
 import orjson
-import pyarrow as pa
 
 from engine.ledger.engine_facts import midnight_before, programme_fact, tick_fact
 from engine.ledger.member import CLOSED, ProfileUnavailable
 from engine.ledger.partition import Answer, Partition
 from engine.lines import Progress, ReplayError, reading
+from engine.loading import Batch, loading
 from engine.normalising import normalised
-from engine.processes import end_with
 from engine.settings import No, UsageError
 from engine.tuning import expect_a_large_calm_heap, without_collector
 from engine.vault.vault import EphemeralVault, NoVault, Vault
 from projections.files import require_free, set_aside
-from projections.trouble import explained
-from projections.warehouse import LOG_SCHEMA, Reject, Warehouse
+from projections.warehouse import Reject
 from rules.book import Programme
 from schemas.decisions import Decision, encode_decision, parse_decision
 from schemas.envelope import Fact, encode_fact, fact_of, parse_fact
@@ -49,44 +41,6 @@ CHUNK_FACTS = 64
 # Members kept unpacked while a file of events, which is one partition, is decided. Too few: packing and unpacking them takes
 # as long as deciding (a worker has many partitions and 5,000 in each). Too many: some 20 KB of memory each.
 LIVE_MEMBERS = 20_000
-# Batches that may wait for the loader: enough to smooth its pauses, few enough to bound memory (some 20 MB each).
-QUEUE_BATCHES = 4
-# Records of both logs that one transaction takes. The file is made beside its place and thrown away if anything fails, so
-# nothing asks for small ones; DuckDB writes so large a one straight into the file, without its log. Too many: memory.
-COMMIT_RECORDS = 200_000
-_ALIVE_CHECK_SECONDS = 1.0
-
-
-@dataclass(slots=True)
-class Columns:
-    """Records of one log as columns, which cross a process border ten times cheaper than a tuple per record."""
-
-    partitions: array[int] = field(default_factory=lambda: array("i"))
-    offsets: array[int] = field(default_factory=lambda: array("q"))
-    timestamps: array[int] = field(default_factory=lambda: array("q"))
-    values: list[bytes] = field(default_factory=list)
-
-    def append(self, partition: int, offset: int, timestamp_ms: int, value: bytes) -> None:
-        """Add a record."""
-        self.partitions.append(partition)
-        self.offsets.append(offset)
-        self.timestamps.append(timestamp_ms)
-        self.values.append(value)
-
-    def table(self) -> pa.Table:
-        """Return the records as DuckDB reads them."""
-        columns = (self.partitions, self.offsets, self.timestamps, self.values)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, LOG_SCHEMA, strict=True)]
-        return pa.table(arrays, schema=LOG_SCHEMA)
-
-
-@dataclass(slots=True)
-class Batch:
-    """Records on their way into DuckDB."""
-
-    facts: Columns = field(default_factory=Columns)
-    decisions: Columns = field(default_factory=Columns)
-    rejects: list[Reject] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -301,7 +255,7 @@ def replay(
     with (
         reading(path, progress) as lines,
         _whole(db, dict(warehouse_options or {})) as (made, options),
-        _loading(made, {"commit_records": COMMIT_RECORDS} | options) as load,
+        loading(made, options) as load,
         without_collector(),
     ):
         try:
@@ -341,72 +295,6 @@ def _whole(db: Path, options: dict[str, object]) -> Iterator[tuple[Path, dict[st
         with suppress(OSError):  # no folder, or no right in it: then nothing of ours is there either
             beside.unlink(missing_ok=True)
             log.unlink(missing_ok=True)
-
-
-@contextmanager
-def _loading(db: Path, options: dict[str, object]) -> Iterator[Callable[[Batch], None]]:
-    """Run the loader beside this process; yield the function that hands it a batch."""
-    # spawn, not fork: DuckDB and Arrow have threads, which a fork would leave half alive.
-    context = multiprocessing.get_context("spawn")
-    batches: Queue[Batch | None] = context.Queue(QUEUE_BATCHES)
-    failures: Queue[BaseException] = context.Queue()
-    loader = context.Process(
-        target=_load, args=(db, options, batches, failures, os.getpid()), name="stammgast-load", daemon=True
-    )
-    loader.start()
-    try:
-        yield lambda batch: _hand_over(loader, batches, failures, batch)
-        _hand_over(loader, batches, failures, None)
-        loader.join()
-        _raise_failure(loader, failures)
-    finally:
-        # What a dead loader did not take must not hold this process when it ends.
-        batches.cancel_join_thread()
-        if loader.is_alive():
-            loader.terminate()
-            loader.join()
-
-
-def _hand_over(
-    loader: SpawnProcess, batches: Queue[Batch | None], failures: Queue[BaseException], batch: Batch | None
-) -> None:
-    while True:
-        try:
-            return batches.put(batch, timeout=_ALIVE_CHECK_SECONDS)
-        except Full:
-            if not loader.is_alive():
-                _raise_failure(loader, failures)
-
-
-def _raise_failure(loader: SpawnProcess, failures: Queue[BaseException]) -> None:
-    try:
-        raise failures.get(timeout=_ALIVE_CHECK_SECONDS if loader.exitcode else 0.0)
-    except Empty:
-        if loader.exitcode:
-            raise ReplayError(f"the loading process died with exit code {loader.exitcode}") from None
-
-
-def _load(
-    db: Path,
-    options: dict[str, object],
-    batches: Queue[Batch | None],
-    failures: Queue[BaseException],
-    parent: int,
-) -> None:
-    end_with(parent)  # a replay that is killed leaves no loader waiting for its next batch
-    try:
-        with Warehouse.open(db, log_id=f"replay-{time.time_ns():x}", **options) as warehouse:  # type: ignore[arg-type]
-            while (batch := batches.get()) is not None:
-                with explained(db):
-                    warehouse.apply(batch.facts.table(), batch.decisions.table(), batch.rejects)
-            with explained(db):
-                warehouse.score_if_due()
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent process raises it
-        failures.put(error)
-        failures.close()
-        failures.join_thread()
-        batches.cancel_join_thread()
-        raise SystemExit(1) from None
 
 
 def parse_moment(text: str) -> int:

@@ -19,7 +19,8 @@ from click.testing import CliRunner
 from engine.bench import data
 from engine.broker import free_port
 from engine.cli import main
-from engine.replay import Batch, Replay
+from engine.loading import Batch
+from engine.replay import Replay
 from engine.settings import No, UsageError
 from projections import lake
 from projections.lake import LakeWarehouse, open_reader

@@ -91,3 +91,12 @@ def test_each_cell_of_the_grid_is_one_segment() -> None:
 
     assert {name: {(c["r"], c["f"]) for c in cells if c["segment"] == name} for name in grid} == grid
     assert sum(map(len, grid.values())) == len(cells) == 25
+
+
+def test_versions_are_those_that_stand_beside_metrics_and_marts() -> None:
+    """They are read without the rest of the file, and are what all of it says."""
+    beside = {name: sql.metric(name) for name in sql.METRICS} | {name: sql.mart(name) for name in sql.names("marts")}
+    said = {name: description["version"] for name, description in beside.items() if "version" in description}
+
+    assert said
+    assert sql.versions() == said

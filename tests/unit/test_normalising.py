@@ -32,7 +32,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(lines: Iterator[bytes]) -> tuple[int, list[str], list[int]]:
     """Events, ids of facts, numbers of refused lines."""
-    blocks = list(normalised(lines, RECORDED, to_us(RECORDED)))
+    blocks = list(normalised(lines, RECORDED, to_us(RECORDED), b"secret" * 8))
     ids = [parse_fact(value).id for block in blocks for value in block.values]
     return sum(block.events for block in blocks), ids, [number for block in blocks for number, *_ in block.refused]
 
