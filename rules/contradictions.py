@@ -6,6 +6,7 @@ Each contradiction has a name, so that people can look it up and scripts can tel
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from rules.values import LocalMoment
 from schemas.times import DAY_US
 
 PHASES = ("base", "bonus", "multiply", "limit")
+# What `Token` of schemas.facts refuses, and so no profile can say of a channel.
+_NO_CHANNEL = re.compile(r"[\x00-\x1f\x7f|]|.{129}")
 _SETS = ("sku", "category", "channel", "store", "place", "weekday", "tier", "name", "via")
 _RANGES = ("amount", "quantity", "days_since_joined", "days_since_last_purchase", "rating")
 _A_YEAR = {"day": 366, "week": 54, "month": 12, "quarter": 4, "year": 1, "ever": 1}
@@ -395,6 +398,25 @@ def _moments(document: ProgrammeFile) -> Iterator[Contradiction]:
         if _never_said(rule):
             text = "it comes at midnight, and has expired before the hour from which on it may be said"
             yield Contradiction("never_said", (*place, "notice", "expires"), text, "let it expire later")
+        if unheard := _unheard(rule):
+            yield Contradiction("never_said", (*place, "notice", "channels"), *unheard)
+
+
+def _unheard(rule: MomentRule) -> tuple[str, str] | None:
+    """Return why nobody can be told by the channels of a notice."""
+    channels = None if rule.notice is None else rule.notice.channels
+    if channels is None:
+        return None
+    if all(_NO_CHANNEL.search(channel) for channel in channels):
+        return (
+            f"no profile can consent to {', '.join(channels)}",
+            "name channels without | and of at most 128 characters",
+        )
+    without = rule.unless
+    if without is not None and without.model_fields_set == {"consent"} and set(channels) <= set(without.consent or ()):
+        text = f"it comes to those alone who do not consent to {', '.join(channels)}"
+        return text, "take consent out of unless, or name another channel"
+    return None
 
 
 def _never_said(rule: MomentRule) -> bool:

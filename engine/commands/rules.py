@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, sentence
+from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, options, sentence
 from rules.book import Programme, load_directory
 from rules.errors import Problem, ProgrammeErrors
 from rules.files import contradictions_in
@@ -38,12 +38,16 @@ def rules() -> None:
 
 @rules.command("check")
 @_PATH
+@options("profile_key_file", "profile_keys")
 @_JSON
-def check(path: Path, as_json: bool) -> None:
+def check(path: Path, profile_key_file: Path | None, profile_keys: Path | None, as_json: bool) -> None:
     """Find every mistake in PATH: file, line, field, what is wrong and how to mend it. Exit code 1 if there is one.
 
     Where there is no mistake, contradictions are looked for, by name: what is correct and cannot be meant, such as
-    cap_below_award, never_fires, unreachable_tier, unaffordable_reward, award_depends_on_rating.
+    cap_below_award, never_fires, unreachable_tier, unaffordable_reward, award_depends_on_rating, never_said.
+
+    Where the deployment has no keys for profiles (neither the options nor their variables), rules that come to nobody without
+    are named: birthdays, notices, conditions on profile and consent. The keys themselves are not opened.
     """
     _must_exist(path)
     try:
@@ -61,10 +65,25 @@ def check(path: Path, as_json: bool) -> None:
             _tell(found)
         raise No(_count(len(found), "contradiction") + f" in {path}")
     if as_json:
-        click.echo(_dump({"ok": True, "problems": [], "versions": [_brief(programme) for programme in programmes]}))
+        versions = [_brief(programme) | {"needs_profiles": _needs(programme)} for programme in programmes]
+        click.echo(_dump({"ok": True, "problems": [], "versions": versions}))
         return
+    has_keys = profile_key_file is not None and profile_keys is not None
     for programme in programmes:
         click.echo(f"{programme.name} version {programme.version}, {_span(programme)}: {_size(programme)}, no mistakes")
+        if not has_keys and (needs := _needs(programme)):
+            said = ", ".join(f"{rule} ({', '.join(asks)})" for rule, asks in needs.items())
+            click.echo(
+                f"    to nobody without profiles: {said}. Profiles are refused here: give workers --profile-key-file and "
+                "--profile-keys (docs/privacy.md)"
+            )
+
+
+def _needs(programme: Programme) -> dict[str, list[str]]:
+    """{rule: what it asks a profile for}, of the rules that come to nobody without."""
+    from rules.profile_needs import profile_needs
+
+    return {need.rule: list(need.asks) for need in profile_needs(programme.document)}
 
 
 @rules.command("show")

@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from engine.commands.rules import rules
+from rules.profile_needs import Need, profile_needs
 from rules.schema import schema_text
+from tests.unit.ledger import programme
 
 SHIPPED = Path(__file__).parents[2] / "rules" / "programmes"
 BROKEN = Path(__file__).parent / "broken_programmes"
@@ -37,6 +39,52 @@ def test_check_of_a_broken_programme_tells_every_mistake() -> None:
     assert "did you mean spend?" in result.output
     count = len((BROKEN / "names.expected").read_text(encoding="utf-8").splitlines())
     assert f"{count} mistakes in {file}" in result.output
+
+
+def test_check_names_rules_that_come_to_nobody_without_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without keys of the deployment they are named with what they ask; with keys nothing is said; scripts are told anyway."""
+    bar, keys = str(SHIPPED / "coffee-bar"), {"STAMMGAST_PROFILE_KEY_FILE": "m.key", "STAMMGAST_PROFILE_KEYS": "k.db"}
+    for name in keys:
+        monkeypatch.delenv(name, raising=False)
+    without = run("check", bar)
+    told = json.loads(run("check", bar, "--json").stdout)["versions"]
+    given = run("check", bar, "--profile-key-file", "m.key", "--profile-keys", "k.db")
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    by_variables = run("check", bar)
+
+    assert without.exit_code == 0
+    assert without.output.count("to nobody without profiles") == 1
+    assert "birthday-soon (birthday, consent), a-year-with-us (consent), " in without.output
+    assert [bool(version["needs_profiles"]) for version in told] == [False, False, False, True]
+    assert told[3]["needs_profiles"]["birthday-soon"] == ["birthday", "consent"]
+    assert "without profiles" not in given.output + by_variables.output
+    assert given.exit_code == by_variables.exit_code == 0
+
+
+def test_profiles_are_asked_for_in_every_part_of_a_rule() -> None:
+    """Conditions within conditions, what should have followed, challenges and their notices."""
+    found = profile_needs(
+        programme(
+            """
+earn:
+  - {id: a, on: purchase, when: {any: [{channel: pos}, {not: {profile: {language: de}}}]}, award: {points: 1}}
+  - {id: b, on: purchase, unless: {consent: mail}, award: {points: 1}}
+  - {id: c, on: purchase, award: {points: 1}}
+challenges:
+  - {id: d, on: visit, need: 2, window: {every: week}, then: {points: 1, notice: {template: t}}}
+moments:
+  - id: e
+    on: {not_followed_by: {after: {on: visit, when: {profile: {region: Tirol}}}, by: purchase, within: 1 day}}
+    award: {points: 1}
+  - {id: f, on: {birthday: {days_before: 1}}, award: {points: 1}}
+  - {id: g, on: birthday, award: {points: 1}}
+  - {id: h, on: anniversary, award: {points: 1}}
+"""
+        ).document
+    )
+    asks = {"a": "profile", "b": "consent", "d": "consent", "e": "profile", "f": "birthday", "g": "birthday"}
+    assert found == [Need(rule, (said,)) for rule, said in asks.items()]
 
 
 def test_check_answers_scripts_in_json() -> None:

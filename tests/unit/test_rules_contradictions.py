@@ -153,6 +153,29 @@ def test_an_award_that_depends_on_the_rating(when: str) -> None:
     assert named(body.replace(when, "{verified: true}")) == []
 
 
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        ('notice: {template: t, channels: "a|b"}', "notice: {template: t, channels: a-b}"),
+        ('notice: {template: t, channels: ["a|b"]}', 'notice: {template: t, channels: ["a|b", mail]}'),
+        (
+            "unless: {consent: [mail, push]}, notice: {template: t, channels: mail}",
+            "unless: {consent: [push]}, notice: {template: t, channels: [mail, push]}",
+        ),
+        (
+            "unless: {consent: mail}, notice: {template: t, channels: mail}",
+            "unless: {consent: mail, tier: gold}, notice: {template: t, channels: mail}",
+        ),
+    ],
+)
+def test_a_notice_by_channels_that_nobody_gives(bad: str, good: str) -> None:
+    """A channel that no profile can name; or that only those have who are left out."""
+    body = f"earn:\n{SPEND}tiers: {{levels: [{{id: guest}}, {{id: gold, from: 9.00 EUR}}]}}\nmoments:\n"
+
+    assert named(f"{body}  - {{id: m, on: visit, {bad}}}\n") == [("never_said", "moments.0.notice.channels")]
+    assert named(f"{body}  - {{id: m, on: visit, {good}}}\n") == []
+
+
 def test_check_tells_contradictions_by_name(tmp_path: Path) -> None:
     """File, line, place, name, how to mend it; exit code 1."""
     file = tmp_path / "1.yaml"
