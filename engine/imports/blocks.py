@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from engine.imports.expressions import (
@@ -107,10 +107,19 @@ class Blocks:
         if source is None:
             raise Wrong([], "there is no source: build it of other columns")
         goods = block.goods(row) if block.goods is not None else None
-        money_minor = 0 if goods is None else goods.amount_minor if event.type == "purchase" else -goods.amount_minor
+        data = block.data(row)
         return Taken(
-            number, source, event_id, block.moment(row), block.member(row), block.data(row), goods, money_minor
+            number, source, event_id, block.moment(row), block.member(row), data, goods, self._money(event, goods, data)
         )
+
+    def _money(self, event: EventOf, goods: Goods | None, data: dict[str, Any]) -> int:
+        """What a row is worth; a refund that names an amount alone is worth that, as far as it can be read."""
+        if goods is not None:
+            return goods.amount_minor if event.type == "purchase" else -goods.amount_minor
+        try:
+            return -to_minor(Decimal(data["amount"]), self._digits) if event.type == "refund" else 0
+        except (KeyError, TypeError, InvalidOperation, TooManyDecimals, OverflowError):
+            return 0  # what is wrong with it is told when the event is examined
 
     def _worth_of(self, row: Row, worth: Number | None = None) -> int:
         """What a row that is left out is worth, as far as it can be read: nobody needs it."""

@@ -344,8 +344,9 @@ class _Writer:
             kind = kind if subject else "anonymous purchase"
             if money_minor != data["total_minor"]:
                 self._account.note("receipts whose total is not the sum of their lines")
-        elif fact_type == REFUND and data["lines"] is not None:
-            money_minor = -sum(line["amount_minor"] or 0 for line in data["lines"])
+        elif fact_type == REFUND:
+            amounts = [data] if data["lines"] is None else data["lines"]
+            money_minor = -sum(one["amount_minor"] or 0 for one in amounts)
             kind = "refund of an unknown order" if data["order_id"].startswith("unknown:") else kind
         self._account.use(kind, len(made.lines), money_minor)
 

@@ -275,6 +275,34 @@ def test_returns_find_their_orders(tmp_path: Path) -> None:
     assert told["used"]["refund"] == {"lines": 1, "money_minor": -597}
 
 
+def test_a_whole_receipt_that_is_cancelled_counts_with_its_money(tmp_path: Path) -> None:
+    """Given a till that writes a cancelled receipt as one row with its sum and the receipt it takes back, and a second one that
+    takes back nothing, then each is a refund by amount, and the account holds the money."""
+    header = "bon,when,card,kind,sku,n,each,sum,of"
+    lines = [
+        "1,2026-03-01T10:00:00+01:00,anna,sale,bread,2,3.50,,",
+        "1,2026-03-01T10:00:00+01:00,anna,sale,cake,1,4.00,,",
+        "2,2026-03-01T11:00:00+01:00,anna,cancel,,,,-11.00,1",
+        "3,2026-03-01T12:00:00+01:00,,cancel,,,,0.00,1",
+    ]
+    mapping = SMALL.replace("    id: <bon>\n", "    when: {kind: sale}\n    id: <bon>\n")
+    mapping = (
+        mapping.replace("events:", "leave_out: [{reason: of nothing, when: {kind: cancel, sum: '0.00'}}]\nevents:")
+        + """
+  - type: refund
+    when: {kind: cancel}
+    id: <bon>-R
+    member: <card>
+    data: {order_id: <of>, amount: {from: <sum>, without_sign: true}}
+"""
+    )
+    told = checked(tmp_path, mapping, *lines, header=header)
+    refund = told["first"][-1]
+    assert refund["data"] == {"order_id": "1", "currency": "EUR", "amount": "11"}
+    assert told["used"]["refund"] == {"lines": 1, "money_minor": -1100}
+    assert told["read"] == {"lines": 4, "money_minor": 0}
+
+
 def test_the_clock_that_is_set_back_and_forth(tmp_path: Path) -> None:
     """A time that is shown twice is the earlier one unless told otherwise, one that was skipped an hour later; both are noted."""
     lines = ["1,2026-10-25T02:30:00,anna,bun,1,1", "2,2026-03-29T02:30:00,anna,bun,1,1"]
