@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from engine.commands.raffle import raffle
 from engine.commands.replay import replay
+from engine.ledger.engine_facts import programme_fact
 from engine.raffle.drawing import (
     Ticket,
     WrongDraw,
@@ -27,6 +28,9 @@ from engine.raffle.drawing import (
     read_list,
 )
 from rules.book import load_directory
+from schemas.envelope import encode_fact
+from schemas.normalise import normalise
+from schemas.times import to_text, to_us
 from tests.stories.telling import read_event
 from tests.unit.ledger import HEADER
 
@@ -190,6 +194,42 @@ def test_a_list_that_leaves_somebody_out_is_found_in_the_tables(shop: Path) -> N
     assert "right: 3 tickets" in ask("verify", str(record), str(listing)).output
     result = ask("verify", str(record), str(listing), "--db", str(shop / "shop.duckdb"), "--settled", code=1)
     assert "is in the tables and not in the list" in str(result.exception) + result.output
+
+
+@pytest.mark.parametrize(("promised", "code"), [("2026-06-01T08:00:00Z", 0), ("2026-06-05T08:00:00Z", 1)])
+def test_a_promise_behind_the_first_ticket_draws_nothing(built: Path, tmp_path: Path, promised: str, code: int) -> None:
+    """A version names the commitment when tickets were given already: the secret could have been chosen for a winner."""
+    shutil.copy(built / "secret", tmp_path / "secret")
+    commitment = commitment_of((built / "secret").read_text(encoding="utf-8").strip())
+    bodies = (PROGRAMME.replace(", commitment: %s", ""), PROGRAMME % commitment)
+    (tmp_path / "programme").mkdir()
+    for number, body in enumerate(bodies, 1):
+        text = HEADER.format(version=number, start=f"2026-0{number}-01") + body
+        (tmp_path / "programme" / f"{number}.yaml").write_text(text, encoding="utf-8")
+    first, second = load_directory(tmp_path / "programme")
+    bought = read_event({"at": "2026-06-02 10:00", "who": "anna", "purchase": "o", "lines": ["mug 9.00"]})
+    recorded = "2026-06-02T09:00:00.000000Z"
+    told = [
+        programme_fact(first, "2026-05-01T08:00:00.000000Z"),
+        programme_fact(second, to_text(to_us(promised))),
+        normalise(bought.encoded(1, first.time_zone), recorded, to_us(recorded)),
+    ]
+    lines = []
+    for offset, fact in enumerate(sorted(told, key=lambda fact: fact.recorded_at)):
+        place = {"partition": 0, "offset": offset, "timestamp_ms": to_us(fact.recorded_at) // 1_000}
+        lines.append(json.dumps(place | {"fact": json.loads(encode_fact(fact))}))
+    dump = tmp_path / "facts.jsonl"
+    dump.write_text("\n".join(lines), encoding="utf-8")
+    said = [str(dump), "--facts", "--programme", str(tmp_path / "programme"), "--db", str(tmp_path / "shop.duckdb")]
+    done = CliRunner().invoke(replay, said)
+    assert done.exit_code == 0, done.output
+
+    result = drawn(tmp_path, code=code)
+
+    answer = str(result.exception) + result.output
+    assert (
+        "2 tickets" if code == 0 else "this commitment came at 2026-06-05T08:00:00Z, after the first ticket"
+    ) in answer
 
 
 @pytest.mark.parametrize(
