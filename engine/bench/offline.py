@@ -36,6 +36,17 @@ def replayed(_cluster: Cluster, job: Job, _tell: Tell) -> Run:
     return Run(summary.facts, summary.seconds)
 
 
+#: Facts of the short file beside which a whole one is held: fewer than the loader takes at once.
+FEW_FACTS = 1_000
+
+
+def beyond(whole: Run, few: Run) -> dict[str, float]:
+    """What every replay costs and what each fact more does: ``few_s``, the seconds of a replay of few facts, nearly all of them
+    for processes, tables and views, and ``steady``, facts per second of the whole one beyond those (0 if it was not longer)."""
+    seconds = whole.seconds - few.seconds
+    return {"few_s": few.seconds, "steady": (whole.records - few.records) / seconds if seconds > 0 else 0.0}
+
+
 def projected(_cluster: Cluster, job: Job, _tell: Tell) -> Run:
     """Load decisions in batches as large as the live projector's, one transaction each, Arrow tables made on the way,
     each batch parsed beside the writing of the one before, as live.

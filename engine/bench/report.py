@@ -11,6 +11,7 @@ from rich.table import Table
 from engine.bench import data
 from engine.bench.figures import Goal, Report
 from engine.bench.jobs import PARTITIONS
+from engine.bench.offline import FEW_FACTS
 
 STEPS = ("whole", "whole_cpu", "json", "parse", "decide", "evolve", "encode", "normalise", "encode_fact")
 #: measurement -> (what its records are, the measurement it is compared with)
@@ -116,6 +117,10 @@ def _rates(report: Report) -> Table:
             median = f"{statistics.median(rates):,.0f} {unit}"
             cpu = f"{report.figure(name, 'cpu_us'):.0f}" if "cpu_us" in report.runs[name][0].figures else ""
             table.add_row(TITLES[name], median, f"{min(rates):,.0f}", f"{max(rates):,.0f}", cpu, ratio)
+    if "replay" in report.runs and "steady" in report.runs["replay"][0].figures:
+        rates = [run.figures["steady"] for run in report.runs["replay"]]
+        median = f"{statistics.median(rates):,.0f} facts/s"
+        table.add_row("  beyond its first facts", median, f"{min(rates):,.0f}", f"{max(rates):,.0f}", "", "")
     if "projector" in report.runs:
         rates = [run.figures["with_facts"] for run in report.runs["projector"]]
         median = f"{statistics.median(rates):,.0f} decisions/s"
@@ -240,6 +245,11 @@ def _remarks(report: Report) -> Iterator[str]:
     if "cost all" in report.runs:
         written = report.figure("cost all", "snapshots") / report.runs["cost all"][0].records
         yield f"While cost was measured, {written:.2f} snapshots were written per decision."
+    if "replay" in report.runs and "few_s" in report.runs["replay"][0].figures:
+        yield (
+            f"A replay of a short file ({FEW_FACTS:,} facts at most) took {report.figure('replay', 'few_s'):.2f} s: processes, "
+            "tables and views. The line below replay is the rate of all facts beyond it."
+        )
     if "peers" in conditions:
         yield ", ".join(f"{name} {number}" for name, number in conditions["peers"].items()) + "."
     if "broker" in conditions:

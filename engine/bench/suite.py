@@ -16,7 +16,7 @@ from engine.bench.brokers import Broker, broker
 from engine.bench.children import OURS, Command, MeasurementFailed, child, measured
 from engine.bench.figures import NAMES, ONLY_NAMED, Report, Run
 from engine.bench.jobs import PARTITIONS, Job
-from engine.bench.offline import write_events
+from engine.bench.offline import FEW_FACTS, beyond, write_events
 from engine.compiled import core
 from engine.settings import KafkaSecurity
 from engine.stream.clients import Cluster
@@ -188,7 +188,9 @@ class _Suite:
         with tempfile.TemporaryDirectory(prefix="stammgast-bench-") as folder:
             file = Path(folder, "events.jsonl")
             write_events(file, data.TWO_LINES, self._sizes.facts)
-            await self._add_both("replay", self._job("replay", file=str(file)))
+            run = await self._add_both("replay", self._job("replay", file=str(file)))
+            write_events(file, data.TWO_LINES, min(FEW_FACTS, max(1, self._sizes.facts // 4)))
+            run.figures |= beyond(run, await measured(self._job("replay", file=str(file)), self._cluster))
 
     async def _projector(self) -> None:
         await self._add("projector", self._job("projector"))

@@ -241,6 +241,25 @@ def test_goals_are_those_of_what_was_measured() -> None:
     assert report_of().goals() == []
 
 
+def test_what_every_replay_costs_is_told_apart_from_what_each_fact_costs() -> None:
+    """Given 11,000 facts in 3 s and 1,000 in 1 s, then a second stands apart and 10,000 more took two."""
+    # given
+    whole, few = Run(11_000, 3.0), Run(1_000, 1.0)
+
+    # when
+    whole.figures |= offline.beyond(whole, few)
+
+    # then
+    assert whole.figures == {"few_s": 1.0, "steady": 5_000.0}
+    assert offline.beyond(few, whole)["steady"] == 0.0
+    console, report = Console(width=140, record=True, file=io.StringIO()), report_of()
+    report.add("replay", whole)
+    show(report, console)
+    text = console.export_text()
+    for word in ("3,667 facts/s", "beyond its first facts", "5,000 facts/s", "took 1.00 s"):
+        assert word in text, (word, text)
+
+
 def test_a_report_travels_as_json() -> None:
     """Runs, medians and goals are plain data."""
     # given
