@@ -95,6 +95,13 @@ def whatif(
     what is owed, by month, rule, tier, segment and member. No log and no live table is touched: whatever it shows, nothing has
     happened. Facts before --since stay under what was published then, also when they come late. Exit codes: 0 done, 1 mistakes
     in a programme, 2 wrong usage.
+
+    \b
+    From live logs to an answer, the file kept for further questions:
+      stammgast dump --bootstrap HOST:PORT --decisions --out facts.jsonl.gz
+      stammgast whatif NEW_PROGRAMME --facts facts.jsonl.gz --programme DIR
+    In one command, the file gone in the end:
+      stammgast whatif NEW_PROGRAMME --bootstrap HOST:PORT
     """
     from engine.whatif.plan import WhatIfError
     from engine.whatif.running import compare
