@@ -20,7 +20,7 @@ from engine.bench.offline import FEW_FACTS, beyond, write_events
 from engine.compiled import core
 from engine.settings import KafkaSecurity
 from engine.stream.clients import Cluster
-from engine.stream.snapshots import CHECKPOINT_DECISIONS
+from engine.stream.snapshots import CHECKPOINT_DECISIONS, NO_CHECKPOINTS
 from engine.stream.topics import POINTS_LOG
 
 ON_KAFKA = frozenset({"rewards", "intake", "latency", "cost", "recovery", "gateway", "peers", "scale"})
@@ -33,7 +33,6 @@ GIFT_SHOP_SHARE = 8
 COST_CHECKPOINTS = 10
 #: While recovery is measured: the worker dies, and a part of its log is behind its last checkpoint.
 RECOVERY_CHECKPOINTS = 3
-NEVER = 10**9
 #: Facts per second; no measurement may be slower on a log that is longer than usual.
 SLOWEST_RATE = 1_000
 #: A request is a hundred times the work of a fact in a batch: so much fewer of them take as long.
@@ -241,8 +240,8 @@ class _Suite:
         """The worker without chain and snapshots, with the chain, with both: each on a deployment of its own, in turn."""
         every = max(1, self._sizes.facts // PARTITIONS // COST_CHECKPOINTS)
         variants = [
-            ("cost none", self._job("rewards unchained", checkpoint=NEVER)),
-            ("cost chain", self._job("rewards product", checkpoint=NEVER)),
+            ("cost none", self._job("rewards unchained", checkpoint=NO_CHECKPOINTS)),
+            ("cost chain", self._job("rewards product", checkpoint=NO_CHECKPOINTS)),
             ("cost all", self._job("rewards product", checkpoint=every)),
         ]
         first = len(self._report.runs.get("cost none", ())) % len(variants)

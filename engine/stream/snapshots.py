@@ -26,6 +26,8 @@ CHECKPOINT_FORMAT = 1
 #: again, and the log of snapshots outgrows the log of decisions. Too large: a start folds that many decisions, some 30,000
 #: a second, and as many again that came while the checkpoint was being written.
 CHECKPOINT_DECISIONS = 100_000
+#: So many that none is begun, not by an idle partition either: for measuring what decisions cost alone.
+NO_CHECKPOINTS = 10**9
 #: A checkpoint is paced to be written when the next one is due, so the fold of a start is never longer than two intervals.
 #: In a turn go at least and at most so many snapshots, and no more than so many bytes. Too few: a checkpoint is long in
 #: coming. Too many: turns, and with them decisions, take longer while one is written.
@@ -164,7 +166,7 @@ class Snapshots:
     @property
     def idle_work(self) -> bool:
         """Is there something for a partition to do that has no facts?"""
-        return self.under_way or self.since >= min(IDLE_DECISIONS, self.every)
+        return self.under_way or (self.every < NO_CHECKPOINTS and self.since >= min(IDLE_DECISIONS, self.every))
 
     def begin(self, checkpoint: Checkpoint) -> int:
         """From here on, write every member that changed before this place, then the checkpoint; returns how many those are.
