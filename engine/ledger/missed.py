@@ -43,10 +43,14 @@ def fell_short(
 
 
 def retake(member: Member, fact: Fact, decision: Decision, book: Book) -> None:
-    """Add to ``decision`` what is taken of the points that it gives back."""
+    """Add to ``decision`` what is taken of the points that it gives back: also by what it falls short of itself, where the points
+    that paid for the goods come back with them."""
     came = _came_back(member, fact, decision)
-    entries, states = [], []
-    for missed in member.missed:
+    entries: list[Entry] = []
+    states: list[StateChange] = []
+    later: list[StateChange] = []
+    new = _new(member, decision)
+    for missed in [*member.missed, *new]:
         burns = []
         due = missed.points
         for name, lots in came:
@@ -60,9 +64,12 @@ def retake(member: Member, fact: Fact, decision: Decision, book: Book) -> None:
         if not taken:
             continue
         entry = taken_back(member, fact, (missed.entry_id, missed.rule_id, missed.version), taken, burns)
+        entry.entry_id = hash_id(
+            fact.source, fact.id, member.key, "missed", missed.name
+        )  # beside what it claims itself
         entry.order = missed.order or None
         entries.append(entry)
-        states.append(_state(member, fact, missed._replace(points=due)))
+        (later if missed in new else states).append(_state(member, fact, missed._replace(points=due)))
         order = member.order(missed.order) if missed.order else None
         if order is not None and order.counts:
             decision.counts = [*decision.counts, *caps_given_back(order, [entry], book)]
@@ -73,7 +80,23 @@ def retake(member: Member, fact: Fact, decision: Decision, book: Book) -> None:
         decision.states = [
             *states,
             *decision.states,
+            *later,
         ]  # before the redemption ends: what waits for it is known till then
+
+
+def falls_short(decision: Decision) -> bool:
+    """Tell whether a decision writes such a thing down."""
+    return any(change.what == MISSED for change in decision.states)
+
+
+def _new(member: Member, decision: Decision) -> list[Missed]:
+    names = tuple([name for name, spent in member.spent.items() if spent.burns])
+    found = []
+    for change in decision.states:
+        if change.what == MISSED:
+            points, version, entry_id, rule_id, order = change.state.split("|", 4)
+            found.append(Missed(change.id, int(points), int(version), entry_id, rule_id, order, names))
+    return found
 
 
 def _came_back(member: Member, fact: Fact, decision: Decision) -> list[tuple[str, dict[str, int]]]:

@@ -19,7 +19,7 @@ from engine.ledger.expiry import put_off
 from engine.ledger.fold import evolve, hear, take_in
 from engine.ledger.member import CLOSED, Member, ProfileClosed, ProfileUnavailable
 from engine.ledger.members import LIVE_MEMBERS, Members
-from engine.ledger.missed import retake
+from engine.ledger.missed import falls_short, retake
 from engine.ledger.moment_dues import learn_birthday, look_ahead
 from engine.ledger.moments import on_fact, on_tier
 from engine.ledger.moved import Moved, by_member
@@ -449,7 +449,7 @@ class Partition:
 
     def _finish(self, member: Member, fact: Fact, programme: Programme | None, decision: Decision) -> None:
         """Complete the lots that a fact made, and put off the day on which an idle member's points go."""
-        if member.missed and decision.entries:
+        if decision.entries and (member.missed or (decision.states and falls_short(decision))):
             retake(member, fact, decision, self.book)
         dated = programme is not None and programme.lots is not None
         if decision.entries and (dated or member.debt or fact.type not in PLAIN_TYPES):

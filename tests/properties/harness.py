@@ -105,7 +105,7 @@ class Pair:
             "counters": sorted(verdict.counters),
             "notes": sorted(verdict.notes, key=str),
             "derived": [
-                (referrer, sorted({**data, **self.cause(data, move)}.items()))
+                (referrer, sorted(self.named({**data, **self.cause(data, move)}).items()))
                 for referrer, data, move in verdict.derived
             ],
         }
@@ -113,6 +113,14 @@ class Pair:
     def cause(self, data: dict[str, Any], move: Move | None) -> dict[str, Any]:
         """Return the entry that a derived fact of a referral names."""
         return {"cause_entry": move and self.entry_ids[id(move)]} if "cause_source" in data else {}
+
+    def named(self, said: Any) -> Any:
+        """Return what a derived fact says, with the ids of entries in the place of moves."""
+        if isinstance(said, Move):
+            return self.entry_ids[id(said)]
+        if isinstance(said, dict):
+            return {key: self.named(value) for key, value in said.items()}
+        return [self.named(value) for value in said] if isinstance(said, list) else said
 
     def move_view(self, move: Move) -> dict[str, Any]:
         """Return one movement as comparable plain data."""

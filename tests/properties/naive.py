@@ -19,6 +19,7 @@ from tests.properties.naive_lots import Purse, claims_of, finish, fire, next_due
 from tests.properties.naive_refunds import Returned
 from tests.properties.naive_spending import adjust, arrives, end, miss, paid_back, released, retaken, spend
 from tests.properties.naive_tiers import Climber
+from tests.properties.naive_transfers import accounts, receive, send, settle_transfer
 from tests.properties.naive_who import gone, left_at, outside, why_outside
 from tests.properties.plans import DAY, Bring, Limit, Plan, in_force, midnight, window
 
@@ -61,6 +62,8 @@ class Move:
     ends: datetime | None = None
     waits: str | None = None
     cancel: datetime | None = None
+    earned: datetime | None = None  # where another member had earned it before
+    called: str | None = None  # its name, where it is not made as those of others
 
     def __post_init__(self) -> None:
         """A credit earns and a debit takes back what its cause gave, if nothing else is said."""
@@ -71,6 +74,8 @@ class Move:
     @property
     def name(self) -> str:
         """Return the id of the entry."""
+        if self.called is not None:
+            return self.called
         parts = (self.fact["source"], self.fact["id"], self.member, self.kind)
         return hash_id(*parts, self.rule, str(self.version)) if self.kind == "earn" else hash_id(*parts)
 
@@ -180,7 +185,7 @@ class Person:
 
     def joined(self) -> datetime | None:
         """Return when the account began: as the first `joined` fact says, else with the first fact."""
-        said = self.facts("joined", unusual=True) or self.past
+        said = self.facts("joined", unusual=True) or accounts(self.past)
         return moment_of(said[0][0]["time"]) if said else None
 
     def before(self) -> Before:
@@ -284,12 +289,15 @@ class Model:
             return verdict
         if not outside(person.past, fact, plan, verdict):
             getattr(self, f"on_{kind_of(fact)}")(person, fact, plan, verdict)
+        if verdict.reason == "unknown_member":  # points for a key that nobody has open no account
+            person.past.append((fact, verdict))
+            return verdict
         if plan is not None and verdict.reason is None and kind_of(fact) not in ("refund", "waited_refund"):
             self.progress(fact, plan, verdict)
         at = person.now(moment)
         cause = (fact["source"], fact["id"], at, at)
         joins = kind_of(fact) == "joined" and not person.facts("joined", unusual=True)
-        news = moment if joins or not person.past else None
+        news = moment if joins or not accounts(person.past) else None
         if verdict.progress:
             self.welcome(person, fact, at, verdict, news)
         if person.purse.missed and verdict.moves:
@@ -606,6 +614,18 @@ class Model:
         end(person.purse, fact, plan, person.now(moment_of(fact["time"])), verdict)
 
     on_redemption_fulfilled = on_redemption_cancelled
+
+    def on_transfer(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """Points go to another member."""
+        send(person.purse, person.past, fact, plan, person.now(moment_of(fact["time"])), verdict)
+
+    def on_transfer_offer(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """They come, or are not taken."""
+        receive(person.purse, person.past, fact, plan, verdict)
+
+    def on_transfer_answer(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
+        """They are gone, or come back."""
+        settle_transfer(person.purse, fact, plan, person.now(moment_of(fact["time"])), verdict)
 
     def on_joined(self, person: Person, fact: FactDict, plan: Plan | None, verdict: Verdict) -> None:
         """An account begins once."""

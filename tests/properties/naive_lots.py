@@ -30,6 +30,11 @@ def time_of(move: Any) -> datetime:
     return datetime.fromisoformat(move.fact["time"])
 
 
+def earned_at(lot: Any) -> datetime:
+    """Return when a lot was earned: by another member, where it came from one."""
+    return lot.earned or time_of(lot)
+
+
 def timed(due: datetime, fact_id: str) -> dict[str, Any]:
     """Stand in for a fact where time is the cause."""
     return {"source": TIMER, "id": fact_id, "time": text_of(due)}
@@ -124,7 +129,7 @@ class Purse:
         """Return the lots with something left: soonest end, then oldest, never-ending last."""
         lots = [lot for lot in self.lots() if self.left(lot)]
         never = datetime.max.replace(tzinfo=UTC)
-        return sorted(lots, key=lambda lot: (self.ends(lot) or never, time_of(lot), lot.name))
+        return sorted(lots, key=lambda lot: (self.ends(lot) or never, earned_at(lot), lot.name))
 
     def debt(self) -> int:
         """Return what is owed: lots hold more than the moves sum to."""

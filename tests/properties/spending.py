@@ -36,7 +36,7 @@ WAITS: tuple[Any, ...] = (
 WISHES = (("coffee", None), ("cake", None), ("tea", None), (None, 4), (None, 3), (None, 1))
 KINDS = (
     "purchase", "purchase", "purchase", "refund", "refund", "visit", "delivered", "redemption", "redemption",
-    "redemption_cancelled", "redemption_fulfilled", "adjustment", "again",
+    "redemption_cancelled", "redemption_fulfilled", "adjustment", "transfer", "again",
 )  # fmt: skip
 
 
@@ -85,6 +85,7 @@ def plan(draw: Draw, version: int, starts: date, zone: ZoneInfo) -> Plan:
             draw(st.sampled_from(("within_balance", "allow", "allow", "only_pending"))),
             draw(st.booleans()),
         ),
+        gifts=draw(st.sampled_from((True, True, False))),
         prizes=(Prize("coffee", 6), Prize("cake", 15, valid_days=draw(st.sampled_from((None, 10))))),
     )  # fmt: skip
 
@@ -120,6 +121,9 @@ class Spender(Teller):
                 fact_id, kind, subject, at,
                 {"operator": "op-1", "reason": "goodwill", "points": points, "reinstate": None},
             )  # fmt: skip
+        if kind == "transfer":
+            to = self.draw(st.sampled_from((*self.members, "nobody")))
+            return shop_fact(fact_id, kind, subject, at, {"to": to, "points": self.draw(st.sampled_from((1, 4, 9)))})
         if kind == "redemption":
             reward, wanted = self.draw(st.sampled_from(WISHES))
             data = {"reward": reward, "points": wanted, "store": self.draw(st.sampled_from(STORES))}

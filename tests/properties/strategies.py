@@ -416,6 +416,7 @@ TYPES = {
     "left": facts.LEFT,
     "referral": facts.REFERRAL,
     "adjustment": facts.ADJUSTMENT,
+    "transfer": facts.TRANSFER,
     "redemption": facts.REDEMPTION,
     "redemption_cancelled": facts.REDEMPTION_CANCELLED,
     "redemption_fulfilled": facts.REDEMPTION_FULFILLED,
