@@ -19,9 +19,21 @@ create or replace macro churn_as_of(day, horizon_days, known_at := null) as tabl
         from staging.settings as s
     ),
 
+    bought as (
+        select member_id, sold_on
+        from staging.purchase_days_as_of(day, known_at := known_at)
+    ),
+
+    firsts as (
+        select member_id, min(sold_on) as first_on
+        from bought
+        group by member_id
+    ),
+
     spans as (
-        select p.member_id, p.sold_on as bought_on, min(p.sold_on) over (partition by p.member_id) as first_on, a.as_of
-        from staging.purchase_days_as_of(day, known_at := known_at) as p
+        select b.member_id, b.sold_on as bought_on, f.first_on, a.as_of
+        from bought as b
+        inner join firsts as f on f.member_id = b.member_id
         cross join asked as a
     ),
 

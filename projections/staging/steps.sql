@@ -18,28 +18,50 @@ create or replace macro staging.sales_as_of(day, known_at := null) as table (
         where r.reason is null and cast(r.occurred_at at time zone a.time_zone as date) <= a.as_of
             and (known_at is null or r.recorded_at <= cast(known_at as timestamptz))
         group by all
+    ),
+
+    matched as (
+        select p.partition, p.position, p.total_minor, r.refunded_minor, r.quantity, r.paid_back_minor
+        from staging.orders as p
+        inner join returned as r
+            on r.order_source = p.order_source and r.order_id = p.order_id and r.member_id is not distinct from p.member_id
+                and r.currency = p.currency
+    ),
+
+    -- What an order is worth by its own lines: total can hold tax and delivery, lines do not.
+    goods as (
+        select l.partition, l.position, cast(sum(l.amount_minor) as bigint) as lines_minor, sum(l.quantity) as quantity
+        from staging.purchase_lines as l
+        inner join matched as m on m.partition = l.partition and m.position = l.position
+        group by l.partition, l.position
+    ),
+
+    refunded as (
+        select m.partition, m.position, m.paid_back_minor,
+            coalesce(if(coalesce(g.lines_minor, m.total_minor) > 0, m.refunded_minor >= coalesce(g.lines_minor, m.total_minor),
+                m.quantity >= coalesce(g.quantity, 0)), false) as fully_refunded
+        from matched as m
+        left join goods as g on g.partition = m.partition and g.position = m.position
     )
 
-    select p.member_id, p.order_source, p.order_id, p.occurred_at, cast(p.occurred_at at time zone a.time_zone as date) as sold_on,
+    select p.member_id, p.order_source, p.order_id, p.occurred_at, s.day as sold_on,
         p.channel, p.store, p.currency = coalesce(a.currency, p.currency) as in_currency, p.total_minor,
         if(p.currency = coalesce(a.currency, p.currency), p.total_minor - least(coalesce(r.paid_back_minor, 0), p.total_minor), 0) as net_minor,
-        coalesce(if(p.lines_minor > 0, r.refunded_minor >= p.lines_minor, r.quantity >= p.quantity), false) as fully_refunded,
-        a.as_of, p.partition, p.position
+        coalesce(r.fully_refunded, false) as fully_refunded, a.as_of, p.partition, p.position
     from staging.orders as p
-    cross join asked as a
-    left join returned as r
-        on r.order_source = p.order_source and r.order_id = p.order_id and r.member_id is not distinct from p.member_id and r.currency = p.currency
-    where cast(p.occurred_at at time zone a.time_zone as date) <= a.as_of
-        and (known_at is null or p.recorded_at <= cast(known_at as timestamptz))
+    inner join staging.sale_quarters as s on s.quarter = staging.quarter(p.occurred_at)
+    inner join asked as a on s.day <= a.as_of
+    left join refunded as r on r.partition = p.partition and r.position = p.position
+    where known_at is null or p.recorded_at <= cast(known_at as timestamptz)
 );
 
 -- statement: purchase_days_as_of
 -- One row per member and day with a purchase. Days, because two orders of one afternoon say nothing about coming back.
 create or replace macro staging.purchase_days_as_of(day, known_at := null) as table (
-    select distinct o.member_id, cast(o.occurred_at at time zone c.time_zone as date) as sold_on
+    select distinct o.member_id, s.day as sold_on
     from staging.orders as o
-    cross join staging.clock as c
-    where o.member_id is not null and cast(o.occurred_at at time zone c.time_zone as date) <= cast(day as date)
+    inner join staging.sale_quarters as s on s.quarter = staging.quarter(o.occurred_at)
+    where o.member_id is not null and s.day <= cast(day as date)
         and (known_at is null or o.recorded_at <= cast(known_at as timestamptz))
 );
 
@@ -68,11 +90,11 @@ create or replace macro staging.sold_lines_as_of(day, known_at := null) as table
 -- statement: entries_as_of
 -- One row per movement of points until the end of `day`. What was known is told by position: the logs as they stood at `known_at`.
 create or replace macro staging.entries_as_of(day, known_at := null) as table (
-    select e.*, cast(e.occurred_at at time zone c.time_zone as date) as moved_on
+    select e.*, m.day as moved_on
     from staging.points_entries as e
-    cross join staging.clock as c
+    inner join staging.move_quarters as m on m.quarter = staging.quarter(e.occurred_at)
     left join staging.standing(known_at) as s on s.partition = e.partition
-    where cast(e.occurred_at at time zone c.time_zone as date) <= cast(day as date) and (known_at is null or e.position <= s.position)
+    where m.day <= cast(day as date) and (known_at is null or e.position <= s.position)
 );
 
 -- statement: economics

@@ -80,23 +80,62 @@ inner join staging.decided as d using (partition, position)
 inner join staging.purchases as nobody on nobody.order_source = p.order_source and nobody.order_id = p.order_id and nobody.member_id is null
 where p.member_id is not null and d.reason is distinct from 'order_already_counted';
 
--- statement: orders
--- One row per counted order: what it was worth, by its own lines too (total can hold tax and delivery, lines do not), and its pieces.
-create or replace view staging.orders as
-with goods as (
-    select partition, position, cast(sum(amount_minor) as bigint) as lines_minor, sum(quantity) as quantity
-    from staging.purchase_lines
-    group by partition, position
-)
+-- statement: answered_facts
+-- One row per partition: the newest fact that was answered. Facts are answered in their order, each exactly once, so every fact up to it was.
+create or replace view staging.answered_facts as
+select partition, max(fact_position) as position
+from staging.decisions
+where part = 0
+group by partition;
 
-select p.order_source, p.order_id, coalesce(w.member_id, p.member_id) as member_id, p.occurred_at, p.recorded_at, p.currency, p.total_minor,
-    coalesce(g.lines_minor, p.total_minor) as lines_minor, coalesce(g.quantity, 0) as quantity, p.channel, p.store, p.partition, p.position
+-- statement: uncounted_facts
+-- Purchases that do not count: not yet answered, not decided, or their order had been counted already. They are few, so purchases are held
+-- against these, and not against all that count, as many as there are purchases. No ANTI JOIN: a macro over it could not be asked for each
+-- row of another question.
+create or replace view staging.uncounted_facts as
+select partition, fact_position as position
+from staging.decisions
+where part = 0 and (outcome <> 'decided' or reason = 'order_already_counted')
+union all
+select p.partition, p.position
 from staging.purchases as p
-inner join staging.decided as d using (partition, position)
-left join goods as g using (partition, position)
+left join staging.answered_facts as a on a.partition = p.partition
+where a.position is null or p.position > a.position;
+
+-- statement: orders
+-- One row per counted order. Sales to nobody stand apart: whether they belong to somebody by now is not asked where members alone are.
+create or replace view staging.orders as
+select p.order_source, p.order_id, coalesce(w.member_id, p.member_id) as member_id, p.occurred_at, p.recorded_at, p.currency,
+    p.total_minor, p.channel, p.store, p.partition, p.position
+from staging.purchases as p
+left join staging.uncounted_facts as u on u.partition = p.partition and u.position = p.position
 left join staging.owners as w on w.alias = p.member_id
-left join staging.owned as c on c.order_source = p.order_source and c.order_id = p.order_id and p.member_id is null
-where d.reason is distinct from 'order_already_counted' and c.order_id is null;
+where p.member_id is not null and u.position is null
+union all
+select p.order_source, p.order_id, null, p.occurred_at, p.recorded_at, p.currency, p.total_minor, p.channel, p.store, p.partition, p.position
+from staging.purchases as p
+left join staging.uncounted_facts as u on u.partition = p.partition and u.position = p.position
+left join staging.owned as c on c.order_source = p.order_source and c.order_id = p.order_id
+where p.member_id is null and u.position is null and c.order_id is null;
+
+-- statement: quarter
+-- The quarter of an hour of a moment, counted from the year 1 so that none is negative.
+create or replace macro staging.quarter(ts) as ((epoch_us(ts) + 62135596800000000) // 900000000);
+
+-- statement: sale_quarters
+-- One row per quarter of an hour in which something was sold: the programme's day then. Since 1972 all zones keep whole quarters, and to ask the
+-- time zone for each of them costs a tenth of asking it for each purchase.
+create or replace view staging.sale_quarters as
+select s.quarter, cast(make_timestamptz(s.quarter * 900000000 - 62135596800000000) at time zone c.time_zone as date) as day
+from (select distinct staging.quarter(occurred_at) as quarter from staging.purchases) as s
+cross join staging.clock as c;
+
+-- statement: move_quarters
+-- The same for movements of points.
+create or replace view staging.move_quarters as
+select s.quarter, cast(make_timestamptz(s.quarter * 900000000 - 62135596800000000) at time zone c.time_zone as date) as day
+from (select distinct staging.quarter(occurred_at) as quarter from staging.points_entries) as s
+cross join staging.clock as c;
 
 -- statement: releases
 -- One row per lot that a release made spendable: the newest one counts.
