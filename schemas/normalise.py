@@ -227,7 +227,14 @@ def normalise(raw: bytes, recorded_at: str, recorded_at_us: int, policy: Policy 
         plain = plain_purchase(raw, recorded_at, recorded_at_us + policy.max_clock_skew_us)
         if plain is not None:
             return plain
-    return _validated(raw, recorded_at, recorded_at_us, policy)
+    try:
+        return _validated(raw, recorded_at, recorded_at_us, policy)
+    except Rejected:
+        raise
+    except Exception as fault:  # whatever nobody thought of: one event must not stop all the others
+        raise Rejected(
+            "invalid", f"not understood, by a fault of ours ({type(fault).__name__}): redrive it after the next upgrade"
+        ) from fault
 
 
 def _validated(raw: bytes, recorded_at: str, recorded_at_us: int, policy: Policy) -> Fact:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.console.demo_file import make_month
 
-QUERY_SECONDS = 5
+QUERY_SECONDS = 10
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from schemas import facts
+from schemas import normalise as normalising
 from schemas.envelope import Fact, encode_fact, parse_fact
 from schemas.normalise import Policy, line_amount, normalise
 from schemas.rejects import INTAKE_REASONS, Rejected
@@ -249,3 +250,21 @@ def test_staff_types_come_by_their_own_topic_and_name_who_and_why() -> None:
     assert not facts.STAFF_TYPES & facts.ANONYMOUS_TYPES
     for event_type, model in facts.DATA_MODELS.items():
         assert issubclass(model, facts.StaffData) == (event_type in facts.STAFF_TYPES)
+
+
+def test_a_fault_of_ours_refuses_the_one_event_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever nobody thought of goes into rejects with its bytes, to be sent again after an upgrade."""
+
+    def broken(_event: object) -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    # given
+    monkeypatch.setattr(normalising, "_form", broken)
+
+    # when
+    with pytest.raises(Rejected) as caught:
+        fact_of(event({}, type="stammgast.joined.v1"))
+
+    # then
+    assert caught.value.reason == "invalid"
+    assert "fault of ours (ZeroDivisionError): redrive it" in caught.value.message
