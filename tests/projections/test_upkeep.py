@@ -386,14 +386,14 @@ def give_up_here() -> None:
     """At one place of this one file, DuckDB gives up whenever it comes there. Raised at the seam, not by DuckDB itself."""
     applied = Warehouse.apply
 
-    def apply(self: Warehouse, *records: Any) -> None:
+    def apply(self: Warehouse, *records: Any, **how: Any) -> None:
         if (
             Path(self.path).suffix == ".duckdb"
             and self.positions(FACTS).get(0, 0) > 500
             and not old_ones(Path(self.path))
         ):
             raise duckdb.FatalException("FATAL Error: Failed to delete all rows from index")
-        applied(self, *records)
+        applied(self, *records, **how)
 
     Warehouse.apply = apply  # type: ignore[method-assign,assignment]
 
