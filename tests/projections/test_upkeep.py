@@ -395,7 +395,7 @@ def give_up_here() -> None:
             raise duckdb.FatalException("FATAL Error: Failed to delete all rows from index")
         applied(self, *records, **how)
 
-    Warehouse.apply = apply  # type: ignore[method-assign,assignment]
+    Warehouse.apply = apply  # type: ignore[method-assign]
 
 
 def test_a_file_on_which_duckdb_gives_up_twice_is_built_anew(
