@@ -31,6 +31,16 @@ def browser() -> Iterator[Browser]:
         one.close()
 
 
+def examined(page: Page) -> tuple[list[tuple[str, str, str]], int, int]:
+    """Serious findings of axe-core (rule, impact, element), and how wide page and screen are, in pixels."""
+    # Debugging reaches past the policy that forbids the page itself to run this.
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run()")["violations"]
+    wide, screen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    return [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in serious], wide, screen
+
+
 def enter(browser: Browser, shown: Shown, view: str, **more: Any) -> tuple[Page, list[str]]:
     """A page that is logged in, and what its console complains about."""
     page = browser.new_context(**VIEWS[view], **more).new_page()
@@ -80,16 +90,13 @@ def test_every_page_opens_without_complaints_and_everybody_can_use_it(
     )
     for path in paths:
         page.goto(shown.url + path)
-        # Debugging reaches past the policy that forbids the page itself to run this.
-        page.evaluate(AXE)
-        found = page.evaluate("axe.run()")["violations"]
-        findings += [(path, one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found]
-        wide, screen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        found, wide, screen = examined(page)
+        findings += [(path, *one) for one in found]
         assert wide <= screen, path
         assert page.locator("h1").count() == 1, path
 
     page.context.close()
-    assert [one for one in findings if one[2] in ("serious", "critical")] == []
+    assert findings == []
     assert complaints == []
 
 

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.console.conftest import Shown, showing
-from tests.console.test_browser import AXE, CHROMIUM, VIEWS, enter
+from tests.console.test_browser import CHROMIUM, VIEWS, enter, examined
 from tests.console.test_pages import text_of
 from tests.independent.test_independent_lift import SEED, Note, fact, invented, moment_of
 from tests.projections import given
@@ -95,12 +95,8 @@ def test_it_can_be_used_in_a_browser(moments: Shown, view: str) -> None:
         page.press("#point", "Enter")
         page.wait_for_selector("th:has-text('Cost per regained')")
         assert page.locator("svg g.interval").count() == 12
-        page.evaluate(AXE)
-        found = page.evaluate("axe.run()")["violations"]
-        wide, screen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        found, wide, screen = examined(page)
         browser.close()
-    assert [
-        (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
-    ] == []
+    assert found == []
     assert wide <= screen
     assert complaints == []

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.console.conftest import Shown, showing
-from tests.console.test_browser import AXE, CHROMIUM, VIEWS, enter
+from tests.console.test_browser import CHROMIUM, VIEWS, enter, examined
 from tests.console.test_pages import text_of
 from tests.independent.test_independent_lift import SEED, Note, invented
 from tests.projections import given
@@ -120,12 +120,8 @@ def test_it_can_be_used_in_a_browser(money: Shown, view: str) -> None:
         page.wait_for_selector("h2:has-text('What comes back')")
         assert page.locator("svg g.interval").count() >= 3
         assert page.locator("progress").count() == 4
-        page.evaluate(AXE)
-        found = page.evaluate("axe.run()")["violations"]
-        wide, screen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        found, wide, screen = examined(page)
         browser.close()
-    assert [
-        (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
-    ] == []
+    assert found == []
     assert wide <= screen
     assert complaints == []
