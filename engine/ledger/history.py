@@ -121,6 +121,19 @@ class History:
         start = at + 1 + _TIME_BYTES[self._records[at]]
         return self._records[start : start + BODY_BYTES].hex(), self._time_us(at)
 
+    def had_order_of(self, source: str, fact_id: str) -> bool:
+        """Tell whether an order is kept that came with a fact of this source and id, however long ago."""
+        fresh = self._fresh.get((source, fact_id))
+        if fresh is not None:
+            return fresh.order is not None
+        identity = self._place(source, fact_id) if self._records else None
+        if identity is None or self._records.find(identity) < 0:
+            return False
+        return any(
+            self._records[at] & _ORDER and self._records.startswith(identity, at + _IDENTITY_AT[self._records[at]])
+            for _, at, _ in self._walk()
+        )
+
     def has_order(self, source: str, order_id: str) -> bool:
         """Tell whether an order is kept."""
         if (source, order_id) in self._fresh_orders:

@@ -25,7 +25,7 @@ from engine.ledger.moments import on_fact, on_tier
 from engine.ledger.moved import Moved, by_member
 from engine.ledger.packing import UnknownStateFormat, peek
 from engine.ledger.profiles import Opens, closed, follow_forget
-from engine.ledger.repeats import repeated_or_late
+from engine.ledger.repeats import refuse, repeated_or_late, used_before
 from engine.ledger.stock import return_lapsed
 from engine.ledger.tiers import review_after
 from engine.ledger.timers import due_us, settle
@@ -411,6 +411,10 @@ class Partition:
             return Answer([decision])
         fact = current(fact)
         moved, derived = self._decide_open(member, fact, programme, decision)
+        reject = used_before(member, fact, decision)
+        if reject is not None:
+            decision = _new_decision(fact, offset, fact.subject, decision.programme)
+            return Answer([decision], reject=refuse(decision, reject))
         if moved is not None:
             moved.precede(decision)
             if moved.lapsed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.ledger.history import ANY_BODY
 from engine.ledger.member import DEDUPE_HORIZON_US, Member
+from engine.ledger.redemptions import redemption_name
 from rules.book import Programme
 from schemas import facts
 from schemas.decisions import Decision, Note
@@ -34,7 +35,32 @@ def repeated_or_late(member: Member, fact: Fact, programme: Programme | None, de
         reject = Rejected("too_late", f"{fact.time} is later than this programme accepts", "time")
     else:
         return None
-    return _refuse(decision, reject)
+    return refuse(decision, reject)
+
+
+def used_before(member: Member, fact: Fact, decision: Decision) -> Rejected | None:
+    """Refuse a fact whose source and id were used by one that lies behind the horizon, as long as what that one brought is known
+    here by the same name: its points, its order's points, its redemption. Else two things would have one name.
+
+    Args:
+        member: as he stood before the fact.
+        decision: with what the fact would move.
+    """
+    match fact.type:
+        case facts.PURCHASE:
+            known = member.history.had_order_of(fact.source, fact.id)
+        case facts.REDEMPTION:
+            known = redemption_name(fact.source, fact.id) in member.spent
+        case _:
+            known = False
+    if not known and not _brings_known(member, decision):
+        return None
+    text = "this source used this id for another event, and what it brought is still known: give every event its own id"
+    return Rejected("id_reused", text, "id")
+
+
+def _brings_known(member: Member, decision: Decision) -> bool:
+    return any(entry.points > 0 and entry.entry_id in member.lots_apart for entry in decision.entries)
 
 
 def answer_again(fact: Fact, body: str, decision: Decision) -> Rejected | None:
@@ -43,10 +69,11 @@ def answer_again(fact: Fact, body: str, decision: Decision) -> Rejected | None:
         decision.outcome = "duplicate"
         return None
     text = "this source used this id for another event: give every event its own id"
-    return _refuse(decision, Rejected("id_reused", text, "id"))
+    return refuse(decision, Rejected("id_reused", text, "id"))
 
 
-def _refuse(decision: Decision, reject: Rejected) -> Rejected:
+def refuse(decision: Decision, reject: Rejected) -> Rejected:
+    """Set the outcome of a fact that is refused at the door of its partition."""
     decision.outcome, decision.reason = "rejected", reject.reason
     decision.notes = [Note(reject.reason, None, reject.message)]
     return reject

@@ -6,6 +6,7 @@ model and the engine differ, one of them is wrong.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -267,10 +268,26 @@ class Model:
                 return Verdict("rejected", "id_reused", fact["subject"])
         if moment < newest - HORIZON:
             return Verdict("rejected", "too_late_to_deduplicate", fact["subject"])
+        if self.names_twice(person, fact):
+            return Verdict("rejected", "id_reused", fact["subject"])
         plan = in_force(self.known, moment)
         if plan is not None and plan.accept_late_days is not None and moment < newest - plan.accept_late_days * DAY:
             return Verdict("rejected", "too_late", fact["subject"])
         return None
+
+    def names_twice(self, person: Person, fact: FactDict) -> bool:
+        """Tell whether a fact has the id of one behind the horizon and would name something as that one did."""
+        named = (fact["source"], fact["id"])
+        old = [(f, v) for f, v in person.past if (f["source"], f["id"]) == named]
+        if not old:
+            return False
+        if kind_of(fact) == "purchase":
+            return any((f["source"], f["id"]) == named for f, _ in person.orders().values())
+        if kind_of(fact) == "redemption":
+            return "|".join(named) in person.purse.asked
+        trial = self.decide(deepcopy(person), fact)
+        names = {move.name for _, verdict in old for move in verdict.moves if move.points > 0}
+        return any(move.points > 0 and move.name in names for move in trial.moves)
 
     def decide(self, person: Person, fact: FactDict) -> Verdict:
         """Settle, decide, review the tier."""
