@@ -54,7 +54,7 @@ create or replace macro churn_by_as_of(day, horizon_days, known_at := null) as t
         select 'tier', h.tier, s.*
         from stood as s
         cross join asked as a
-        inner join tier_history as h on h.member_id = s.member_id and cast(h.from_at at time zone a.time_zone as date) <= a.began_on
+        inner join main.tier_history as h on h.member_id = s.member_id and cast(h.from_at at time zone a.time_zone as date) <= a.began_on
             and (h.to_at is null or cast(h.to_at at time zone a.time_zone as date) > a.began_on)
     )
 

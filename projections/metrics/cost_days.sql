@@ -3,7 +3,7 @@
 create or replace macro cost_days_as_of(day, known_at := null) as table (
     select c.spent_on, c.kind, c.foreseen, count(*) as lines, cast(sum(c.amount_minor) as bigint) as amount_minor,
         cast(coalesce(-sum(c.amount_minor) filter (where c.amount_minor < 0), 0) as bigint) as corrected_minor
-    from costs as c
+    from main.costs as c
     cross join staging.clock as k
     where c.spent_on <= cast(day as date) and c.currency = coalesce(k.currency, c.currency)
         and (known_at is null or c.recorded_at <= cast(known_at as timestamptz))

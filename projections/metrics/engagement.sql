@@ -6,28 +6,28 @@ create or replace macro engagement_as_of(day, known_at := null) as table (
         from staging.purchase_days_as_of(day, known_at := known_at)
         union all
         select v.member_id, 'visit', cast(v.occurred_at at time zone c.time_zone as date)
-        from visits as v
+        from main.visits as v
         cross join staging.clock as c
         where known_at is null or v.recorded_at <= cast(known_at as timestamptz)
         union all
         select r.member_id, 'review', cast(r.occurred_at at time zone c.time_zone as date)
-        from reviews as r
+        from main.reviews as r
         cross join staging.clock as c
         where known_at is null or r.recorded_at <= cast(known_at as timestamptz)
         union all
         select f.referrer, 'referral', cast(f.occurred_at at time zone c.time_zone as date)
-        from referrals as f
+        from main.referrals as f
         cross join staging.clock as c
         where f.reason is null and (known_at is null or f.recorded_at <= cast(known_at as timestamptz))
         union all
         select a.member_id, 'activity', cast(a.occurred_at at time zone c.time_zone as date)
-        from activities as a
+        from main.activities as a
         cross join staging.clock as c
         where a.name not in ('delivered', 'complaint', 'service_contact')
             and (known_at is null or a.recorded_at <= cast(known_at as timestamptz))
         union all
         select d.member_id, 'redemption', cast(d.occurred_at at time zone c.time_zone as date)
-        from redemptions as d
+        from main.redemptions as d
         cross join staging.clock as c
         where d.state <> 'refused' and (known_at is null or d.recorded_at <= cast(known_at as timestamptz))
     ),

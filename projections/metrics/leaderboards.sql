@@ -13,14 +13,14 @@ create or replace macro leaderboards_as_of(day, known_at := null) as table (
         group by all
         union all
         select 'visits', cast(date_trunc('month', v.occurred_at at time zone c.time_zone) as date) as month, v.member_id, count(*)
-        from visits as v
+        from main.visits as v
         cross join staging.clock as c
         where cast(v.occurred_at at time zone c.time_zone as date) <= cast(day as date)
             and (known_at is null or v.recorded_at <= cast(known_at as timestamptz))
         group by all
         union all
         select 'referrals', cast(date_trunc('month', r.occurred_at at time zone c.time_zone) as date) as month, r.referrer, count(*)
-        from referrals as r
+        from main.referrals as r
         cross join staging.clock as c
         where r.reason is null and cast(r.occurred_at at time zone c.time_zone as date) <= cast(day as date)
             and (known_at is null or r.recorded_at <= cast(known_at as timestamptz))

@@ -18,7 +18,7 @@ create or replace macro lift_as_of(day, window_days := 14, point_minor := null, 
             arg_min(n.state = 'made', (n.occurred_at, n.notice_id)) as made,
             arg_min(coalesce(n.points, 0), (n.occurred_at, n.notice_id)) as points,
             arg_min(greatest(n.occurred_at, coalesce(n.not_before, n.occurred_at)), (n.occurred_at, n.notice_id)) as began_at
-        from notices as n
+        from main.notices as n
         where n.channel is not null and (known_at is null or n.recorded_at <= cast(known_at as timestamptz))
         group by n.rule_id, n.rule_version, n.member_id
     ),
@@ -41,7 +41,7 @@ create or replace macro lift_as_of(day, window_days := 14, point_minor := null, 
     came as (
         select o.rule_id, o.rule_version, o.member_id, count(*) as visits
         from over as o
-        inner join visits as v on v.member_id = o.member_id and v.occurred_at > o.began_at and v.occurred_at <= o.ends_at
+        inner join main.visits as v on v.member_id = o.member_id and v.occurred_at > o.began_at and v.occurred_at <= o.ends_at
         where known_at is null or v.recorded_at <= cast(known_at as timestamptz)
         group by all
     ),

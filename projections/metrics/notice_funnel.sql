@@ -4,7 +4,7 @@
 create or replace macro notice_funnel_as_of(day, known_at := null) as table (
     with said as (
         select n.notice_id, n.rule_id, n.rule_version, coalesce(n.channel, 'none') as channel, n.state, n.reason, c.as_of
-        from notices as n
+        from main.notices as n
         cross join (select cast(day as date) as as_of, time_zone from staging.clock) as c
         where cast(n.occurred_at at time zone c.time_zone as date) <= c.as_of
             and (known_at is null or n.recorded_at <= cast(known_at as timestamptz))
@@ -13,7 +13,7 @@ create or replace macro notice_funnel_as_of(day, known_at := null) as table (
     told as (
         select notice_id, bool_or(outcome = 'sent') as sent, bool_or(outcome = 'bounced') as bounced, bool_or(outcome = 'failed') as failed,
             bool_or(outcome = 'expired') as expired, bool_or(outcome = 'opened') as opened, bool_or(outcome = 'clicked') as clicked
-        from notice_outcomes
+        from main.notice_outcomes
         where known_at is null or recorded_at <= cast(known_at as timestamptz)
         group by notice_id
     )

@@ -6,7 +6,7 @@ create or replace macro ratings_as_of(day, known_at := null) as table (
         count(*) filter (where coalesce(r.verified, false)) / count(*) as verified_share,
         count(*) filter (where cast(r.occurred_at at time zone c.time_zone as date) > cast(day as date) - 90) as recent_reviews,
         round(avg(r.rating) filter (where cast(r.occurred_at at time zone c.time_zone as date) > cast(day as date) - 90), 4) as recent_mean_rating
-    from reviews as r
+    from main.reviews as r
     cross join staging.clock as c
     where cast(r.occurred_at at time zone c.time_zone as date) <= cast(day as date)
         and (known_at is null or r.recorded_at <= cast(known_at as timestamptz))

@@ -4,7 +4,7 @@ create or replace macro referral_funnel_as_of(day, known_at := null) as table (
     with brought as (
         select cast(date_trunc('month', r.occurred_at at time zone c.time_zone) as date) as month, r.referrer, r.member_id,
             r.reason is null as counts
-        from referrals as r
+        from main.referrals as r
         cross join staging.clock as c
         where cast(r.occurred_at at time zone c.time_zone as date) <= cast(day as date)
             and (known_at is null or r.recorded_at <= cast(known_at as timestamptz))

@@ -10,7 +10,7 @@ create or replace macro roi_as_of(day, window_days := 14, known_at := null) as t
 
     told as (
         select c.rule_id, c.amount_minor, coalesce(w.version, 0) as rule_version
-        from costs as c
+        from main.costs as c
         cross join staging.clock as k
         asof left join staging.economics as w on w.from_on <= c.spent_on
         where c.spent_on <= cast(day as date) and c.currency = coalesce(k.currency, c.currency)

@@ -6,7 +6,7 @@ create or replace macro satisfaction_months_as_of(day, known_at := null) as tabl
         select cast(date_trunc('month', a.occurred_at at time zone c.time_zone) as date) as month, coalesce(a.attributes ->> '$.survey', 'unnamed') as survey,
             lower(coalesce(a.attributes ->> '$.kind', 'other')) as kind, try_cast(a.attributes ->> '$.score' as double) as score,
             coalesce(try_cast(a.attributes ->> '$.scale' as double), if(kind = 'nps', 10, if(kind = 'ces', 7, 5))) as scale, a.member_id
-        from activities as a
+        from main.activities as a
         cross join staging.clock as c
         where a.name = 'survey_answered' and cast(a.occurred_at at time zone c.time_zone as date) <= cast(day as date)
             and (known_at is null or a.recorded_at <= cast(known_at as timestamptz))

@@ -3,7 +3,7 @@
 create or replace macro tier_distribution_as_of(day, known_at := null) as table (
     with held as (
         select h.member_id, h.tier
-        from tier_history as h
+        from main.tier_history as h
         cross join staging.clock as c
         where cast(h.from_at at time zone c.time_zone as date) <= cast(day as date)
             and (h.to_at is null or cast(h.to_at at time zone c.time_zone as date) > cast(day as date))

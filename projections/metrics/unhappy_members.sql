@@ -3,7 +3,7 @@
 create or replace macro unhappy_members_as_of(day, known_at := null) as table (
     with told as (
         select a.member_id, a.name, a.attributes, a.occurred_at, cast(a.occurred_at at time zone c.time_zone as date) as told_on
-        from activities as a
+        from main.activities as a
         cross join staging.clock as c
         where cast(a.occurred_at at time zone c.time_zone as date) <= cast(day as date)
             and (known_at is null or a.recorded_at <= cast(known_at as timestamptz))
@@ -30,7 +30,7 @@ create or replace macro unhappy_members_as_of(day, known_at := null) as table (
         where score <= 0.6 * scale and told_on > cast(day as date) - 180
         union all
         select r.member_id, 'low_rating', cast(r.occurred_at at time zone c.time_zone as date)
-        from reviews as r
+        from main.reviews as r
         cross join staging.clock as c
         where r.rating <= 4 and cast(r.occurred_at at time zone c.time_zone as date) <= cast(day as date)
             and cast(r.occurred_at at time zone c.time_zone as date) > cast(day as date) - 180
@@ -46,7 +46,7 @@ create or replace macro unhappy_members_as_of(day, known_at := null) as table (
             and coalesce(try_cast(attributes ->> '$.delivered_at' as timestamptz), occurred_at) > try_cast(attributes ->> '$.promised_at' as timestamptz)
         union all
         select r.member_id, 'repeated_returns', max(cast(r.occurred_at at time zone c.time_zone as date))
-        from refunds as r
+        from main.refunds as r
         cross join staging.clock as c
         where r.reason is null and r.member_id is not null and cast(r.occurred_at at time zone c.time_zone as date) <= cast(day as date)
             and cast(r.occurred_at at time zone c.time_zone as date) > cast(day as date) - 180

@@ -13,7 +13,7 @@ create or replace macro staging.sales_as_of(day, known_at := null) as table (
     returned as (
         select r.order_source, r.order_id, r.member_id, r.currency, sum(r.refunded_minor) as refunded_minor,
             sum(r.quantity) as quantity, sum(coalesce(r.paid_back_minor, r.refunded_minor)) as paid_back_minor
-        from refunds as r
+        from main.refunds as r
         cross join asked as a
         where r.reason is null and cast(r.occurred_at at time zone a.time_zone as date) <= a.as_of
             and (known_at is null or r.recorded_at <= cast(known_at as timestamptz))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from pyarrow import ipc
 
 from projections import snapshot, sql
 from projections.desk import Question, answer, open_copy
@@ -154,3 +155,26 @@ def test_the_refusals_of_a_served_file_are_those_of_a_copy(reader: duckdb.DuckDB
     # A name that is no table of the copy is refused on the network, where it could be an object of the serving process.
     assert [one for one in wrong if one != "from secret_table"] == []
     assert not Path("stolen").exists()
+
+
+def test_an_as_of_question_reads_our_tables_whatever_a_reader_calls_his_steps(
+    reader: duckdb.DuckDBPyConnection,
+) -> None:
+    """A step named like a table of ours is seen inside a macro that names it without its schema: none does."""
+    ours = names(reader, "select view_name from duckdb_views() where not internal") | names(
+        reader, "select table_name from duckdb_tables() where not internal"
+    )
+    steps = ", ".join(f"{name} as (select 1 as nothing)" for name in sorted(ours))
+    values = {"day": "date '2026-03-02'", "ts": "timestamptz '2026-03-02'", "horizon_days": "90"}
+    macros = reader.execute(
+        "select distinct function_name, parameters from duckdb_functions() where function_type = 'table_macro'"
+        " and schema_name = 'main' and not internal and ends_with(function_name, '_as_of')"
+    ).fetchall()
+    assert len(macros) > 30
+    for name, parameters in macros:
+        asked = ", ".join(values[one] for one in parameters if one in values)
+        call = f"select count(*), sum(hash(t)) from {name}({asked}) as t"  # noqa: S608  our own names
+        plain, among_steps = (answer(reader, Question(one, rows=10)) for one in (call, f"with {steps} {call}"))
+        assert "types" in plain[0], (name, plain)
+        assert "types" in among_steps[0], (name, among_steps)
+        assert ipc.open_stream(among_steps[1]).read_all() == ipc.open_stream(plain[1]).read_all(), name

@@ -28,6 +28,8 @@ ALLOWED = (
     "with x as (select 1 as a) from x",
     "with recursive x(a) as (select 1 union all select a + 1 from x where a < 5) from x",
     "with facts as (select 1 as a) from facts",
+    "with orders as (from purchases) select count(*) from orders",
+    "with clock as (select 1 as a), settings as (select 2 as a) from clock union all from settings",
     "select list_transform([1, 2], lambda x: x + 1), [y * 2 for y in [1, 2]]",
     "select rank() over w, count(*) over w from facts window w as (order by position) limit 1",
     "values (1), (2)",
@@ -153,6 +155,12 @@ REFUSED = (
     "select (with pragma_database_list as (select 1) select 1), * from pragma_database_list",
     "with pragma_database_list as (select 1 as a) from pragma_database_list",
     'select (with "/etc/passwd" as (select 1) select 1), * from "/etc/passwd"',
+    "with identity as (select 1 as a) from staging.identity",
+    "with identity as (select 1 as a) from served.staging.identity",
+    "with identity as (select 1 as a) from (describe staging.identity)",
+    "with identity as (select 1 as a) from (summarize staging.identity)",
+    'with "staging.identity" as (select 1 as a) from "staging.identity"',
+    "with staging as (select 1 as a) from staging.identity",
     # objects of the serving process
     "from secret_table",
 )
@@ -232,6 +240,14 @@ def test_every_way_out_is_refused(served: Served) -> None:
     assert {query for query, (_, error) in answers.items() if "refused: " not in str(error)} == set()
     assert list(served.path.parent.glob("stolen*")) == []
     assert served.ask("select count(*) from facts")[0][0]
+
+
+def test_a_step_is_a_step_only_where_it_stands(served: Served) -> None:
+    """Outside of its own part of a query its name is nobody's; a table of ours that readers may not see is not found by it."""
+    ((allowed, error),) = served.ask("select (with identity as (select 1) select 1), * from identity")
+
+    assert not allowed
+    assert "Table with name identity does not exist" in str(error)
 
 
 def test_a_wrong_token_is_refused(served: Served) -> None:
