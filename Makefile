@@ -21,6 +21,9 @@ CHAOS_ARGS    ?=
 PROPERTIES_ARGS ?=
 MUTANTS_ARGS  ?=
 TEST_ARGS     ?=
+# A run of tests that takes longer is ended, with everything it started
+TEST_MINUTES      ?= 75
+TEST_FULL_MINUTES ?= 360
 ONLINE_RETAIL ?=
 
 .DEFAULT_GOAL := help
@@ -41,10 +44,11 @@ demo: $(STAMP) ## run both demo shops through an embedded Kafka broker into Duck
 	@$(BIN)/stammgast demo $(DEMO_ARGS)
 
 test: $(STAMP) ## every test this machine can run; skipped ones are listed with the reason
-	@$(BIN)/python -m pytest $(TEST_ARGS)
+	@$(BIN)/python -m tests.bounded --minutes $(TEST_MINUTES) -- $(BIN)/python -m pytest $(TEST_ARGS)
 
 test-full: $(STAMP) ## the same with the long tests; ONLINE_RETAIL=PATH adds the whole till export
-	@STAMMGAST_TEST_FULL=1 STAMMGAST_PROPERTIES=deep STAMMGAST_ONLINE_RETAIL="$(abspath $(ONLINE_RETAIL))" $(BIN)/python -m pytest $(TEST_ARGS)
+	@STAMMGAST_TEST_FULL=1 STAMMGAST_PROPERTIES=deep STAMMGAST_ONLINE_RETAIL="$(abspath $(ONLINE_RETAIL))" \
+		$(BIN)/python -m tests.bounded --minutes $(TEST_FULL_MINUTES) -- $(BIN)/python -m pytest $(TEST_ARGS)
 
 chaos: $(STAMP) ## kill, freeze and cut off everything on a real Kafka, then recompute all of it (docs/chaos.md)
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)

@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 from engine.compiled import core
+from tests.hanging import HangGuard
 
 REQUIRE_KAFKA = os.environ.get("STAMMGAST_TEST_REQUIRE_KAFKA") == "1"
 FULL = os.environ.get("STAMMGAST_TEST_FULL") == "1"
@@ -16,6 +17,11 @@ KAFKA_FOLDERS = ("tests/kafka/", "tests/chaos/")
 # examples every time, so that a red build is a change and not luck; `make test-full` explores.
 hypothesis.settings.register_profile("stammgast", deadline=None, print_blob=True, derandomize=not FULL)
 hypothesis.settings.load_profile("stammgast")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Whatever hangs, hangs for minutes only."""
+    config.pluginmanager.register(HangGuard(), "stammgast-hang-guard")
 
 
 def pytest_report_header() -> str:
