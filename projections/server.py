@@ -18,16 +18,23 @@ from pathlib import Path
 from typing import Self
 
 import duckdb
+import structlog
 
 from engine.settings import No
 from projections import sql
 from projections.files import holds, write_private
+from projections.hang_up import hang_up
 from projections.trouble import explained
 
 HOST = "127.0.0.1"
 # Another process can take a free port between our asking for one and quack's listening on it.
 PORT_ATTEMPTS = 5
 STATEMENTS = "serving/authoriser"
+# A server whose database DuckDB has given up waits so long for the questions under way. Too short: readers are cut off. Too long:
+# the tables stand still that much longer.
+LAST_ANSWERS_S = 30.0
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +163,11 @@ class Server:
 
     def close(self, *, moving: bool = False) -> None:
         """Stop answering and take the endpoint and token files away; `moving`: leave them to the server that follows."""
-        with contextlib.suppress(duckdb.Error):
+        try:
             self._connection.execute(sql.statements(STATEMENTS)["stop"], {"uri": self.endpoint.uri})
+        except duckdb.Error:
+            if not hang_up(self.endpoint.host, self.endpoint.port, LAST_ANSWERS_S):
+                log.warning("readers were cut off in the middle of a question", file=str(self._db))
         if not moving and read_endpoint(self._db) == self.endpoint:
             for path in (endpoint_path(self._db), Path(self.endpoint.token_file)):
                 path.unlink(missing_ok=True)

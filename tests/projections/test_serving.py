@@ -8,7 +8,9 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -19,6 +21,8 @@ from projections.server import Endpoint, Server, endpoint_path, load_extensions,
 from projections.warehouse import Warehouse
 from tests.projections import given
 
+PATIENCE_S = 120.0
+LONG = "select sum(hash(range)) from range({rows})"
 ALLOWED = (
     "select count(*) from facts",
     "from balances",
@@ -311,3 +315,65 @@ def test_the_list_of_functions_is_read_from_this_duckdb(served: Served) -> None:
     assert {name for name in names if any(word in name for word in forbidden)} == set()
     assert {"sum", "count_star", "log", "date_trunc", "balances_as_of"} <= names
     assert sql.statements("serving/authoriser")["lock"]
+
+
+@contextmanager
+def given_up(folder: Path) -> Iterator[tuple[Warehouse, Server]]:
+    """A served file whose next checkpoint ends in a FatalException of DuckDB's own: it has a setting for this."""
+    with Warehouse.open(folder / "g.duckdb", threads=1) as warehouse:
+        warehouse.connection.execute("set debug_checkpoint_abort = 'before_header'")
+        yield warehouse, Server.start(warehouse.connection, folder / "g.duckdb")
+
+
+class Asker:
+    """A process that asks one question of so many rows; on return from here, this process is busy with the answer."""
+
+    def __init__(self, server: Server, rows: int) -> None:
+        self._run = subprocess.Popen(
+            [sys.executable, "-c", CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._run.stdin is not None
+        token = Path(server.endpoint.token_file).read_text(encoding="utf-8")
+        queries = [LONG.format(rows=rows)]
+        json.dump({"uri": server.endpoint.uri, "token": token, "queries": queries}, self._run.stdin)
+        self._run.stdin.close()
+        deadline, before_s = time.monotonic() + PATIENCE_S, time.process_time()
+        while time.process_time() < before_s + 0.5:
+            assert time.monotonic() < deadline, "the question did not come"
+            time.sleep(0.01)
+
+    def told(self) -> tuple[bool, int | str]:
+        """(answered, rows or error)."""
+        assert self._run.stdout is not None
+        assert self._run.wait(PATIENCE_S) == 0
+        ((answered, told),) = json.load(self._run.stdout)
+        return bool(answered), told
+
+
+def give_up(warehouse: Warehouse, server: Server) -> None:
+    """DuckDB gives up the database, and its projector lets go of it."""
+    with pytest.raises(duckdb.FatalException):
+        warehouse.connection.execute("checkpoint")
+    server.close()
+    warehouse.abandon()
+
+
+def test_a_question_under_way_is_answered_when_duckdb_gives_up(tmp_path: Path) -> None:
+    """Given a reader who waits for an answer, when the database is given up and let go of, then the reader gets it."""
+    with given_up(tmp_path) as (warehouse, server):
+        asker = Asker(server, 200_000_000)
+        give_up(warehouse, server)
+
+    assert asker.told() == (True, 1)
+
+
+def test_a_question_that_takes_too_long_then_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a question that outlasts the patience, then the reader is told so, instead of waiting for ever."""
+    monkeypatch.setattr("projections.server.LAST_ANSWERS_S", 0.1)
+    with given_up(tmp_path) as (warehouse, server):
+        asker = Asker(server, 400_000_000)
+        give_up(warehouse, server)
+        answered, told = asker.told()
+
+    assert not answered
+    assert "Failed to send message" in str(told)
