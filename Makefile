@@ -71,7 +71,7 @@ properties: $(STAMP) ## engine and naive model over random histories; PROPERTIES
 	@$(BIN)/python -m tests.properties $(PROPERTIES_ARGS)
 
 mutants: $(MUTANTS)/.installed ## change the core one thing at a time: does a test mind? MUTANTS_ARGS="--sample 600 --seed 1" estimates it
-	@$(MUTANTS)/bin/python -m tests.mutants $(MUTANTS_ARGS)
+	@STAMMGAST_COMPILED=0 $(MUTANTS)/bin/python -m tests.mutants $(MUTANTS_ARGS)
 
 bench: $(STAMP) ## measure this machine, core compiled where possible, with bare Kafka and idiomatic Faust beside it
 	@$(BIN)/stammgast compile >&2 || true
@@ -110,12 +110,15 @@ $(PEERS)/%/.installed: peers/%.lock
 		--require-hashes --requirement $<
 	@touch $@
 
-$(MUTANTS)/.installed: tests/mutants.lock
+# Faust wants an older click than mutmut: an environment of its own, which finds what the house needs behind its own packages.
+$(MUTANTS)/.installed: tests/mutants.lock $(STAMP)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: say make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "Setting up $(MUTANTS) with $(PYTHON), once ..."
 	@test -x $(MUTANTS)/bin/python || $(PYTHON) -m venv $(MUTANTS) || { rm -rf $(MUTANTS); exit 2; }
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(MUTANTS)/bin/python -m pip install --quiet \
 		--require-hashes --requirement tests/mutants.lock
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$($(MUTANTS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/stammgast.pth
 	@touch $@
 
 $(AUDIT)/.installed: tests/audit.lock

@@ -144,7 +144,8 @@ def _missing(draft: Draft, path: Path, key: str) -> None:
     if path and isinstance(path[-1], int):  # one end of a pair
         draft.report(path[:-1], f"{key} needs two values", 'write it like ["14:00", "17:00"]')
         return
-    draft.report(path, f"{key} is missing", _example(key))
+    day = key == "by" and path[:1] == ("goals",)
+    draft.report(path, f"{key} is missing", "add by: 2030-12-31" if day else _example(key))
 
 
 def _example(key: str) -> str:

@@ -52,7 +52,8 @@ def did_you_mean(word: str, known: Sequence[str], *, few: int = 12) -> str:
     match = nearest(word, known)
     if match:
         return f"did you mean {match}?"
-    return f"use {either(known)}" if 0 < len(known) <= few else ""
+    each = list(dict.fromkeys(known))  # a name that stands twice is a mistake of its own
+    return f"use {either(each)}" if 0 < len(each) <= few else ""
 
 
 def either(words: Sequence[str]) -> str:

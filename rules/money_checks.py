@@ -30,7 +30,7 @@ def _check_goal(draft: Draft, path: Path, goal: dict[str, Any], begin: LocalMome
     metric = GOAL_METRICS.get(name) if isinstance(name, str) else None
     if metric is None:
         if name is not None:
-            known = did_you_mean(str(name), list(GOAL_METRICS))
+            known = did_you_mean(str(name), list(GOAL_METRICS), few=len(GOAL_METRICS))
             draft.report((*path, "metric"), f"there is no metric {shown(name)}", known)
     else:
         _check_units(draft, path, goal, str(name), metric)

@@ -58,6 +58,19 @@ def named(body: str) -> list[tuple[str, str]]:
             "when: {store: s1, channel: app}, unless: {store: s1, channel: app}",
             "when: {store: s1}, unless: {store: s1, channel: app}",
         ),
+        (
+            "when: {all: [{all: [{store: [s1, s2]}]}, {store: [s2, s3]}, {store: [s1, s3]}]}",
+            "when: {all: [{all: [{store: [s1, s2]}]}, {store: [s2, s3]}, {store: s2}]}",
+        ),
+        (
+            "when: {amount: {at_least: 5.00 EUR}, all: [{amount: {at_least: 20.00 EUR}}, {amount: {below: 9.00 EUR}}]}",
+            "when: {amount: {at_least: 5.00 EUR}, all: [{amount: {at_least: 8.00 EUR}}, {amount: {below: 9.00 EUR}}]}",
+        ),
+        ("when: {all: [{first_purchase: true}, {every_nth: {n: 3}}]}", "when: {all: [{every_nth: {n: 3}}]}"),
+        (
+            "when: {all: [{from: 2026-06-01}, {until: 2026-05-31}, {from: 2026-02-01}, {until: 2026-12-31}]}",
+            "when: {all: [{from: 2026-06-01}, {until: 2026-06-01}, {from: 2026-02-01}, {until: 2026-12-31}]}",
+        ),
     ],
 )
 def test_a_rule_that_can_never_fire(bad: str, good: str) -> None:
@@ -79,6 +92,17 @@ def test_a_rule_after_one_that_always_stops() -> None:
     rest += "  - {id: v, on: visit, award: {points: 1}}\n  - {id: l, on: purchase, limit: {points: 9}}\n"
 
     assert named(stop + rest) == [("never_fires", "earn.1")]
+    for phase in (
+        "award: {points: 1}, bonus: true, priority: 9",
+        "multiply: {by: 2}, priority: 9",
+        "badge: b, priority: 9",
+    ):
+        after = f"{stop}  - {{id: a, on: purchase, {phase}}}\nbadges: [{{id: b}}]\n"
+        assert named(after) == [("never_fires", "earn.1")], phase
+        assert named(after.replace("stop: true", "stop: true, exclusive: best")) == [], phase
+    higher = rest.replace("id: z, on: purchase", "id: z, priority: 1, on: purchase")
+    assert named(stop + higher) == []
+    assert named(stop.replace("stop: true", "stop: true, until: 2026-12-31") + rest) == []
     assert named(stop.replace("stop: true", "stop: true, when: {channel: app}") + rest) == []
 
 
@@ -95,6 +119,10 @@ def test_a_limit_below_an_award() -> None:
 
     assert named(BUY.format("priority: 1") + limit) == [("cap_below_award", "earn.1.limit")]
     assert named(BUY.format("priority: 1") + SPEND + limit.replace("every: day", "every: day, only: spend")) == []
+    assert named(BUY.format("priority: 1") + limit.replace("points: 4", "points: 5")) == []
+    assert named(BUY.format("priority: 1") + limit.replace("purchase", "visit")) == []
+    several = BUY.format("priority: 1") + SPEND + limit.replace("every: day", "every: day, only: [spend, a]")
+    assert named(several) == [("cap_below_award", "earn.2.limit")]
 
 
 def test_a_referrers_cap_below_his_award() -> None:
@@ -102,6 +130,10 @@ def test_a_referrers_cap_below_his_award() -> None:
     refer = "refer:\n  referrer: {points: 10, cap: {points: 9}}\n  referred: {points: 5, cap: {points: 5}}\n"
 
     assert named(refer) == [("cap_below_award", "refer.referrer.cap")]
+    assert named(
+        refer.replace("cap: {points: 5}", "cap: {points: 4}").replace("cap: {points: 9}", "cap: {points: 10}")
+    ) == [("cap_below_award", "refer.referred.cap")]
+    assert named("refer:\n  referred: {points: 10, cap: {times: 1}}\n") == []
 
 
 @pytest.mark.parametrize(
@@ -125,6 +157,51 @@ def test_a_tier_beyond_all_caps(earn: str, most: int | None) -> None:
     assert named(earn + tiers(1_000_000 if most is None else most)) == []
     if most is not None:
         assert named(earn + tiers(most + 1)) == [("unreachable_tier", "tiers.levels.1.from")]
+
+
+@pytest.mark.parametrize(
+    ("over", "cap", "most"),
+    [
+        ("calendar_year", "{points: 50, every: year}", 50),
+        ("calendar_year", "{times: 1, every: week}", 270),
+        ("calendar_year", "{times: 1, every: day}", 1830),
+        ("calendar_year", "{points: 50}", 50),
+        ("membership_year", "{points: 50, every: year}", 100),
+        ("{rolling: 12 months}", "{points: 50, every: year}", 150),
+        ("{rolling: 6 months}", "{points: 50, every: year}", 100),
+        ("{rolling: 24 months}", "{times: 2, every: month}", 480),
+        ("lifetime", "{points: 50, every: year}", None),
+        ("lifetime", "{points: 50}", 50),
+    ],
+)
+def test_a_tier_beyond_the_caps_of_its_window(over: str, cap: str, most: int | None) -> None:
+    """A window touches so many calendar years, a rolling one of twelve months three at most; for ever only such caps bound."""
+    said = "tiers: {{qualify: {{by: points, over: {over}}}, downgrade: none, levels: [{{id: g}}, {{id: r, from: {begin}}}]}}\n"
+    earn = BUY.format(f"cap: {cap}")
+
+    assert named(earn + said.format(over=over, begin=most or 1_000_000)) == []
+    if most is not None:
+        assert named(earn + said.format(over=over, begin=most + 1)) == [("unreachable_tier", "tiers.levels.1.from")]
+
+
+def test_what_bounds_all_awards_together() -> None:
+    """Caps add up; the lowest limit bounds the whole where all awards are on its fact; by line or by money nothing does."""
+    reward = "rewards: [{{id: bag, cost: {0}}}]\n"
+    two = BUY.format("cap: {points: 50}") + "  - {id: b, on: visit, award: {points: 5}, cap: {times: 3}}\n"
+    limits = "  - {id: l, on: purchase, limit: {points: 40}}\n  - {id: k, on: purchase, limit: {points: 30}}\n"
+    found = [("unaffordable_reward", "rewards.0.cost")]
+
+    assert named(two + reward.format(65)) == []
+    assert named(two + reward.format(66)) == found
+    assert named(BUY.format("priority: 1") + limits + reward.format(30)) == []
+    assert named(BUY.format("priority: 1") + limits + reward.format(31)) == found
+    assert named(two + limits + reward.format(31)) == []
+    assert named(BUY.format("priority: 1") + limits.replace("}}", ", only: a}}") + reward.format(99)) == []
+    for award in ("{points: 1, per: 1.00 EUR}", "{points: 1, each: line}"):
+        assert named(f"earn: [{{id: a, on: purchase, award: {award}, cap: {{times: 3}}}}]\n" + reward.format(99)) == []
+    levels = "tiers: {{levels: [{{id: g}}, {{id: r, from: 9.00 EUR, multiply: {0}}}]}}\n"
+    assert named(two + levels.format(2) + reward.format(66)) == []
+    assert named(two + levels.format(1) + reward.format(66)) == found
 
 
 @pytest.mark.parametrize(
@@ -174,6 +251,67 @@ def test_a_notice_by_channels_that_nobody_gives(bad: str, good: str) -> None:
 
     assert named(f"{body}  - {{id: m, on: visit, {bad}}}\n") == [("never_said", "moments.0.notice.channels")]
     assert named(f"{body}  - {{id: m, on: visit, {good}}}\n") == []
+
+
+TIERS = "tiers: {levels: [{id: guest}, {id: gold, from: 9.00 EUR}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("bad", "good", "name", "place"),
+    [
+        (
+            "on: birthday, when: {tier: gold, all: [{tier: guest}]}, award: {points: 1}",
+            "on: birthday, when: {tier: gold, all: [{tier: [gold, guest]}]}, award: {points: 1}",
+            "never_fires", "on",
+        ),
+        ("on: birthday, until: 2025-12-31, award: {points: 1}", "on: birthday, until: 2026-01-01, award: {points: 1}",
+         "never_fires", "on"),
+        ("on: birthday, from: 2026-05-01, when: {until: 2026-04-30}, award: {points: 1}",
+         "on: birthday, from: 2026-05-01, when: {until: 2026-05-01}, award: {points: 1}", "never_fires", "on"),
+        ("on: {points_expiring: {days_before: 7}}, award: {points: 1}", "on: {silence: {at_least: 7 days}}, award: {points: 1}",
+         "never_fires", "on"),
+        ("on: {tier_changed: {way: up, to: guest}}, award: {points: 1}",
+         "on: {tier_changed: {way: down, to: guest}}, award: {points: 1}",
+         "never_fires", "on"),
+        ("on: {tier_changed: {way: down, to: gold}}, award: {points: 1}",
+         "on: {tier_changed: {way: up, to: gold}}, award: {points: 1}",
+         "never_fires", "on"),
+        ("on: {tier_changed: {way: down, to: gold}}, award: {points: 1}",
+         "on: {tier_changed: {way: down, to: [gold, guest]}}, award: {points: 1}", "never_fires", "on"),
+        ("on: joined, award: {points: 5}, cap: {points: 4}", "on: joined, award: {points: 5}, cap: {points: 5}",
+         "cap_below_award", "cap"),
+        ('on: birthday, notice: {template: t, at: "09:00", expires: 9 hours}',
+         'on: birthday, notice: {template: t, at: "09:00", expires: 10 hours}', "never_said", "notice.expires"),
+        ('on: {silence: {at_least: 7 days}}, notice: {template: t, at: "09:00", expires: 8 hours}',
+         'on: visit, notice: {template: t, at: "09:00", expires: 8 hours}', "never_said", "notice.expires"),
+        ('on: anniversary, notice: {template: t, at: "09:00", expires: 8 hours}',
+         "on: anniversary, notice: {template: t, expires: 8 hours}", "never_said", "notice.expires"),
+    ],
+)  # fmt: skip
+def test_a_moment_that_never_comes_or_is_never_told(bad: str, good: str, name: str, place: str) -> None:
+    """By its dates, its conditions or its own word; by a notice that is over before its hour; and the same one mended."""
+    body = f"earn:\n{SPEND}{TIERS}moments:\n"
+
+    assert named(f"{body}  - {{id: m, {bad}}}\n") == [(name, f"moments.0.{place}")]
+    assert named(f"{body}  - {{id: m, {good}}}\n") == []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "points: {expire: {after: 12 months}}\nearn:\n",
+        "earn:\n  - {id: g, on: visit, award: {points: 1}, expire: {after: 1 year}}\n",
+    ],
+)
+def test_points_that_expire_by_one_word_alone_can_be_told_of(where: str) -> None:
+    """Of the programme or of one rule; where that word is none they never do."""
+    moment = "moments:\n  - {id: m, on: {points_expiring: {days_before: 7}}, notice: {template: t}}\n"
+    level = TIERS.replace("from: 9.00 EUR", "from: 9.00 EUR, expire: {after: 1 year}")
+
+    assert named(where + SPEND + moment) == []
+    assert named(f"earn:\n{SPEND}{level}{moment}") == []
+    never = where.replace("{after: 12 months}", "none").replace("{after: 1 year}", "none")
+    assert named(never + SPEND + moment) == [("never_fires", "moments.0.on")]
 
 
 def test_check_tells_contradictions_by_name(tmp_path: Path) -> None:
