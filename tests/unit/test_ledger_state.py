@@ -10,6 +10,7 @@ import pytest
 
 from engine.ledger.compact import name, read_name
 from engine.ledger.engine_facts import midnight_before, programme_fact
+from engine.ledger.member import quantity_milli
 from engine.ledger.members import Members
 from engine.ledger.packing import STATE_FORMAT, UnknownStateFormat, pack, unpack
 from engine.ledger.partition import FoldFailed, Partition, UnknownProgramme
@@ -225,3 +226,22 @@ def test_the_midnight_before_is_the_shops() -> None:
     assert midnight_before(to_us("2026-07-01T22:30:00Z"), berlin) == to_us("2026-07-01T22:00:00Z")
     assert midnight_before(to_us("2026-07-01T22:00:00Z"), berlin) == to_us("2026-07-01T22:00:00Z")
     assert midnight_before(to_us("2026-07-01T21:59:00Z"), berlin) == to_us("2026-06-30T22:00:00Z")
+
+
+def test_bytes_that_are_no_state_are_told_as_such() -> None:
+    """Nothing at all, or the bytes of another format: never read as a member."""
+    packed = bytes(pack(stage_with_orders().partition.members["anna"]))
+
+    with pytest.raises(UnknownStateFormat, match=f"format {STATE_FORMAT} was expected, this is nothing"):
+        unpack("anna", b"")
+    with pytest.raises(UnknownStateFormat, match=f"format {STATE_FORMAT} was expected, this is 255"):
+        unpack("anna", b"\xff" + packed[1:])
+    assert unpack("anna", packed).balance == stage_with_orders().balance()
+
+
+@pytest.mark.parametrize(
+    ("text", "milli"), [("1", 1000), ("2.5", 2500), ("12.05", 12050), ("0.125", 125), ("3.000", 3000)]
+)
+def test_a_quantity_is_counted_in_thousandths(text: str, milli: int) -> None:
+    """With up to three decimals."""
+    assert quantity_milli(text) == milli

@@ -112,3 +112,76 @@ def test_explain_says_what_a_fact_counted_for_and_met(shop: list[str]) -> None:
     data = orjson.loads(CliRunner().invoke(explain, ["anna", *shop, "--json"]).output)
     assert [one["badge"] for one in data["badges"]] == ["early"]
     assert len(data["tickets"]["summer"]) == 2
+
+
+WINDOWS = """
+challenges:
+  - {id: a-day, on: visit, need: 2, window: {every: day}, then: {points: 1}}
+  - {id: b-month, on: visit, need: 2, window: {every: month}, then: {points: 1}}
+  - {id: c-quarter, on: visit, need: 2, window: {every: quarter}, then: {points: 1}}
+  - {id: d-year, on: visit, need: 2, window: {every: year}, then: {points: 1}}
+  - {id: e-once, on: visit, need: 1, times: 1, window: {within: 2 days}, then: {points: 1}}
+  - {id: f-twice, on: visit, need: 1, times: 2, window: {within: 2 days}, then: {points: 1}}
+"""
+
+
+def test_every_kind_of_window_ends_at_its_own_midnight() -> None:
+    """Day, month, quarter, year, in the time zone of the programme; one that may be met once is not open a second time."""
+    stage = Stage(programme(WINDOWS))
+    stage.say("stammgast.visit.v1", "anna", "2026-03-02T10:00:00Z", {"store": "s1"})
+    member = stage.partition.members["anna"]
+
+    def open_at(at: str) -> dict[str, Any]:
+        return {one["challenge"]: one for one in card(member, stage.partition.book, to_us(at))["challenges"]}
+
+    found = open_at("2026-03-02T11:00:00Z")
+    assert {name: (one["window"], one["until"]) for name, one in found.items() if name < "e"} == {
+        "a-day": ("2026-03-02", "2026-03-02T23:00:00.000000Z"),
+        "b-month": ("2026-03", "2026-03-31T22:00:00.000000Z"),
+        "c-quarter": ("2026-Q1", "2026-03-31T22:00:00.000000Z"),
+        "d-year": ("2026", "2026-12-31T23:00:00.000000Z"),
+    }
+    assert (found["e-once"]["met"], found["e-once"]["until"]) == (True, "2026-03-04T10:00:00.000000Z")
+    later = open_at("2026-03-08T22:59:00Z")
+    assert sorted(later) == ["a-day", "b-month", "c-quarter", "d-year", "f-twice"]
+    assert (later["a-day"]["window"], later["a-day"]["progress"]) == ("2026-03-08", 0)
+    assert (later["b-month"]["progress"], later["b-month"]["left"]) == (1, 1)
+    twice = later["f-twice"]
+    assert (twice["window"], twice["progress"], twice["met"], twice["met_times"], twice["accepted"], twice["until"]) == (
+        None, 0, False, 1, True, None
+    )  # fmt: skip
+
+
+LABELLED = """
+badges: [{id: early, label: Early bird}, {id: late}]
+raffles:
+  - {id: winter, from: 2026-03-01, until: 2026-06-30, commitment: "COMMITTED"}
+  - {id: summer, label: Summer, from: 2026-03-01, until: 2026-06-30, commitment: "OTHERWISE"}
+earn:
+  - {id: b, on: visit, badge: late}
+  - {id: a, on: visit, badge: early}
+  - {id: t, on: visit, raffle: {name: winter, tickets: 1}}
+  - {id: u, on: visit, raffle: {name: summer, tickets: 2}}
+""".replace("COMMITTED", "0" * 64).replace("OTHERWISE", "1" * 64)
+
+
+def test_what_the_programme_forgot_keeps_its_name() -> None:
+    """A badge and tickets of a version that has neither any more are told by their ids; before that by their labels."""
+    stage = Stage(programme(LABELLED), programme("", version=2, start="2026-05-01"))
+    stage.say("stammgast.visit.v1", "anna", "2026-03-02T10:00:00Z", {"store": "s1"})
+    stage.say("stammgast.visit.v1", "anna", "2026-03-03T10:00:00Z", {"store": "s1"})
+    member, book = stage.partition.members["anna"], stage.partition.book
+
+    now = card(member, book, to_us("2026-03-04T10:00:00Z"))
+    assert [(one["badge"], one["label"], one["since"]) for one in now["badges"]] == [
+        ("early", "Early bird", "2026-03-02T10:00:00.000000Z"), ("late", "late", "2026-03-02T10:00:00.000000Z"),
+    ]  # fmt: skip
+    assert [(one["raffle"], one["label"], one["count"]) for one in now["tickets"]] == [
+        ("summer", "Summer", 4), ("winter", "winter", 2),
+    ]  # fmt: skip
+    later = card(member, book, to_us("2026-06-04T10:00:00Z"))
+    assert [(one["badge"], one["label"]) for one in later["badges"]] == [("early", "early"), ("late", "late")]
+    assert [(one["raffle"], one["label"], one["count"]) for one in later["tickets"]] == [
+        ("summer", "summer", 4), ("winter", "winter", 2),
+    ]  # fmt: skip
+    assert later["challenges"] == []

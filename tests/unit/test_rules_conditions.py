@@ -241,3 +241,21 @@ def test_compiled_conditions_agree_with_words_read_one_by_one(
     assert asked(rule(unless=said), bought, Guest(tier=tier)) == tuple(
         index for index in range(len(lines)) if index not in holds
     )
+
+
+@pytest.mark.parametrize(
+    ("at", "fits"),
+    [
+        ("2026-03-01T23:30:00Z", True),
+        ("2026-03-02T22:59:00Z", True),
+        ("2026-03-02T23:00:00Z", False),
+        ("2026-03-01T22:59:00Z", False),
+    ],
+)
+def test_a_part_of_any_lives_in_the_time_zone_of_the_programme(at: str, fits: bool) -> None:
+    """A Monday of Berlin begins and ends an hour before that of Greenwich, by whichever word it is asked for."""
+    for when in ({"weekday": "mon"}, {"from": "2026-03-02", "until": "2026-03-02"}):
+        made = rule(when={"any": [{"channel": "web"}, when]})
+        assert bool(asked(made, purchase(at=at))) is fits, when
+    early = rule(when={"any": [{"channel": "web"}, {"between": ["00:00", "01:00"]}]})
+    assert bool(asked(early, purchase(at=at))) is (at in ("2026-03-01T23:30:00Z", "2026-03-02T23:00:00Z"))

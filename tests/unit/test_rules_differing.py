@@ -68,6 +68,51 @@ def test_rules_come_and_go() -> None:
     assert told(line, line + line.replace("id: visit", "id: more"))[0][:2] == ("rule more", "added")
 
 
+def test_what_words_told_is_not_told_by_path_again() -> None:
+    """Points, their dates and who is left out changed at once: a sentence for what it gives, one for when, and nothing else."""
+    now = "award: {points: 3}, expire: {after: 1 year}, pending: {for: 3 days}, cap: {times: 2}}"
+    (change,) = changes("award: {points: 2}}", now)
+    assert [line.partition(":")[0] for line in change.lines] == ["gives"]
+    (change,) = changes(
+        "award: {points: 2}}", "award: {points: 2}, unless: {store: s1}, until: 2026-12-31, hold_out: 10 %, stop: true}"
+    )
+    assert [line.partition(":")[0] for line in change.lines] == ["when"]
+
+
+def test_levels_come_and_go() -> None:
+    """Whoever reaches one, or everybody for the base; below the first changed threshold nobody is touched."""
+    level = "    - {id: regular, from: 100.00 EUR, multiply: 1.5}\n"
+    more = level + level.replace("regular", "gold").replace("100", "300")
+    (added,), (removed,) = changes(level, more), changes(level, "")
+    assert (added.what, added.how, added.touches) == ("level gold", "added", "members from 300.00 EUR on")
+    assert (removed.what, removed.how, removed.touches) == ("level regular", "removed", "members from 100.00 EUR on")
+    base = [change for change in changes("{id: guest}", "{id: visitor}") if change.what.startswith("level")]
+    assert [(change.what, change.how, change.touches) for change in base] == [
+        ("level guest", "removed", "everybody"), ("level visitor", "added", "everybody"),
+    ]  # fmt: skip
+    (both,) = changes("100.00 EUR, multiply: 1.5", "90.00 EUR, multiply: 2")
+    assert both.touches == "members from 90.00 EUR to below 100.00 EUR: they reach it now; members of regular"
+
+
+def test_moments_are_told_by_name() -> None:
+    """What one gives and when, where it comes or goes; by its path where it changes."""
+    one = "moments: [{id: cake, on: birthday, award: {points: 5}}]\nvisit_gap"
+    (added,) = changes("visit_gap", one)
+    assert (added.what, added.how, added.lines) == (
+        "moment cake",
+        "added",
+        ["gives: 5 points", "when: on the birthday"],
+    )
+    before, after = (
+        programme(BASE.replace("visit_gap", one)),
+        programme(BASE.replace("visit_gap", one.replace("5", "6"))),
+    )
+    (changed,) = differences(before, after)
+    assert (changed.what, changed.how, changed.lines, changed.touches) == (
+        "moment cake", "changed", ["award.points: 5 -> 6"], "on the birthday",
+    )  # fmt: skip
+
+
 def test_what_has_no_words_is_told_by_its_path() -> None:
     """The priority of a rule stands in no sentence."""
     assert told("on: visit,", "on: visit, priority: 3,") == [

@@ -95,6 +95,12 @@ def test_every_answer_is_the_one_that_is_written_down(name: str) -> None:
     assert len(found) == len(expected), again
 
 
+def test_what_one_word_says_of_dates() -> None:
+    """A rule may take back what the programme says of all points."""
+    assert lot_words("none", "none") == ["never expire", "can be spent at once"]
+    assert lot_words(None, None) == []
+
+
 if __name__ == "__main__":
     for name, lines in FILES.items():
         (WORDINGS / name).write_text("".join(f"{line}\n" for line in lines()), encoding="utf-8")
