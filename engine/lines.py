@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from engine.imports.parquet_events import MAGIC, NoEvents, event_lines
-
+#: What a Parquet file begins with.
+MAGIC = b"PAR1"
 #: Told now and then: bytes read, bytes in all.
 Progress = Callable[[int, int], None]
 #: So many lines are read between two of those calls.
@@ -44,6 +44,9 @@ def reading(path: Path, progress: Progress) -> Iterator[Iterator[bytes]]:
 
 def _rows(path: Path, progress: Progress) -> Iterator[bytes]:
     """The rows of a Parquet file as lines. Errors: ReplayError, with row and column."""
+    # Only here: Arrow takes a third of a second to import, and most files are none of its.
+    from engine.imports.parquet_events import NoEvents, event_lines  # noqa: PLC0415
+
     try:
         yield from event_lines(path, progress)
     except NoEvents as error:

@@ -1,4 +1,4 @@
-"""The loading process of a replay: it takes batches of log records from a queue and writes the DuckDB file.
+"""The loading process of a replay: it takes batches of log records from a pipe and writes the DuckDB file.
 
 It imports DuckDB and what fills its tables, and nothing of what decides: that would take it as long again to start.
 """
@@ -7,34 +7,43 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from multiprocessing.queues import Queue
 from pathlib import Path
-from queue import Empty, Full
+from queue import Queue
+from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
 
+from engine.crossing import Inlet, Outlet, Run, run_of
 from engine.lines import ReplayError
 from engine.processes import end_with
 from projections.trouble import explained
 from projections.warehouse import LOG_SCHEMA, Reject, Warehouse
 
-# Batches that may wait for the loader: enough to smooth its pauses, few enough to bound memory (some 20 MB each).
-QUEUE_BATCHES = 4
+# Records of both logs that are applied together. Too few: every statement costs a millisecond. Too many: they are still to be
+# loaded when the last fact is decided.
+APPLY_RECORDS = 20_000
+# Pieces that may wait for the loader: enough to smooth its pauses, few enough to bound memory (some 2 MB each).
+WAITING_PIECES = 40
 # Records of both logs that one transaction takes. The file is made beside its place and thrown away if anything fails, so
 # nothing asks for small ones; DuckDB writes so large a one straight into the file, without its log. Too many: memory.
 COMMIT_RECORDS = 200_000
-_ALIVE_CHECK_SECONDS = 1.0
+
+
+#: Partitions, offsets and timestamps (ms) of records.
+Places: TypeAlias = tuple["array[int]", "array[int]", "array[int]"]
 
 
 @dataclass(slots=True)
 class Columns:
-    """Records of one log as columns, which cross a process border ten times cheaper than a tuple per record."""
+    """Records of one log as columns, which cost a tenth of a tuple per record."""
 
     partitions: array[int] = field(default_factory=lambda: array("i"))
     offsets: array[int] = field(default_factory=lambda: array("q"))
@@ -48,11 +57,13 @@ class Columns:
         self.timestamps.append(timestamp_ms)
         self.values.append(value)
 
+    def places(self) -> Places:
+        """Return what stands beside the values."""
+        return self.partitions, self.offsets, self.timestamps
+
     def table(self) -> pa.Table:
         """Return the records as DuckDB reads them."""
-        columns = (self.partitions, self.offsets, self.timestamps, self.values)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, LOG_SCHEMA, strict=True)]
-        return pa.table(arrays, schema=LOG_SCHEMA)
+        return pa.Table.from_batches([_records(self.places(), run_of(self.values))], LOG_SCHEMA)
 
 
 @dataclass(slots=True)
@@ -78,65 +89,125 @@ def loading(db: Path, options: Mapping[str, object]) -> Iterator[Callable[[Batch
     """
     # spawn, not fork: DuckDB and Arrow have threads, which a fork would leave half alive.
     context = multiprocessing.get_context("spawn")
-    batches: Queue[Batch | None] = context.Queue(QUEUE_BATCHES)
-    failures: Queue[BaseException] = context.Queue()
+    theirs, ours = context.Pipe(duplex=False)
+    end, their_end = context.Pipe(duplex=False)
     loader = context.Process(
         target=_load,
-        args=(db, {"commit_records": COMMIT_RECORDS, **options}, batches, failures, os.getpid()),
+        args=(db, {"commit_records": COMMIT_RECORDS, **options}, theirs, their_end, os.getpid()),
         name="stammgast-load",
         daemon=True,
     )
     loader.start()
+    # What the loader holds is held by nobody else, so that either side learns when the other one has gone.
+    theirs.close()
+    their_end.close()
+    outlet = Outlet(ours)
     try:
-        yield lambda batch: _hand_over(loader, batches, failures, batch)
-        _hand_over(loader, batches, failures, None)
-        loader.join()
-        _raise_failure(loader, failures)
+        yield lambda batch: _hand_over(loader, outlet, end, batch)
+        _hand_over(loader, outlet, end, None)
+        _await_end(loader, end)
     finally:
-        # What a dead loader did not take must not hold this process when it ends.
-        batches.cancel_join_thread()
+        outlet.close()
         if loader.is_alive():
             loader.terminate()
-            loader.join()
+        loader.join()
+        end.close()
 
 
-def _hand_over(
-    loader: SpawnProcess, batches: Queue[Batch | None], failures: Queue[BaseException], batch: Batch | None
-) -> None:
-    while True:
-        try:
-            return batches.put(batch, timeout=_ALIVE_CHECK_SECONDS)
-        except Full:
-            if not loader.is_alive():
-                _raise_failure(loader, failures)
-
-
-def _raise_failure(loader: SpawnProcess, failures: Queue[BaseException]) -> None:
+def _hand_over(loader: SpawnProcess, outlet: Outlet, end: Connection, batch: Batch | None) -> None:
     try:
-        raise failures.get(timeout=_ALIVE_CHECK_SECONDS if loader.exitcode else 0.0)
-    except Empty:
-        if loader.exitcode:
-            raise ReplayError(f"the loading process died with exit code {loader.exitcode}") from None
+        if batch is None:
+            outlet.put(None)
+        else:
+            head = (batch.facts.places(), batch.decisions.places(), batch.rejects)
+            outlet.put(head, run_of(batch.facts.values), run_of(batch.decisions.values))
+    except BrokenPipeError:
+        _await_end(loader, end)
+        raise
 
 
-def _load(
-    db: Path,
-    options: dict[str, object],
-    batches: Queue[Batch | None],
-    failures: Queue[BaseException],
-    parent: int,
-) -> None:
+def _await_end(loader: SpawnProcess, end: Connection) -> None:
+    """Wait until the loader has ended. Errors: what it met, or ReplayError where it cannot say."""
+    try:
+        failure = end.recv()
+    except EOFError:
+        failure = None
+    loader.join()
+    if failure is not None:
+        raise failure
+    if loader.exitcode:
+        raise ReplayError(f"the loading process died with exit code {loader.exitcode}")
+
+
+class _Piece(NamedTuple):
+    """Records that came in one message."""
+
+    facts: pa.RecordBatch
+    decisions: pa.RecordBatch
+    rejects: Sequence[Reject]
+
+
+def _load(db: Path, options: dict[str, object], batches: Connection, end: Connection, parent: int) -> None:
     end_with(parent)  # a replay that is killed leaves no loader waiting for its next batch
     try:
         with Warehouse.open(db, log_id=f"replay-{time.time_ns():x}", **options) as warehouse:  # type: ignore[arg-type]
-            while (batch := batches.get()) is not None:
+            for pieces in _together(_coming(Inlet(batches))):
+                facts = pa.Table.from_batches([piece.facts for piece in pieces]).combine_chunks()
+                decisions = pa.Table.from_batches([piece.decisions for piece in pieces]).combine_chunks()
                 with explained(db):
-                    warehouse.apply(batch.facts.table(), batch.decisions.table(), batch.rejects)
+                    warehouse.apply(facts, decisions, [reject for piece in pieces for reject in piece.rejects])
             with explained(db):
                 warehouse.score_if_due()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent process raises it
-        failures.put(error)
-        failures.close()
-        failures.join_thread()
-        batches.cancel_join_thread()
+        with suppress(BrokenPipeError):
+            end.send(error)
         raise SystemExit(1) from None
+
+
+def _together(pieces: Iterator[_Piece]) -> Iterator[list[_Piece]]:
+    """Gather pieces until one transaction's worth of statements is worth their while."""
+    gathered: list[_Piece] = []
+    for piece in pieces:
+        gathered.append(piece)
+        if sum(one.facts.num_rows + one.decisions.num_rows for one in gathered) >= APPLY_RECORDS:
+            yield gathered
+            gathered = []
+    if gathered:
+        yield gathered
+
+
+def _coming(inlet: Inlet) -> Iterator[_Piece]:
+    """Yield what comes by the pipe until its end, read ahead by a thread while the records before it are loaded.
+
+    Raises:
+        EOFError: whoever decides has gone.
+    """
+    read: Queue[_Piece | BaseException | None] = Queue(WAITING_PIECES)
+    threading.Thread(target=_read_ahead, args=(inlet, read), name="replay-reader", daemon=True).start()
+    while (piece := read.get()) is not None:
+        if isinstance(piece, BaseException):
+            raise piece
+        yield piece
+
+
+def _read_ahead(inlet: Inlet, read: Queue[_Piece | BaseException | None]) -> None:
+    try:
+        while True:
+            head, runs = inlet.get()
+            if head is None:
+                return read.put(None)
+            facts, decisions, rejects = head
+            read.put(_Piece(_records(facts, runs[0]), _records(decisions, runs[1]), rejects))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, whoever waits for pieces raises it
+        read.put(error)
+
+
+def _records(places: Places, run: Run) -> pa.RecordBatch:
+    """Records as Arrow has them, without a copy of what they say."""
+    count = len(run.ends) - 1
+    columns = [
+        pa.Array.from_buffers(kind, count, [None, pa.py_buffer(column)])
+        for kind, column in zip(LOG_SCHEMA.types, places, strict=False)
+    ]
+    values = pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(run.ends), pa.py_buffer(run.data)])
+    return pa.RecordBatch.from_arrays([*columns, values], schema=LOG_SCHEMA)

@@ -1,19 +1,23 @@
 """Events made facts beside this process: the part of a replay that needs no state, on a core of its own.
 
-The order of the lines stays. Until the helper has started this process does the work itself, so a small file starts none.
+The order of the lines stays. The helper reads the file itself, from the line on that this process has come to when it has
+started, so that lines never cross between the two; a small file starts none.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
 
+from engine.crossing import Inlet, Outlet, run_of
+from engine.lines import Progress, ReplayError, reading
 from engine.processes import end_with
 from engine.tuning import expect_a_large_calm_heap
 from schemas.envelope import Fact, encode_fact
@@ -24,8 +28,6 @@ from schemas.rejects import Reason, Rejected
 # Lines that cross the border between two processes together. Too few: each crossing costs more than its lines. Too many: the
 # other side waits for them.
 BLOCK_LINES = 1_000
-# Blocks that are with the helper or wait to be taken: enough that neither side waits, few enough to bound memory.
-AHEAD_BLOCKS = 8
 # A helper takes half a second to start; a file that is done by then needs none.
 ALONE_BLOCKS = 5
 
@@ -39,28 +41,60 @@ class Block:
     refused: list[tuple[int, Reason, str, str]] = field(default_factory=list)
 
 
-def normalised(lines: Iterable[bytes], recorded_at: str, recorded_at_us: int, secret: bytes) -> Iterator[Block]:
-    """Yield the lines' blocks in their order.
+class Stamp(NamedTuple):
+    """What stands on every fact of a replay: the moment it is recorded at, whole milliseconds, as text and in microseconds;
+    and what seals its profiles, see `EphemeralVault`."""
+
+    recorded_at: str
+    recorded_at_us: int
+    secret: bytes
+
+
+def normalised(lines: Iterable[bytes], stamp: Stamp) -> Iterator[Block]:
+    """Yield the blocks of lines, which are CloudEvents in JSON or empty, in their order, made in this process."""
+    for start, some in _blocks(lines):
+        yield normalised_block(start, some, stamp)
+
+
+def normalised_file(path: Path, stamp: Stamp, progress: Progress) -> Generator[Block, None, None]:
+    """Yield a file's blocks in their order, most of them made beside this process where there is a core for that.
+
+    To be closed by whoever does not take all of them.
 
     Args:
-        lines: CloudEvents in JSON; empty ones are no events.
-        recorded_at, recorded_at_us: the same moment, stamped on every fact.
-        secret: seals profiles, see `EphemeralVault`.
+        path: see `engine.lines.reading`.
+        progress: told bytes read and bytes in all.
 
     Raises:
-        BrokenProcessPool: the helper was killed.
+        ReplayError: the file cannot be read, or the helper was killed.
     """
-    blocks = _blocks(lines)
-    alone = ALONE_BLOCKS if (os.cpu_count() or 1) > 1 else None
-    for block in islice(blocks, alone):
-        yield normalised_block(*block, recorded_at, recorded_at_us, secret)
-    first = next(blocks, None)
-    if first is not None:
-        with _helper() as helper:
-            yield from _helped(helper, chain((first,), blocks), recorded_at, recorded_at_us, secret)
+    with reading(path, progress) as lines:
+        blocks = _blocks(lines)
+        first = list(islice(blocks, ALONE_BLOCKS + 1))
+        waiting = chain(first, blocks)
+        if len(first) > ALONE_BLOCKS and (os.cpu_count() or 1) > 1:
+            with closing(_Helper(path, stamp)) as helper:
+                if (yield from _until_started(helper, waiting, stamp)):
+                    yield from helper.blocks(progress)
+        else:
+            yield from (normalised_block(*block, stamp) for block in waiting)
 
 
-def normalised_block(start: int, lines: Sequence[bytes], recorded_at: str, recorded_at_us: int, secret: bytes) -> Block:
+def _until_started(
+    helper: _Helper, blocks: Iterator[tuple[int, Sequence[bytes]]], stamp: Stamp
+) -> Generator[Block, None, bool]:
+    """Normalise until the helper is there, and one block more while it makes its first; return whether lines are left to it."""
+    for start, lines in blocks:
+        started = helper.started()
+        if started:
+            helper.begin(start + len(lines))
+        yield normalised_block(start, lines, stamp)
+        if started:
+            return True
+    return False
+
+
+def normalised_block(start: int, lines: Sequence[bytes], stamp: Stamp) -> Block:
     """Return what ``lines`` are, the first of which has the number ``start``."""
     block = Block()
     for number, line in enumerate(lines, start):
@@ -68,8 +102,8 @@ def normalised_block(start: int, lines: Sequence[bytes], recorded_at: str, recor
             continue
         block.events += 1
         try:
-            fact = normalise(line, recorded_at, recorded_at_us)
-            block.values.append(encode_fact(_sealed(fact, secret) if fact.type in PERSONAL_TYPES else fact))
+            fact = normalise(line, stamp.recorded_at, stamp.recorded_at_us)
+            block.values.append(encode_fact(_sealed(fact, stamp.secret) if fact.type in PERSONAL_TYPES else fact))
         except Rejected as rejected:
             block.refused.append((number, rejected.reason, rejected.message, rejected.field))
     return block
@@ -82,46 +116,102 @@ def _sealed(fact: Fact, secret: bytes) -> Fact:
     return EphemeralVault(secret).seal(fact)
 
 
-def _blocks(lines: Iterable[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
+def _blocks(lines: Iterable[bytes], start: int = 1) -> Iterator[tuple[int, Sequence[bytes]]]:
     """Number of the first line, and the lines."""
-    rest, start = iter(lines), 1
+    rest = iter(lines)
     while block := list(islice(rest, BLOCK_LINES)):
         yield start, block
         start += len(block)
 
 
-@contextmanager
-def _helper() -> Iterator[ProcessPoolExecutor]:
-    """One process that normalises. It ends with this one, however that ends."""
-    # spawn, not fork: the loader's queue has a thread by now, which a fork would leave half alive.
-    context = multiprocessing.get_context("spawn")
-    helper = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(os.getpid(),))
-    try:
-        yield helper
-    finally:
-        helper.shutdown(wait=True, cancel_futures=True)
+class _Helper:
+    """A process that normalises a file from some line on. It ends with this one, however that ends."""
+
+    def __init__(self, path: Path, stamp: Stamp) -> None:
+        # /dev/stdin is another file there; and only what this process has begun to read may be gone on with.
+        path = path.resolve()
+        # spawn, not fork: DuckDB and Arrow have threads, which a fork would leave half alive.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        their_orders, self._orders = context.Pipe(duplex=False)
+        args = (path, _identity(path), stamp, their_orders, theirs, os.getpid())
+        self._process = context.Process(target=_help, args=args, name="stammgast-normalise", daemon=True)
+        self._process.start()
+        # What the helper holds is held by nobody else, so that either side learns when the other one has gone.
+        theirs.close()
+        their_orders.close()
+        self._inlet = Inlet(ours)
+
+    def started(self) -> bool:
+        """Tell whether it can be told where to begin. Where it died instead, `blocks` says so."""
+        return self._inlet.ready()
+
+    def begin(self, number: int) -> None:
+        """Have it normalise from the line with this number on."""
+        with suppress(BrokenPipeError):  # `blocks` says so
+            self._orders.send(number)
+
+    def blocks(self, progress: Progress) -> Iterator[Block]:
+        """Yield what it made, in the order of the lines.
+
+        Raises:
+            ReplayError: it was killed, or the file cannot be read to its end.
+        """
+        try:
+            while True:
+                head, runs = self._inlet.get()
+                if isinstance(head, ReplayError):
+                    raise head
+                if head is None:
+                    return
+                if runs:
+                    events, refused, read = head
+                    progress(*read)
+                    yield Block(events, runs[0].values(), refused)
+        except EOFError:
+            raise ReplayError("the normalising process was killed; nothing was made, start again") from None
+
+    def close(self) -> None:
+        """End it, wherever it is."""
+        if self._process.is_alive():
+            self._process.terminate()
+        self._process.join()
+        self._inlet.close()
+        self._orders.close()
 
 
-def _begin(parent: int) -> None:
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+#: What a helper says when it can be told where to begin.
+_STARTED = "started"
+
+
+def _help(
+    path: Path, identity: tuple[int, int], stamp: Stamp, orders: Connection, blocks: Connection, parent: int
+) -> None:
     end_with(parent)
     expect_a_large_calm_heap()
+    outlet = Outlet(blocks)
+    read = (0, 0)
 
+    def note(done: int, total: int) -> None:
+        nonlocal read
+        read = done, total
 
-def _helped(
-    helper: ProcessPoolExecutor,
-    blocks: Iterable[tuple[int, Sequence[bytes]]],
-    recorded_at: str,
-    recorded_at_us: int,
-    secret: bytes,
-) -> Iterator[Block]:
-    started = helper.submit(os.getpid)
-    ahead: deque[Future[Block]] = deque()
-    for start, lines in blocks:
-        if not started.done():
-            yield normalised_block(start, lines, recorded_at, recorded_at_us, secret)
-            continue
-        ahead.append(helper.submit(normalised_block, start, lines, recorded_at, recorded_at_us, secret))
-        if len(ahead) == AHEAD_BLOCKS:
-            yield ahead.popleft().result()
-    while ahead:
-        yield ahead.popleft().result()
+    try:
+        outlet.put(_STARTED)
+        begin = orders.recv()
+        if _identity(path) != identity:
+            raise ReplayError(f"{path}: another file took its place while it was read. Nothing was made; start again.")
+        with reading(path, note) as lines:
+            for start, some in _blocks(islice(lines, begin - 1, None), begin):
+                block = normalised_block(start, some, stamp)
+                outlet.put((block.events, block.refused, read), run_of(block.values))
+        outlet.put(None)
+    except ReplayError as error:
+        outlet.put(error)
+    except (BrokenPipeError, EOFError):
+        pass  # nobody is left to do it for

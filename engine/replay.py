@@ -8,9 +8,8 @@ log keeps its partitions and offsets, and its derived facts, ticks and programme
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from engine.ledger.member import CLOSED, ProfileUnavailable
 from engine.ledger.partition import Answer, Partition
 from engine.lines import Progress, ReplayError, reading
 from engine.loading import Batch, loading
-from engine.normalising import normalised
+from engine.normalising import Block, Stamp, normalised, normalised_file
 from engine.settings import No, UsageError
 from engine.tuning import expect_a_large_calm_heap, without_collector
 from engine.vault.vault import EphemeralVault, NoVault, Vault
@@ -34,7 +33,8 @@ from schemas.envelope import Fact, encode_fact, fact_of, parse_fact
 from schemas.rejects import Rejected
 from schemas.times import MILLISECOND_US, to_text, to_us
 
-BATCH_FACTS = 10_000
+# Facts that cross to the loader together: few enough to lie in the processor's caches still when they are packed.
+BATCH_FACTS = 1_000
 # Facts that take each step together: parsed, then decided, then encoded. Going through all steps line by line costs
 # 40 % more, because each step's code and data push those of the others out of the processor's caches.
 CHUNK_FACTS = 64
@@ -75,20 +75,41 @@ class Replay:
         now_us = time.time_ns() // 1_000 if recorded_us is None else recorded_us
         self._recorded_us = now_us - now_us % MILLISECOND_US
         self._recorded_at = to_text(self._recorded_us)
+        self._stamp = Stamp(self._recorded_at, self._recorded_us, self.events_vault.secret)
         self._timestamp_ms = self._recorded_us // MILLISECOND_US
         self._programmes = {programme.hash: programme for programme in programmes}
         self._partitions: dict[int, Partition] = {}
         self._decided: dict[int, int] = {}
         self.summary = Summary()
 
-    def events(self, lines: Iterator[bytes], name: str, until_us: int | None = None) -> Iterator[Batch]:
-        """Yield batches for inbound events, one per line, then settle everybody.
+    def events(self, lines: Iterable[bytes], name: str, until_us: int | None = None) -> Iterator[Batch]:
+        """Yield batches for inbound events, one per line, then settle everybody; all in this process.
 
         Args:
             lines: CloudEvents in JSON.
             name: of the file, for rejects.
             until_us: settle to this moment; default: the programme's midnight at or before the newest fact.
         """
+        blocks = normalised(lines, self._stamp)
+        yield from self._decided_blocks(blocks, name, until_us)
+
+    def file(
+        self, path: Path, until_us: int | None = None, progress: Progress = lambda _done, _total: None
+    ) -> Generator[Batch, None, None]:
+        """Yield the same for a file, normalised beside this process.
+
+        Args:
+            path: plain, gzip or Parquet.
+            progress: called with bytes read and bytes in all.
+
+        Raises:
+            ReplayError: it cannot be read, or the normalising process was killed.
+        """
+        blocks = normalised_file(path, self._stamp, progress)
+        with closing(blocks):
+            yield from self._decided_blocks(blocks, path.name, until_us)
+
+    def _decided_blocks(self, blocks: Iterable[Block], name: str, until_us: int | None) -> Iterator[Batch]:
         partition = self._partitions[0] = Partition(
             0, self._programmes, LIVE_MEMBERS, self.events_vault.opens(gone=None)
         )
@@ -96,7 +117,7 @@ class Replay:
         batch = Batch()
         known = sorted(self._programmes.values(), key=lambda version: version.valid_from_us)
         self._write(partition, _encoded(programme_fact(version, self._recorded_at) for version in known), batch)
-        for block in normalised(lines, self._recorded_at, self._recorded_us, self.events_vault.secret):
+        for block in blocks:
             self.summary.events += block.events
             for number, reason, message, field_name in block.refused:
                 self._reject(Rejected(reason, message, field_name), name, 0, number, batch)
@@ -151,6 +172,11 @@ class Replay:
                 yield batch
                 batch = Batch()
         yield batch
+
+    def dump_file(self, path: Path, progress: Progress = lambda _done, _total: None) -> Generator[Batch, None, None]:
+        """Yield the same for a file, plain or gzip. Errors: ReplayError."""
+        with reading(path, progress) as lines:
+            yield from self.dump(lines, path.name)
 
     def _as_given(self, number: int, fact: Fact, decided: Mapping[str, Any]) -> Decision:
         """Take in the answer that the log has, where a profile does not open any more."""
@@ -252,17 +278,16 @@ def replay(
     began = time.monotonic()
     expect_a_large_calm_heap()
     run = Replay(programmes, vault=vault)
+    with reading(path, lambda _done, _total: None):
+        pass  # what cannot be read is refused before anything is started
     with (
-        reading(path, progress) as lines,
         _whole(db, dict(warehouse_options or {})) as (made, options),
         loading(made, options) as load,
+        closing(run.dump_file(path, progress) if dump else run.file(path, until_us, progress)) as batches,
         without_collector(),
     ):
-        try:
-            for batch in run.dump(lines, path.name) if dump else run.events(lines, path.name, until_us):
-                load(batch)
-        except BrokenProcessPool:
-            raise ReplayError("the normalising process was killed; nothing was made, start again") from None
+        for batch in batches:
+            load(batch)
     run.summary.seconds = time.monotonic() - began
     return run.summary
 

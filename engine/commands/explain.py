@@ -200,13 +200,12 @@ class FileLogs:
             yield from zip(batch.decisions.partitions, batch.decisions.values, strict=True)
 
     def _decided(self) -> Iterator[Any]:
-        from engine.lines import ReplayError, read_lines
+        from engine.lines import ReplayError
         from engine.replay import Replay
 
         run = Replay(list(self.versions.values()), vault=self.vault)
-        lines = read_lines(self.path)
         try:
-            yield from run.dump(lines, self.path.name) if self.dump else run.events(lines, self.path.name)
+            yield from run.dump_file(self.path) if self.dump else run.file(self.path)
         except ReplayError as error:
             raise UsageError(sentence(error)) from error
 

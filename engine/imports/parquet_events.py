@@ -11,7 +11,6 @@ import orjson
 import pyarrow as pa
 from pyarrow import parquet
 
-MAGIC = b"PAR1"
 COLUMNS = ("source", "id", "type", "subject", "time", "data")
 #: What every row must say; without a subject a purchase is an anonymous sale.
 REQUIRED = ("source", "id", "type", "time", "data")

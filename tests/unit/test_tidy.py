@@ -42,6 +42,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "engine.normalising": (
         "schemas",
+        "engine.crossing",
+        "engine.lines",
         "engine.processes",
         "engine.settings",
         "engine.tuning",
@@ -49,7 +51,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "projections",
     ),
     "engine.lines": ("engine.imports",),
-    "engine.loading": ("engine.lines", "engine.processes", "projections"),
+    "engine.crossing": (),
+    "engine.loading": ("engine.crossing", "engine.lines", "engine.processes", "projections"),
     "engine.replay": (
         "schemas",
         "rules",
