@@ -145,3 +145,18 @@ def test_points_that_came_too_late_can_be_given_back_too() -> None:
 
     back = adjust(stage, "2026-05-11T10:00:00Z", reinstate=late.entries[1].entry_id)
     assert [(entry.kind, entry.points) for entry in back.entries] == [("reinstate", 2)]
+
+
+def test_what_time_takes_names_the_version_in_force() -> None:
+    """Given points of version 1, when they expire or their parcel never came under version 2, then the entries say 2."""
+    terms = "points: {expire: {after: 30 days}, pending: {until: delivered, cancel_after: 40 days, channels: [web]}}\n"
+    body = terms + "earn: [{id: spend, on: purchase, award: {points: 1, per: 1.00 EUR}}]\n"
+    stage = Stage(programme(body), programme(body, version=2, start="2026-03-20"))
+    stage.buy("2026-03-02T10:00:00Z", ("mug", "10.00"), order="a1")
+    stage.buy("2026-03-02T10:00:00Z", ("mug", "4.00"), order="a2", channel="web")
+    taken = [entry for decision in stage.tick("2026-06-01T00:00:00Z") for entry in decision.entries]
+
+    assert [(entry.kind, entry.rule_id, entry.points, entry.rule_version) for entry in taken] == [
+        ("expire", "expiry", -10, 2), ("cancel", "pending", -4, 2),
+    ]  # fmt: skip
+    assert len({entry.entry_id for entry in taken}) == len({entry.fact_id for entry in taken}) == 2

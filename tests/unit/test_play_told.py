@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from engine.commands.explain import explain
 from engine.gateway.card import card
+from engine.ledger.engine_facts import programme_fact
 from engine.ledger.packing import pack, unpack
 from rules.book import load_directory
 from schemas.normalise import normalise
@@ -185,3 +186,23 @@ def test_what_the_programme_forgot_keeps_its_name() -> None:
         ("summer", "summer", 4), ("winter", "winter", 2),
     ]  # fmt: skip
     assert later["challenges"] == []
+
+
+def test_the_fact_of_a_version_names_what_is_played() -> None:
+    """What the tables know challenges, badges and raffles by; a version without them says nothing of the kind."""
+    data = programme_fact(programme(PLAY), RECORDED).data
+
+    assert [(one["id"], one["label"], one["need"], one["money"]) for one in data["challenges"]] == [
+        ("five", "Five visits", 3, False), ("hidden", "hidden", 1, False), ("sprint", "sprint", 9, False),
+        ("tea", "tea", 3000, True), ("walker", "walker", 9, False),
+    ]  # fmt: skip
+    (tea,) = [one for one in data["challenges"] if "begins_at" in one]
+    assert (tea["begins_at"], tea["ends_at"]) == ("2026-02-28T23:00:00.000000Z", "2026-03-31T22:00:00.000000Z")
+    assert data["badges"] == [{"id": "early", "label": "Early bird"}]
+    assert data["raffles"] == [
+        {
+            "id": "summer", "label": "Summer", "begins_at": "2026-02-28T23:00:00.000000Z",
+            "ends_at": "2026-06-30T22:00:00.000000Z", "winners": 1, "wins_per_member": 1, "commitment": "0" * 64,
+        }
+    ]  # fmt: skip
+    assert not {"challenges", "badges", "raffles"} & set(programme_fact(programme(""), RECORDED).data)
