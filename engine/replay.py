@@ -28,7 +28,7 @@ from engine.vault.vault import EphemeralVault, NoVault, Vault
 from projections.files import require_free, set_aside
 from projections.warehouse import Reject
 from rules.book import Programme
-from schemas.decisions import Decision, encode_decision, parse_decision
+from schemas.decisions import Decision, decision_of, encode_decision
 from schemas.envelope import Fact, encode_fact, fact_of, parse_fact
 from schemas.rejects import Rejected
 from schemas.times import MILLISECOND_US, to_text, to_us
@@ -180,7 +180,7 @@ class Replay:
 
     def _as_given(self, number: int, fact: Fact, decided: Mapping[str, Any]) -> Decision:
         """Take in the answer that the log has, where a profile does not open any more."""
-        decision = parse_decision(orjson.dumps(decided))
+        decision = decision_of(decided)
         self._partition(number).recall(fact, decision)
         self.summary.facts += 1
         self.summary.as_given += 1

@@ -360,7 +360,15 @@ def parse_decision(value: bytes) -> Decision:
     Raises:
         ValueError: this is not a decision of a format this engine knows (pydantic's errors are ValueErrors).
     """
-    record = _FORM.validate_json(value)
+    return _decision(_FORM.validate_json(value))
+
+
+def decision_of(record: Any) -> Decision:
+    """Return the decision of a ``points-log`` record that was read as JSON already. Errors: as `parse_decision`."""
+    return _decision(_FORM.validate_python(record))
+
+
+def _decision(record: DecisionForm) -> Decision:
     return Decision(
         record["source"],
         record["fact_id"],

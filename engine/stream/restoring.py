@@ -38,7 +38,7 @@ from engine.stream.programmes import ANNOUNCED
 from engine.stream.topics import FACTS, LOGS, POINTS_LOG, PROGRAMMES, REJECTS, Layout, ensure
 from engine.vault.vault import NoVault, Vault
 from rules.book import Programme
-from schemas.decisions import Decision, parse_decision
+from schemas.decisions import Decision, decision_of
 from schemas.envelope import Fact, encode_fact, parse_fact, readable
 
 #: Facts that are decided and written together. More cost memory, fewer a round trip each.
@@ -109,7 +109,7 @@ def read_dump(lines: Iterable[bytes], name: str) -> Iterator[Saved]:
             given = told.get("quarantined")
             quarantined = None if given is None else (str(given["text"]), str(given["reason"]))
             place = int(told["partition"]), int(told["offset"])
-            decided = None if told.get("decided") is None else parse_decision(orjson.dumps(told["decided"]))
+            decided = None if told.get("decided") is None else decision_of(told["decided"])
             saved = Saved(*place, int(told["timestamp_ms"]), value, parse_fact(value), quarantined, decided)
         except (ValueError, KeyError, TypeError) as error:
             raise RestoreRefused(

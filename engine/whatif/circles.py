@@ -7,7 +7,7 @@ circles do nothing to each other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -15,10 +15,16 @@ import orjson
 
 from rules.book import Programme
 from schemas.envelope import COST_KEY, STOCK_KEY
+from schemas.times import DAY_US, to_us
 
 #: Stand for all sales without a member, and for all stocks of rewards: which of them a fact reaches takes more than a look.
 ANONYMOUS, STOCKS = "\x00anonymous", "\x00stocks"
 _BUSINESS = re.compile(rb'"stammgast\.(referral|transfer|claim|link|merge|redemption)\.v1"')
+#: Texts of moments in a line; of the newest day there is, a moment with an offset may be one more in UTC.
+_DAY = re.compile(rb'"time"\s*:\s*"(\d{4}-\d\d-\d\d)')
+#: Bears the moment from which its version holds, which may be far away.
+_PROGRAMME = b'"type":"stammgast.programme.v1"'
+_MARGIN_US = 2 * DAY_US
 _OTHER = {"referral": "referrer", "transfer": "to", "link": "member", "merge": "into"}
 
 
@@ -28,7 +34,32 @@ class Circles:
     def __init__(self, versions: Iterable[Programme]) -> None:
         """Start with nobody; ``versions`` of both sides say whether rewards come out of stocks, which join who takes them."""
         self._parents: dict[str, str] = {}
-        known = list(versions)
+        self._versions = list(versions)
+        self._weigh(self._versions)
+        #: Whether it matters which versions were in force at all, and the newest day that stands in any line.
+        self._asks_day, self._newest_day = self._stocks or self.everybody, b""
+        #: Until here nothing joins anybody that was left out; None: nothing was.
+        self.good_until_us: int | None = None
+
+    def leave_out_later(self, until_us: int | None) -> None:
+        """Every line was looked at, and time will go on to ``until_us``, or to the newest fact: versions that begin later join
+        nobody. How far that holds is `good_until_us`; whoever gets further begins anew after `join_all`."""
+        if not self._asks_day or not self._newest_day:
+            return
+        try:
+            newest_us = to_us(f"{self._newest_day.decode()}T00:00:00Z") + _MARGIN_US
+        except ValueError:
+            return
+        last_us = newest_us if until_us is None else max(newest_us, until_us)
+        self._weigh([version for version in self._versions if version.valid_from_us <= last_us])
+        self.good_until_us = last_us
+
+    def join_all(self) -> None:
+        """Take every version as one that may join members."""
+        self._weigh(self._versions)
+        self.good_until_us = None
+
+    def _weigh(self, known: Sequence[Programme]) -> None:
         self._stocks = any(
             reward.stock is not None or (reward.voucher is not None and reward.voucher.codes)
             for version in known
@@ -42,6 +73,8 @@ class Circles:
 
     def look(self, line: bytes, *, dump: bool) -> None:
         """Take in a line of a file; most say nothing of others. A line that is no event is left to whoever decides it."""
+        if self._asks_day and _PROGRAMME not in line and (days := _DAY.findall(line)):
+            self._newest_day = max(self._newest_day, *days)
         if _BUSINESS.search(line) is None:
             return
         try:

@@ -21,7 +21,7 @@ from engine.whatif.sides import NOTHING_RECORDED, Recorded, Sides
 from engine.whatif.tally import Tally
 from rules.book import from_json
 from schemas import facts
-from schemas.decisions import parse_decision
+from schemas.decisions import decision_of
 from schemas.envelope import Fact, fact_of
 from schemas.normalise import normalise
 from schemas.rejects import Rejected
@@ -200,7 +200,7 @@ def _recorded(record: Any) -> Recorded:
     given, decided = record.get("quarantined"), record.get("decided")
     if given is not None:
         return Recorded(None, (str(given["text"]), str(given["reason"])))
-    return NOTHING_RECORDED if decided is None else Recorded(parse_decision(orjson.dumps(decided)))
+    return NOTHING_RECORDED if decided is None else Recorded(decision_of(decided))
 
 
 def _subject_of_event(line: bytes) -> str | None:

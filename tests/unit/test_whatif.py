@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import os
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -99,6 +101,7 @@ MOMENT = """
 earn: [{id: spend, on: purchase, award: {points: 1, per: 1.00 EUR}}]
 moments: [{id: champion, on: {segment_entered: {segment: champions}}, notice: {template: champion}}]
 """
+SPEND = "earn: [{id: spend, on: purchase, award: {points: 1, per: 1.00 EUR}}]\n"
 STOCKED = "rewards: [{id: mug, cost: 10, stock: 9 per month}]\n"
 
 
@@ -353,6 +356,64 @@ def test_where_any_fact_may_reach_others_everybody_is_in_one_circle(body: str, e
 
     assert circles.everybody is everybody
     assert ({circles.shard(f"m{number}", 8) for number in range(50)} == {0}) is everybody
+
+
+def day_line(kind: str, time: str) -> bytes:
+    """A line of a dump, as far as who deals with whom is concerned."""
+    return orjson.dumps({"partition": 0, "fact": {"type": f"stammgast.{kind}.v1", "subject": "m", "time": time}})
+
+
+@pytest.mark.parametrize(
+    ("lines", "until", "everybody"),
+    [
+        ([day_line("purchase", "2026-05-01T10:00:00Z"), day_line("programme", "2027-01-01T00:00:00Z")], None, False),
+        ([day_line("purchase", "2026-05-01T10:00:00Z")], "2027-01-02T00:00:00Z", True),
+        ([day_line("purchase", "2026-12-31T23:30:00-02:00")], None, True),
+        ([day_line("purchase", "2026-99-99T10:00:00Z")], None, True),
+        ([], None, True),
+    ],
+    ids=["later than all", "settled after it began", "a moment with an offset", "no day", "nothing said"],
+)
+def test_a_version_that_begins_after_everything_joins_nobody(
+    lines: list[bytes], until: str | None, everybody: bool
+) -> None:
+    """One that is published for next year does not put everybody into one process; where days are unknown it does."""
+    circles = Circles([rules(), programme("refund_by_receipt: true\n" + SPEND, version=2, start="2027-01-01")])
+    for line in lines:
+        circles.look(line, dump=True)
+
+    circles.leave_out_later(None if until is None else to_us(until))
+
+    assert circles.everybody is everybody
+
+
+def test_whoever_gets_further_than_it_seemed_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days that were written in another way than expected: everybody is in one circle then, and every row is the same."""
+    present, new = rules(), rules(points=3, version=2, start="2026-02-10")
+    receipt = programme("refund_by_receipt: true\n" + SPEND, version=3, start="2026-02-20")
+    path = dumped(log_of(6, present), tmp_path / "facts.jsonl", decided=False)
+    rightly = compare(job(path, [present], [new, receipt], shards=2), None)
+
+    monkeypatch.setattr("engine.whatif.circles._DAY", re.compile(rb'"time":"(2026-01-0\d)'))
+    anew = compare(job(path, [present], [new, receipt], shards=2), None)
+
+    assert (rightly.shards, anew.shards) == (1, 1)
+    assert everything(anew) == everything(rightly)
+
+
+def gone(*_given: object) -> None:
+    """Take the place of a deciding process that is killed."""
+    os._exit(9)
+
+
+def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not waited for: what to try is said."""
+    present, new = rules(), rules(points=3, version=2, start="2026-02-10")
+    path = dumped(log_of(6, present), tmp_path / "facts.jsonl", decided=False)
+    monkeypatch.setattr("engine.whatif.running._work", gone)
+
+    with pytest.raises(WhatIfError, match="a deciding process died"):
+        compare(job(path, [present], [new], shards=2), None)
 
 
 def test_a_number_that_is_taken_is_another_number() -> None:
