@@ -66,7 +66,8 @@ POLL_WHILE_HELD_S = 0.025
 #: One question to the broker about a group's offset. Too small: a coordinator that moves fails the start. Too large: a
 #: partition stands still for that long without anybody knowing.
 ASK_TIMEOUT_S = REQUEST_TIMEOUT_MS / 1000
-#: The last commit before a rebalance. Too small: more is read twice after it. Too large: the rebalance waits.
+#: The last commit before a rebalance, or of a worker that crashed. Too small: more is read twice after it. Too large: the
+#: rebalance, or the end of the process, waits.
 LAST_COMMIT_S = 3.0
 
 #: A worker that is silent so long is thrown out of the group. Too small: a worker that is merely busy is thrown out. Too
@@ -487,6 +488,15 @@ class BatchConsumer(driver.Consumer):
             log.info("no commit before the rebalance", seconds=LAST_COMMIT_S)
         self._forget()
         await super().on_partitions_revoked(revoked)
+
+    async def on_stop(self) -> None:
+        """The last commit, with an end: what is asked of a crashed thread between its last look and its end is never answered."""
+        seconds = LAST_COMMIT_S if self._thread.crashed else ASK_TIMEOUT_S
+        try:
+            async with asyncio.timeout(seconds):
+                await super().on_stop()
+        except TimeoutError:
+            log.info("no commit before the end", seconds=seconds)
 
     def _forget(self) -> None:
         for tp in list(self._openings):

@@ -14,7 +14,7 @@ from faust.types import TP
 from engine.stream.batches import EMBEDDED_SESSION_S, FETCH_WAIT_MS, LogRewoundError, records_of
 from engine.stream.clients import Cluster, read_partition
 from tests.kafka.harness import abort_records, create_topic, group_offset, log_end, set_group_offset, write
-from tests.kafka.workers import Collector, crashed, eventually, place, running
+from tests.kafka.workers import Collector, crashed, eventually, place, running, stopped
 
 SMALL_FETCHES: dict[str, Any] = {"broker_max_poll_records": 7}
 
@@ -177,6 +177,31 @@ async def test_a_log_shorter_than_its_owner_says_ends_the_worker(cluster: Cluste
     assert isinstance(reason, LogRewoundError)
     assert f"{topic}/0 continues at 0, below 5000" in str(reason)
     assert collector.count() == 0
+
+
+@pytest.mark.kafka
+async def test_a_crashed_worker_stops_although_nobody_answers_its_last_commit(cluster: Cluster, prefix: str) -> None:
+    """Its consumer's thread may be on its way out by then, and Faust would wait for an answer for ever."""
+    # Given a worker that crashed with something to commit
+    topic = await create_topic(cluster, f"{prefix}t")
+    await write(cluster, topic, 0, numbered(100))
+    asked = asyncio.Event()
+
+    async def start_offset(tp: TP) -> int:
+        return 5_000
+
+    async def no_answer(offsets: object) -> bool:
+        asked.set()
+        await asyncio.Event().wait()
+        return False
+
+    async with running(cluster, f"{prefix}g", [topic], Collector(), start_offset=start_offset) as app:
+        # When its thread takes the commit and never answers
+        app.consumer._thread.commit = no_answer
+        await crashed(app)
+        # Then it stops
+        await stopped(app)
+    assert asked.is_set()
 
 
 async def test_a_callback_that_fails_ends_the_worker(any_cluster: Cluster, prefix: str) -> None:

@@ -98,8 +98,17 @@ async def running(
         try:
             yield app
         finally:
-            async with asyncio.timeout(PATIENCE_S):
-                await app.stop()
+            await stopped(app)
+
+
+async def stopped(app: Any) -> None:
+    """Stop an app. Errors: AssertionError where it does not stop; `asyncio.timeout` would not tell, mode swallows it."""
+    stopping = asyncio.ensure_future(app.stop())
+    done, _ = await asyncio.wait({stopping}, timeout=PATIENCE_S)
+    if not done:
+        stopping.cancel()
+        raise AssertionError(f"{app} did not stop within {PATIENCE_S:.0f} s")
+    stopping.result()
 
 
 async def crashed(app: Any) -> BaseException:

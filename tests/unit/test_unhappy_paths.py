@@ -27,8 +27,8 @@ COFFEE = str(PROGRAMMES / "coffee-bar")
 NOBODY = "127.0.0.1:1"
 SEED = 20260301
 _START = "from engine.cli import main; main()"
-#: A verb that finds no Kafka answers within this long, on a busy machine too.
-UNREACHABLE_SECONDS = 15.0
+#: A verb that finds no Kafka answers within this long; alone it takes 3 s, on a machine at load 30 ten times that.
+UNREACHABLE_SECONDS = 90.0
 
 BROKEN = """\
 programme: broken
