@@ -17,13 +17,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from queue import Queue
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
+from engine.compiled import KEPT
 from engine.crossing import Inlet, Outlet, Run, run_of
 from engine.lines import ReplayError
 from engine.processes import end_with
+from engine.settings import No, UsageError
+from projections import blank
 from projections.trouble import explained
 from projections.warehouse import LOG_SCHEMA, Reject, Warehouse
 
@@ -150,7 +153,7 @@ class _Piece(NamedTuple):
 def _load(db: Path, options: dict[str, object], batches: Connection, end: Connection, parent: int) -> None:
     end_with(parent)  # a replay that is killed leaves no loader waiting for its next batch
     try:
-        with Warehouse.open(db, log_id=f"replay-{time.time_ns():x}", **options) as warehouse:  # type: ignore[arg-type]
+        with _opened(db, options) as warehouse:
             for pieces in _together(_coming(Inlet(batches))):
                 facts = pa.Table.from_batches([piece.facts for piece in pieces]).combine_chunks()
                 decisions = pa.Table.from_batches([piece.decisions for piece in pieces]).combine_chunks()
@@ -162,6 +165,18 @@ def _load(db: Path, options: dict[str, object], batches: Connection, end: Connec
         with suppress(BrokenPipeError):
             end.send(error)
         raise SystemExit(1) from None
+
+
+def _opened(db: Path, options: dict[str, object]) -> Warehouse:
+    """A new file; where a blank one is kept, a copy of that, unless it is damaged."""
+    whole: dict[str, Any] = {"log_id": f"replay-{time.time_ns():x}", **options}
+    if blank.copy(KEPT, db):
+        try:
+            return Warehouse.open(db, **whole)
+        except (No, UsageError):
+            db.unlink()
+            db.with_name(f"{db.name}.wal").unlink(missing_ok=True)
+    return Warehouse.open(db, **whole)
 
 
 def _together(pieces: Iterator[_Piece]) -> Iterator[list[_Piece]]:

@@ -52,7 +52,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "engine.lines": ("engine.imports",),
     "engine.crossing": (),
-    "engine.loading": ("engine.crossing", "engine.lines", "engine.processes", "projections"),
+    "engine.loading": (
+        "engine.compiled",
+        "engine.crossing",
+        "engine.lines",
+        "engine.processes",
+        "engine.settings",
+        "projections",
+    ),
     "engine.replay": (
         "schemas",
         "rules",
