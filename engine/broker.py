@@ -7,7 +7,10 @@ transactions nor idempotent producers and forgets everything when it stops; keep
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
+import random
 import socket
 import subprocess
 import tempfile
@@ -26,6 +29,10 @@ MEMORY_ONLY = "the embedded broker keeps everything in memory: when it stops, al
 START_TIMEOUT_S = 15.0
 #: Between a polite end and a hard one. It holds nothing worth saving, so this is short.
 STOP_TIMEOUT_S = 3.0
+#: Where free ports are looked for: below those that systems give to outgoing connections (Linux: from 32768), so that a
+#: broker that was killed finds its port again when it is started anew.
+PORTS = range(10_240, 32_768)
+_GIVEN = itertools.count(random.randrange(len(PORTS)))
 
 
 class BrokerUnavailable(Exception):
@@ -149,7 +156,13 @@ def _resolver() -> Callable[[], str]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on right now, and that this process was not given before.
+
+    Errors: BrokerUnavailable when all of ``PORTS`` are in use.
+    """
+    for number in itertools.islice(_GIVEN, len(PORTS)):
+        port = PORTS[number % len(PORTS)]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise BrokerUnavailable(f"no port of 127.0.0.1 from {PORTS.start} to {PORTS.stop - 1} is free")

@@ -27,7 +27,7 @@ COFFEE = str(PROGRAMMES / "coffee-bar")
 NOBODY = "127.0.0.1:1"
 SEED = 20260301
 _START = "from engine.cli import main; main()"
-#: A verb that finds no Kafka answers within this long; alone it takes 3 s, on a machine at load 30 ten times that.
+#: A verb that finds no Kafka answers within this long, on a busy machine too: at load 30 it took more than 15 s.
 UNREACHABLE_SECONDS = 90.0
 
 BROKEN = """\
