@@ -43,7 +43,7 @@ async def overview(ask: Asker, _: QueryParams) -> Context:
     )
     horizon = numbers.get("horizon_days") or 90
     risk = await asyncio.gather(*(ask.row("overview", "risk", day=one["day"], horizon_days=horizon) for one in days))
-    shares = [one["at_risk"] / one["buyers"] if one["buyers"] else 0.0 for one in risk]
+    shares = [one["at_risk"] / one["buyers"] if one["buyers"] else None for one in risk]
 
     def small(key: str, name: str) -> plots.Chart:
         return plots.spark([float(week[key]) for week in weeks], name)
@@ -61,7 +61,7 @@ async def overview(ask: Asker, _: QueryParams) -> Context:
             "outstanding": small("outstanding", "points outstanding, end of week"),
             "given": small("given", "points given, by week"),
             "sales": small("sales_minor", "sales by week"),
-            "risk": plots.spark(shares, "share of buyers at risk, every 28 days"),
+            "risk": plots.spark([one or 0.0 for one in shares], "share of buyers at risk, every 28 days"),
         },
         "points": plots.bar(
             labels,

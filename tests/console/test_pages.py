@@ -326,3 +326,17 @@ def test_points_says_what_the_metrics_say(client: httpx.Client, shown: Shown) ->
     wanted = [f"{int(str(value)):,}" for row in (*issued, *owed) for value in row]
     wanted += [f"{tier} {int(str(count)):,}" for tier, count in tiers]
     assert [one for one in wanted if one not in text] == []
+
+
+def test_money_says_how_to_begin_where_no_cost_was_told(client: httpx.Client, shown: Shown) -> None:
+    """A new shop: no empty axes, but the command that brings costs in, and the words of the programme that are missing."""
+    assert shown.ask("select count(*) from costs") == [(0,)]
+    assert shown.ask("select coalesce(sum(points_spent), 0) from programme_costs") == [(0,)]
+    page = client.get("/money").text
+    costs = text_of(page.partition('<h2 id="costs">')[2].partition("</section>")[0])
+
+    assert "<svg" not in page.partition('<h2 id="costs">')[2].partition("</section>")[0]
+    assert "No cost was told and no point was spent yet" in costs
+    assert "stammgast import costs.csv --preset costs" in costs
+    assert "sets itself no goals: goals: in its file does" in text_of(page)
+    assert "says no margin ( margin: in its file)" in text_of(page)
