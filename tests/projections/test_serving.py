@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from engine.commands.projector import projector
 from projections import sql
 from projections.server import Endpoint, Server, endpoint_path, load_extensions, read_endpoint
 from projections.warehouse import Warehouse
@@ -273,6 +275,18 @@ def test_a_client_may_attach_and_join(served: Served) -> None:
         assert reader.execute("select count(*) > 0 from shop.facts where position >= 0").fetchone() == (True,)
         with pytest.raises(duckdb.Error):
             reader.execute("insert into shop.log_positions values ('facts', 9, 9)")
+
+
+def test_the_projectors_own_server_is_this_machines_and_cannot_be_told_otherwise(served: Served) -> None:
+    """It listens on 127.0.0.1 and no other address; the command has no option for one. People ask `stammgast readers`."""
+    port = served.server.endpoint.port
+    socket.create_connection(("127.0.0.1", port), timeout=60).close()
+
+    with pytest.raises(OSError, match=r"refused|timed out|unreachable|address"):
+        socket.create_connection(("127.0.0.2", port), timeout=5).close()
+    said = {flag for option in projector.params for flag in option.opts}
+    assert {flag for flag in said if "host" in flag} == {"--metrics-host"}
+    assert "--readers" in said
 
 
 def test_endpoint_and_token_live_as_long_as_the_server(tmp_path: Path) -> None:
