@@ -1,5 +1,5 @@
 """`python -m tests.properties --steps 1000000 --seed 1`: the machine of `test_machine` for as long as is asked, or with
-`--of notices` that of `test_notices`."""
+`--of notices` that of `test_notices`, `--of street` that of `test_street`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import hypothesis.core
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.properties import test_machine, test_notices
+from tests.properties import test_machine, test_notices, test_street
 
 #: Runs of the machine with one seed. Hypothesis remembers all of one search, so a long one is many short ones.
 RUNS = 50
@@ -27,6 +27,7 @@ MACHINES: dict[str, tuple[Any, Any]] = {
     "shop": (test_machine, test_machine.Shop),
     "till": (test_machine, test_machine.Till),
     "notices": (test_notices, test_notices.Town),
+    "street": (test_street, test_street.Corner),
 }
 
 
