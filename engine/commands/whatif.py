@@ -48,6 +48,13 @@ PRINTED_WIDTH = 120
     metavar="EVENTS.jsonl[.gz]",
     help="What happened: a file of events, as `replay` takes it.",
 )
+@option(
+    "db",
+    # A shell that asks tables has it set: it must not be taken for a second place beside --facts.
+    envvar=None,
+    show_envvar=False,
+    help="Or the tables that are there: the file of a projector, also while it runs, or of a replay. They hold no profiles.",
+)
 @option("bootstrap", help="Or a deployment's own logs on Kafka, with the decisions that were made.")
 @option("topic_prefix")
 @option("programme", help="The present programme: all versions that were published; with --bootstrap those of the log.")
@@ -77,6 +84,7 @@ def whatif(
     since: str | None,
     dump_path: Path | None,
     events_path: Path | None,
+    db: Path | None,
     bootstrap: str | None,
     topic_prefix: str,
     programme: Path | None,
@@ -102,6 +110,8 @@ def whatif(
       stammgast whatif NEW_PROGRAMME --facts facts.jsonl.gz --programme DIR
     In one command, the file gone in the end:
       stammgast whatif NEW_PROGRAMME --bootstrap HOST:PORT
+    From the tables that a projector keeps, without a broker:
+      stammgast whatif NEW_PROGRAMME --db FILE --programme DIR
     """
     from engine.whatif.plan import WhatIfError
     from engine.whatif.running import compare
@@ -110,7 +120,7 @@ def whatif(
 
     new = _new(new_programme)
     given = dump_path or events_path
-    _require_one([dump_path, events_path, bootstrap], programme)
+    _require_one([dump_path, events_path, db, bootstrap], programme)
     _refuse_existing(out, page)
     vault = None if events_path is not None else vault_of(profile_key_file, profile_keys)
     with ExitStack() as until_done:
@@ -118,6 +128,8 @@ def whatif(
         if bootstrap is not None:
             given, published = until_done.enter_context(_from_kafka(bootstrap, topic_prefix, security))
             present = present or published
+        elif db is not None:
+            given = until_done.enter_context(_from_tables(db, [*present, *new]))
         job = Job(
             given or Path(),
             events_path is None,
@@ -157,10 +169,11 @@ def _new(path: Path) -> list[Programme]:
 def _require_one(places: Sequence[Path | str | None], programme: Path | None) -> None:
     if sum(place is not None for place in places) != 1:
         raise UsageError(
-            "say once where the facts are: --facts FILE (`stammgast dump`), --events FILE, or --bootstrap HOST:PORT"
+            "say once where the facts are: --facts FILE (`stammgast dump`), --events FILE, --db FILE, or --bootstrap "
+            "HOST:PORT"
         )
     if programme is None and places[-1] is None:
-        raise UsageError("--facts and --events need --programme DIR: the versions that were published")
+        raise UsageError("--facts, --events and --db need --programme DIR: the versions that were published")
 
 
 @contextmanager
@@ -189,6 +202,26 @@ def _from_kafka(bootstrap: str, prefix: str, security: KafkaSecurity) -> Iterato
                 f"{folder}: the logs cannot be kept there meanwhile ({error.strerror or error}); set TMPDIR."
             ) from error
         yield path, list(published.values())
+
+
+@contextmanager
+def _from_tables(db: Path, versions: list[Programme]) -> Iterator[Path]:
+    """The facts of the tables as a file that is gone in the end."""
+    from engine.whatif.from_tables import dump_lines
+    from engine.whatif.plan import WhatIfError
+
+    with TemporaryDirectory(prefix="stammgast-whatif-") as folder:
+        path = Path(folder) / "facts.jsonl"
+        try:
+            with path.open("wb") as file:
+                file.writelines(dump_lines(db, versions))
+        except WhatIfError as error:
+            raise UsageError(sentence(error)) from error
+        except OSError as error:
+            raise No(
+                f"{folder}: the facts cannot be kept there meanwhile ({error.strerror or error}); set TMPDIR."
+            ) from error
+        yield path
 
 
 def _refuse_existing(*paths: Path | None) -> None:

@@ -107,6 +107,8 @@ class Sides:
         #: What the log announced, and what the shadow will take once it is (records of one millisecond have no order).
         self._announced: set[Name] = set()
         self._early: dict[Name, tuple[int, Fact]] = {}
+        #: What the log announced with such an early one: the shadow has it with that one, or not at all.
+        self._with_early: set[Name] = set()
 
     def take(self, number: int, fact: Fact, recorded: Recorded = NOTHING_RECORDED) -> None:
         """Take in the next fact of a partition.
@@ -166,6 +168,9 @@ class Sides:
             self._announced.discard(name)
             if name in self._owed:
                 self._take_cause(number, fact, recorded, self._owed.pop(name) or fact)
+            elif name in self._with_early:
+                self._with_early.discard(name)
+                self._with_early |= self._take_cause(number, fact, recorded, None)
             else:
                 self.counted.left_out += 1
                 self._take_cause(number, fact, recorded, None)
@@ -173,10 +178,10 @@ class Sides:
             self._take_cause(number, fact, recorded, fact)
         else:
             self._early[name] = (number, fact)
-            self._take_cause(number, fact, recorded, None)
+            self._with_early |= self._take_cause(number, fact, recorded, None)
 
-    def _take_cause(self, number: int, fact: Fact, recorded: Recorded, mine: Fact | None) -> None:
-        """Decide a fact on the present side, and ``mine`` in the shadow, if there is one yet."""
+    def _take_cause(self, number: int, fact: Fact, recorded: Recorded, mine: Fact | None) -> set[Name]:
+        """Decide a fact on the present side, and ``mine`` in the shadow, if there is one yet; return what is announced."""
         pair = self._pair(number)
         if pair.new is None and (fact.time_us >= self._plan.since_us or mine is not fact):
             self._fork(pair)
@@ -203,6 +208,7 @@ class Sides:
             self._deliver(NEW, number, theirs)
         elif announced or theirs:
             self._follow(number, announced, theirs, parted=pair.new is not None)
+        return announced
 
     def _follow(self, number: int, announced: set[Name], theirs: Sequence[Fact], *, parted: bool) -> None:
         """Remember what the log will have of a cause, and let the shadow have at once what it will not."""

@@ -22,8 +22,10 @@ from engine.cli import main
 from engine.demo.coffee_bar import week
 from engine.imports.events import write_events
 from engine.ledger.engine_facts import programme_fact, tick_fact
-from engine.replay import Replay
+from engine.replay import Replay, replay
+from engine.vault.vault import EphemeralVault
 from engine.whatif.circles import Circles
+from engine.whatif.from_tables import dump_lines
 from engine.whatif.plan import WhatIfError, make_plan
 from engine.whatif.running import Outcome, compare
 from engine.whatif.shard import Job
@@ -117,11 +119,16 @@ class Timed(WrittenLogs):
         return record
 
 
-def log_of(seed: int, *versions: Programme, known: Sequence[Programme] | None = None) -> Timed:
-    """The log of that shop under these versions; ``known``: those that the log tells."""
+def log_of(seed: int, *versions: Programme, known: Sequence[Programme] | None = None, seconds: bool = False) -> Timed:
+    """The log of that shop under these versions; ``known``: those that the log tells; ``seconds``: one taken in a second."""
     logs = Timed({version.hash: version for version in versions}, 4)
     logs.tell(programme_fact(version, RECORDED) for version in (versions if known is None else known))
-    logs.tell(business(seed))
+    told = business(seed)
+    if seconds:
+        told = [
+            replace(fact, recorded_at=to_text(RECORDED_US + 1_000_000 * number)) for number, fact in enumerate(told)
+        ]
+    logs.tell(told)
     return logs
 
 
@@ -241,6 +248,63 @@ def test_several_processes_find_the_same(tmp_path: Path) -> None:
     assert together.shards == 3
     assert everything(alone) == everything(together)
     assert alone.counted | {"recorded": 0} == together.counted | {"recorded": 0}
+
+
+def test_tables_say_the_same_as_the_log(tmp_path: Path) -> None:
+    """Facts of four partitions out of a replay's file, members in business with each other: every row is that of the dump."""
+    present, new = rules(), rules(points=3, version=2, start="2026-02-10")
+    path = dumped(log_of(6, present, seconds=True), tmp_path / "facts.jsonl", decided=False)
+    replay(path, [present], tmp_path / "shop.duckdb", dump=True)
+    again = tmp_path / "again.jsonl"
+    again.write_bytes(b"".join(dump_lines(tmp_path / "shop.duckdb", [present, new])))
+
+    from_log, from_tables = (compare(job(one, [present], [new]), None) for one in (path, again))
+
+    places = [[(line["partition"], line["offset"]) for line in map(orjson.loads, one.open())] for one in (path, again)]
+    assert places[0] == places[1]
+    facts = [[orjson.loads(line)["fact"] for line in one.open()] for one in (path, again)]
+    assert facts[0] == facts[1]
+    assert everything(from_tables) == everything(from_log)
+    # Facts that follow have the time of their cause in the tables, so some come before it and are decided with it.
+    assert from_tables.counted | {"compared": 0} == from_log.counted | {"compared": 0}
+
+
+def test_tables_hold_no_profiles(tmp_path: Path) -> None:
+    """Where a moment may ask for one nothing is guessed; where none does, that it came is enough."""
+    present = programme(SPEND)
+    logs = Timed({present.hash: present}, 1)
+    logs.tell([programme_fact(present, RECORDED)])
+    profile = event("p1", "profile", "m1", {"birthday": "1990-05-01"}, "2026-02-20T09:00:00Z")
+    logs.tell([buy("b1", "m1", "20.00", when="2026-02-20T10:00:00Z"), EphemeralVault().seal(profile)])
+    replay(dumped(logs, tmp_path / "facts.jsonl", decided=False), [present], tmp_path / "shop.duckdb", dump=True)
+
+    assert len(list(dump_lines(tmp_path / "shop.duckdb", [present]))) == 3
+    with pytest.raises(WhatIfError, match="tables hold no profiles, and version 2"):
+        list(dump_lines(tmp_path / "shop.duckdb", [present, programme(MOMENT, version=2)]))
+
+
+def test_the_command_takes_tables(tmp_path: Path, bar_week: Path) -> None:
+    """The file of a replay of the same events: the same differences; a file that is none of ours is told."""
+    made = CliRunner().invoke(
+        main, ["replay", str(bar_week), "--programme", str(COFFEE_BAR), "--db", str(tmp_path / "bar.duckdb")]
+    )
+    assert made.exit_code == 0, made.output
+    new = tmp_path / "new.yaml"
+    text = (COFFEE_BAR / "2026-03-05.yaml").read_text(encoding="utf-8")
+    new.write_text(text.replace("points: 1, per: 1.00 EUR", "points: 3, per: 1.00 EUR"), encoding="utf-8")
+    given = new, "--programme", COFFEE_BAR, "--jobs", 1, "--json"
+
+    tables, events = invoked(*given, "--db", tmp_path / "bar.duckdb"), invoked(*given, "--events", bar_week)
+    nothing = invoked(*given, "--db", tmp_path / "none.duckdb")
+
+    assert tables.exit_code == 0, tables.output
+    found, expected = json.loads(tables.output), json.loads(events.output)
+    assert expected["summary"][0]["points_more"] > 0
+    assert {name: rows for name, rows in found.items() if name != "run"} == {
+        name: rows for name, rows in expected.items() if name != "run"
+    }
+    assert nothing.exit_code == 2
+    assert "there is no" in nothing.output
 
 
 def test_events_are_decided_as_replay_decides_them(tmp_path: Path) -> None:
