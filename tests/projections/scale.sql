@@ -1,5 +1,6 @@
 -- A shop of :members members and :facts purchases over two years, put straight into the tables: few members buy often, many seldom.
--- What the engine would have decided is a point per euro and one redemption in twenty; enough for every question to have work.
+-- What the engine would have decided is a point per euro and one redemption in twenty; enough for every question to have work. One sale to a
+-- member in forty comes back.
 
 -- statement: programme
 insert into staging.programmes (partition, position, programme_hash, programme, version, valid_from, time_zone, currency, base_tier, tiers)
@@ -54,3 +55,27 @@ insert into staging.lot_burns
 select partition, position, 's' || i, 'e' || i, member_id, 5, occurred_at
 from drawn
 where i % 20 = 1;
+
+-- statement: refunds
+-- One sale to a member in forty comes back whole after five days. Its fact stands far behind all purchases of the partition.
+insert into staging.refunds
+select partition, :facts // 12 + 1 + position, 'urn:till', 'r' || order_id, member_id, occurred_at + interval 5 day, occurred_at + interval 5 day,
+    order_source, order_id, total_minor, total_minor, currency, channel, store
+from staging.purchases
+where member_id is not null and cast(order_id as bigint) % 40 = 3;
+
+-- statement: refund_facts
+insert into staging.facts
+select partition, position, source, fact_id, 'stammgast.refund.v1', member_id, occurred_at, recorded_at, null
+from staging.refunds;
+
+-- statement: refund_decisions
+insert into staging.decisions
+select partition, position, position, 0, true, source, fact_id, 'stammgast.refund.v1', member_id, 'decided', null, 'scale', occurred_at,
+    recorded_at, []
+from staging.refunds;
+
+-- statement: returned
+insert into staging.returned_lines
+select r.partition, r.position, r.position, n, 1, r.amount_minor // 2
+from staging.refunds as r, range(1, 3) as t(n);
