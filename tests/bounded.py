@@ -41,13 +41,14 @@ def run(command: list[str], seconds: float) -> int:
     One that is cut short is sent SIGABRT first, upon which Python under pytest prints the stacks of all threads.
     """
     _adopt()
-    child = subprocess.Popen(command, preexec_fn=_without_core_files)  # noqa: PLW1509  it loads and locks nothing
-    signal.signal(signal.SIGTERM, _raise_ended)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the child as well, and it is the one that sums up
+    for signum, handler in ((signal.SIGTERM, _raise_ended), (signal.SIGALRM, _raise_time_up), (signal.SIGINT, _go_on)):
+        signal.signal(signum, handler)  # before there is a child, which gets none of them: exec takes handlers away
+    child = None
     try:
-        code = child.wait(seconds)
+        child = subprocess.Popen(command, preexec_fn=_without_core_files)  # noqa: PLW1509  it loads and locks nothing
+        code = _wait(child, seconds)
         return code if code >= 0 else 128 - code
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         _say(f"still running after {seconds / 60:.4g} minutes, so it is ended: {' '.join(command)}")
         _break_off(child)
         return TIMED_OUT
@@ -70,17 +71,43 @@ def _without_core_files() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _wait(child: subprocess.Popen[bytes], seconds: float) -> int:
+    """Its exit code, negative for a signal; orphans that end meanwhile are buried, so that their ids are free as under init.
+
+    Errors: TimeoutError after ``seconds``.
+    """
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        while True:
+            pid, status = os.waitpid(-1, 0)
+            if pid == child.pid:
+                child.returncode = os.waitstatus_to_exitcode(status)
+                return child.returncode
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _raise_time_up(signum: int, frame: FrameType | None) -> NoReturn:
+    raise TimeoutError
+
+
 def _raise_ended(signum: int, frame: FrameType | None) -> NoReturn:
     raise Ended(signum)
 
 
-def _break_off(child: subprocess.Popen[bytes]) -> None:
-    child.send_signal(signal.SIGABRT)
+def _go_on(signum: int, frame: FrameType | None) -> None:
+    """Ctrl-C reaches the child as well, and it is the one that sums up."""
+
+
+def _break_off(child: subprocess.Popen[bytes] | None) -> None:
+    if child is None:
+        return
+    os.kill(child.pid, signal.SIGABRT)  # Popen's own methods would look after it, and take its end away from _wait
     try:
-        child.wait(LAST_WORDS_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+        _wait(child, LAST_WORDS_S)
+    except TimeoutError:
+        os.kill(child.pid, signal.SIGKILL)
+        _wait(child, LAST_WORDS_S)
 
 
 def _sweep() -> None:

@@ -145,6 +145,24 @@ def test_nothing_that_a_run_started_outlives_it() -> None:
         os.kill(int(done.stdout), 0)
 
 
+# Its parent is gone when it ends, and whoever looks for its id must not find it for ever.
+ENDS_AS_AN_ORPHAN = """
+import os, subprocess, sys, time
+start = "import subprocess; print(subprocess.Popen(['sleep', '0.2'], stdout=subprocess.DEVNULL).pid)"
+pid = int(subprocess.run([sys.executable, "-c", start], stdout=subprocess.PIPE, check=True).stdout)
+while os.path.exists(f"/proc/{pid}"):
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands orphans to a chosen process")
+def test_an_orphan_that_ended_is_gone_while_the_run_goes_on() -> None:
+    done = subprocess.run(
+        bounded(1, ENDS_AS_AN_ORPHAN), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+
+
 def test_a_run_that_takes_too_long_tells_its_stacks_and_ends() -> None:
     done = subprocess.run(bounded(0.05, NEVER_ENDS), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 124, done
