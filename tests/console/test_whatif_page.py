@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from engine.cli import main
 from engine.demo.coffee_bar import week
@@ -15,6 +15,16 @@ from engine.imports.events import write_events
 from tests.console.test_browser import CHROMIUM, VIEWS, examined
 
 COFFEE_BAR = Path(__file__).parents[2] / "rules" / "programmes" / "coffee-bar"
+
+
+def opened(browser: Browser, made: Path, view: str) -> tuple[Page, list[str]]:
+    """The page, and everything that was asked for to show it."""
+    page = browser.new_context(**VIEWS[view]).new_page()
+    page.set_default_timeout(60_000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(made.as_uri())
+    return page, asked
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
@@ -32,12 +42,8 @@ def test_the_page_of_a_comparison(tmp_path: Path) -> None:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for view, settings in VIEWS.items():
-            page = browser.new_context(**settings).new_page()
-            page.set_default_timeout(60_000)
-            asked: list[str] = []
-            page.on("request", lambda request, asked=asked: asked.append(request.url))
-            page.goto(made.as_uri())
+        for view in VIEWS:
+            page, asked = opened(browser, made, view)
             words = page.inner_text("body")
             found, wide, screen = examined(page)
             assert f"{total['reached']:,}" in words, view
