@@ -115,14 +115,17 @@ def _sweep() -> None:
     patient_until = time.monotonic() + LEAVING_S
     told: set[int] = set()
     while True:
-        with suppress(ChildProcessError):
+        try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        left = list(_children())
-        if not left:
+        except ChildProcessError:
             return
-        if time.monotonic() > patient_until:
-            for pid, name in left:
+        late = time.monotonic() - patient_until
+        if late > LAST_WORDS_S:
+            _say(f"still there, the kernel does not let them go: {', '.join(name for _, name in _children())}")
+            return
+        if late > 0:
+            for pid, name in _children():
                 if pid not in told:
                     told.add(pid)
                     _say(f"left behind, killed: {name} (process {pid})")
@@ -131,13 +134,12 @@ def _sweep() -> None:
 
 
 def _children() -> Iterator[tuple[int, str]]:
-    """Process id and name of each child that runs."""
+    """Process id and name of each child, zombies too: other threads of one may live on, and keep what they started."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             pid, rest = stat.read_text().split(" (", 1)
             name, after = rest.rsplit(") ", 1)
-            state, parent = after.split()[:2]
-            if int(parent) == os.getpid() and state != "Z":
+            if int(after.split()[1]) == os.getpid():
                 yield int(pid), name
 
 
