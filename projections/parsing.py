@@ -42,21 +42,30 @@ class Parser:
         Raises:
             duckdb.Error: no room, or a record that cannot be parsed; the writer then meets the same.
         """
-        self._connection.register(name, in_chunks(records))
+        read, several = {name: in_chunks(records)}, len(sql.parsing(script).keys() - {sql.PRESENT}) > 1
+        self._connection.register(name, read[name])
         try:
-            made, present = [], frozenset[str]()
+            made, present = dict[str, pa.Table](), frozenset[str]()
             for statement, text in sql.parsing(script).items():
                 wanted = sql.conditions(script).get(statement)
                 if wanted is not None and wanted not in present:
                     continue
-                result = self._connection.execute(text)
                 if statement == sql.PRESENT:
-                    present = frozenset(thing for (thing,) in result.fetchall())
-                else:
-                    made.append(sql.parsed_table(script, statement))
-            return Parsed({table: self._connection.table(table).to_arrow_table() for table in made}, present)
+                    present = frozenset(thing for (thing,) in self._connection.execute(text).fetchall())
+                    continue
+                table = sql.parsed_table(script, statement)
+                if statement == sql.PARSE and several:
+                    self._connection.execute(text)
+                    made[table] = self._connection.table(table).to_arrow_table()
+                    continue
+                # Nothing else is parsed from it: straight to Arrow, for to fill a table and read it takes a tenth longer.
+                made[table] = self._connection.execute(sql.query(text)).to_arrow_table()
+                read[table] = in_chunks(made[table])
+                self._connection.register(table, read[table])
+            return Parsed(made, present)
         finally:
-            self._connection.unregister(name)
+            for known in read:
+                self._connection.unregister(known)
 
     def close(self) -> None:
         """Let the memory go."""

@@ -150,6 +150,13 @@ def parsed_table(name: str, statement: str) -> str:
     return f"parsed_{things}"
 
 
+def query(text: str) -> str:
+    """Return the question alone of a parsing statement, which begins with comments and a line that makes a table of it."""
+    lines = text.splitlines()
+    first = next(number for number, line in enumerate(lines) if not line.startswith("--"))
+    return "\n".join(lines[first + 1 :])
+
+
 def whole(name: str) -> str:
     """Return the text of ``<name>.sql``."""
     return (ROOT / f"{name}.sql").read_text(encoding="utf-8")

@@ -124,13 +124,24 @@ def test_a_parser_that_gives_up_leaves_the_batch_to_the_writer(tmp_path: Path, m
         assert len(given.rows(warehouse, "from staging.points_entries")) == 2
 
 
+def test_a_record_that_cannot_be_parsed_leaves_its_batch_to_the_writer_and_the_next_to_the_parser() -> None:
+    """Bytes that are no text, behind two thousand decisions that are well."""
+    _, decisions = given.records([purchase(1)])
+    well = [Record(0, offset, 0, decisions[-1].value) for offset in range(2_500)]
+    broken = [*well, Record(0, len(well), 0, b"\xff")]
+    with Ahead() as ahead:
+        assert ahead.parse(LOG_SCHEMA.empty_table(), table_of(broken)) == {}
+        found = ahead.parse(LOG_SCHEMA.empty_table(), table_of(well))
+    assert found[DECISIONS].tables["parsed_decisions"].num_rows == len(well)
+
+
 def test_parsing_needs_the_batch_alone() -> None:
     """Every parsing statement makes the table it is named for, and reads no table of the file."""
     for script, name in SCRIPTS.values():
         for statement, text in sql.parsing(script).items():
             assert "staging." not in text, f"{script}: {statement}"
             if statement != sql.PRESENT:
-                assert text.removeprefix("--").find(f"temp table {sql.parsed_table(script, statement)} as") >= 0, (
-                    statement
-                )
+                made = f"create or replace temp table {sql.parsed_table(script, statement)} as\n"
+                assert text.endswith(made + sql.query(text)), statement
+                assert sql.query(text).startswith(("select ", "with ")), statement
         assert name.startswith("incoming_")
