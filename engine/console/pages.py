@@ -166,6 +166,7 @@ async def lift(ask: Asker, query: QueryParams) -> Context:
         "goal": goal,
         "channels": channels,
         "point": point,
+        "priced": any(row["points_cost_minor"] is not None for row in rows),
         "rows": rows,
         "funnel": funnel,
         "plot": plots.intervals(

@@ -4,6 +4,7 @@
 -- A member counts with his first moment of a rule and version, once its window is over. Compared is by intention (everybody who was not
 -- held out and consents to a channel, also where quiet limits or lateness kept the notice back), for a hold-out is not asked for those
 -- either; who consents to no channel stands in neither group. Each channel is compared with the held-out members whom it would have reached.
+-- A point costs what it is worth under the version that gave it, unless the question says another price.
 create or replace macro lift_as_of(day, window_days := 14, point_minor := null, known_at := null) as table (
     with asked as (
         select cast(day as date) as as_of, time_zone, cast(window_days as integer) as span_days,
@@ -80,12 +81,19 @@ create or replace macro lift_as_of(day, window_days := 14, point_minor := null, 
         having count(*) filter (where not held_out) > 0
     ),
 
+    worths as (
+        select w.version as rule_version, arg_max(w.point_minor, w.from_on) as worth
+        from staging.economics as w
+        group by w.version
+    ),
+
     compared as (
-        select *, converted / members as rate, held_out_converted / nullif(held_out_members, 0) as held_out_rate,
+        select counted.*, converted / members as rate, held_out_converted / nullif(held_out_members, 0) as held_out_rate,
             newcombe_low(converted, members, held_out_converted, held_out_members) as low,
             newcombe_high(converted, members, held_out_converted, held_out_members) as high,
-            points * price as cost
+            points * coalesce(price, worth) as cost
         from counted
+        left join worths using (rule_version)
     )
 
     select rule_id, rule_version, channel, goal, members, reached, converted, rate, held_out_members, held_out_converted, held_out_rate,

@@ -18,7 +18,7 @@ import duckdb
 
 from engine.broker import free_port
 from engine.settings import No, UsageError
-from projections import sql
+from projections import reading, sql
 from projections.reading import Answer, ask_file, ask_server
 from projections.server import read_endpoint
 from projections.warehouse import Warehouse
@@ -145,6 +145,7 @@ class Reader:
 
 
 def _read(db: Path, statement: str, remote: bool, pipe: Connection) -> None:
+    reading.HANDOVER_S = PATIENCE_S  # between two servers a crowded machine takes longer than a shop's
     told: list[Any] = []
     while not pipe.poll(LOOK_S):
         try:
