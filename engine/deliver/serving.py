@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from engine.deliver.lane import Item, Lane, item_of
 from engine.deliver.metrics import DeliverMetrics
 from engine.deliver.progress import Progress
 from engine.deliver.telling import Writer, dead_headers, outcome_event
-from engine.stream.clients import Cluster, KafkaTrouble
+from engine.stream.clients import Cluster, KafkaTrouble, Unreachable
 from engine.stream.generations import inbound_prefix
 from engine.stream.topics import DEAD_NOTICES, INCENTIVES, LogMissing, partition_count
 from engine.telemetry import Health, Hearing, Metrics
@@ -33,6 +33,8 @@ COMMIT_S = 1.0
 #: How long a process may be silent before its partitions go to others. Too short: a busy one is thrown out, and what it has
 #: under way is sent twice. Too long: after a death nothing of its partitions is sent until then.
 SESSION_S = 10.0
+#: Between two questions to brokers that gave an error. Too short: a line of the log for each. Too long: that much later on.
+ASK_AGAIN_S = 1.0
 #: A partition that goes to another process is given so long for what is under way, below the group's session timeout.
 HAND_OVER_S = 8.0
 
@@ -127,7 +129,11 @@ class Courier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
     async def _read(self, stop: asyncio.Event) -> None:
         looked_s = 0.0
         while not stop.is_set():
-            fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+            except KafkaError as error:
+                await self._wait_for_kafka(error)
+                continue
             for place, records in fetched.items():
                 await self._take(place, records)
             self._pulse.waiting(0)
@@ -137,11 +143,25 @@ class Courier(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
                 await self._commit()
                 self._look()
 
-    async def _take(self, place: TopicPartition, records: Iterable[Any]) -> None:
+    async def _wait_for_kafka(self, error: Exception) -> None:
+        """Brokers that are away are waited for: nothing was taken, so nothing is lost. Errors: those that do not pass, such as a
+        missing right."""
+        if isinstance(error, KafkaError) and not error.retriable:
+            raise error
+        log.warning("Kafka gave an error, asked again", error=type(error).__name__)
+        await asyncio.sleep(ASK_AGAIN_S)
+
+    async def _take(self, place: TopicPartition, records: Sequence[Any]) -> None:
         """Hand the records of one partition to their lanes."""
         book = self._books.open.get(place)
         if book is None:
-            book = await self._open(place)
+            try:
+                book = await self._open(place)
+            except (KafkaError, Unreachable) as error:
+                if place in self._consumer.assignment():
+                    self._consumer.seek(place, records[0].offset)
+                await self._wait_for_kafka(error)
+                return
             if place not in self._consumer.assignment():  # it went while we asked
                 return
             self._books.open[place] = book

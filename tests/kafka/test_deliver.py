@@ -27,7 +27,7 @@ from projections.reading import ask_file
 from schemas.notices import NoticeEvent, encode_event
 from schemas.times import to_text
 from tests.kafka.deployment import SESSION_S, Deployment, Role, event, purchase, until
-from tests.kafka.harness import read_all
+from tests.kafka.harness import KafkaCluster, read_all
 from tests.unit.deliver_world import SECRET, Received, Receiver, notice, receiving
 from tests.unit.test_deliver_smtp import mail_server
 
@@ -36,6 +36,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 PARTITIONS = 2
 PROGRAMME = Path(__file__).parent / "programmes" / "moments"
 _SHORT = f"from engine.deliver import serving; serving.SESSION_S = {SESSION_S}"
+#: Notices soon that nothing is acknowledged.
+_SOON = f"{_SHORT}; from engine.deliver import telling; telling.ACK_SECONDS = 3.0"
 
 
 def configured(folder: Path, receiver: Receiver, **more: Any) -> Path:
@@ -103,10 +105,10 @@ async def deliver(shop: Deployment, *arguments: str) -> Any:
     return await asyncio.to_thread(CliRunner().invoke, main, ["deliver", *arguments, *where])
 
 
-async def begun(cluster: Cluster, prefix: str) -> Deployment:
+async def begun(cluster: Cluster, prefix: str, patch: str = _SHORT) -> Deployment:
     """A deployment with its topics and no worker."""
     await ensure(cluster, Layout(prefix, PARTITIONS))
-    return Deployment(cluster, prefix, PARTITIONS, patch=_SHORT)
+    return Deployment(cluster, prefix, PARTITIONS, patch=patch)
 
 
 async def test_a_webhook_that_fails_at_first_gets_every_notice(cluster: Cluster, prefix: str, tmp_path: Path) -> None:
@@ -196,6 +198,38 @@ async def _noted(shop: Deployment, finished: int = 2) -> bool:
     done = [set(decode(one.offset, one.metadata or "")) for one in found.values()]
     # Between two notices lies the mark of a transaction, which counts as finished, too.
     return max((len(one) for one in done), default=0) >= 2 * finished - 1
+
+
+async def test_a_broker_that_is_killed_and_comes_back(own_kafka: KafkaCluster, prefix: str, tmp_path: Path) -> None:
+    """Given notices that are posted while the only broker is killed, when it is started again, then the process has said so and
+    goes on by itself, every notice was sent and told, and whoever takes over sends none of them again."""
+    notices, node = [notice(number, f"m{number}") for number in range(30)], own_kafka.nodes[0]
+    with receiving(lambda _: None) as receiver, await begun(Cluster(own_kafka.bootstrap), prefix, _SOON) as shop:
+        config = configured(tmp_path, receiver, concurrency=4)
+        role = start(shop, config)
+        await made(shop, notices[:20])
+        await receiver.until(lambda got: len(got) >= 4)
+        await asyncio.to_thread(node.stop, hard=True)
+        receiver.behave = lambda _: (200, {})
+        receiver.over.set()
+        await until("it says that it cannot write", lambda: asyncio.to_thread(lambda: role.ask("/readyz")[0] == 503))
+        own_kafka.restart(node)
+        await asyncio.to_thread(own_kafka.wait)
+        await made(shop, notices[20:])
+        await until("all are told", lambda: _all_sent(shop, notices))
+        await until("it is ready again", lambda: asyncio.to_thread(lambda: role.ask("/readyz")[0] == 200))
+        assert role.end(60) == 0
+        before, other, last = len(receiver.got), start(shop, config), notice(99, "m1")
+        await made(shop, [last])
+        await until("the last is told", lambda: _all_sent(shop, [*notices, last]))
+        assert other.end(60) == 0
+
+    assert set(receiver.ids()[:before]) == {one["id"] for one in notices}
+    assert receiver.ids()[before:] == [last["id"]]
+
+
+async def _all_sent(shop: Deployment, notices: list[NoticeEvent]) -> bool:
+    return {one[0] for one in await outcomes(shop) if one[1] == "sent"} == {one["id"] for one in notices}
 
 
 async def test_two_share_the_work_and_one_that_ends_hands_it_over(
