@@ -222,6 +222,12 @@ async def points(ask: Asker, _: QueryParams) -> Context:
     }
 
 
+async def play(ask: Asker, _: QueryParams) -> Context:
+    """Who is under way in which challenge, who met it, and which badges are had."""
+    names = ("challenges", "badges")
+    return dict(zip(names, await asyncio.gather(*(ask.rows("play", name) for name in names)), strict=True))
+
+
 async def money(ask: Asker, _: QueryParams) -> Context:
     """How far the goals are, what the programme costs and brings, and what is owed in money."""
     names = ("goals", "costs", "kinds", "roi", "liability", "currency")
@@ -278,12 +284,14 @@ async def member(ask: Asker, query: QueryParams, key: str) -> Context | None:
     if not who:
         return None
     page, name = whole(query.get("page"), 1, 1_000_000, 1), who["member_id"]
-    facts, entries, lots, tiers, redemptions = await asyncio.gather(
+    facts, entries, lots, tiers, redemptions, challenges, badges = await asyncio.gather(
         ask.rows("member", "facts", member=name, rows=STORY_ROWS + 1, skip=STORY_ROWS * (page - 1)),
         ask.rows("member", "entries", member=name, rows=ENTRY_ROWS),
         ask.rows("member", "lots", member=name, rows=PAGE_ROWS),
         ask.rows("member", "tier_history", member=name),
         ask.rows("member", "redemptions", member=name, rows=PAGE_ROWS),
+        ask.rows("member", "challenges", member=name, rows=PAGE_ROWS),
+        ask.rows("member", "badges", member=name, rows=PAGE_ROWS),
     )
     over_time = list(reversed(entries))
     balances = [float(entry["balance_after"]) for entry in over_time]
@@ -295,6 +303,8 @@ async def member(ask: Asker, query: QueryParams, key: str) -> Context | None:
         "lots": lots,
         "tiers": tiers,
         "redemptions": redemptions,
+        "challenges": challenges,
+        "badges": badges,
         "entries_cut": len(entries) == ENTRY_ROWS,
         "balance": plots.line(days, {"points": balances}) if len(balances) > 1 else None,
         "page": page,

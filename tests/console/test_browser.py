@@ -81,6 +81,7 @@ def test_every_page_opens_without_complaints_and_everybody_can_use_it(
         "/churn",
         "/lift",
         "/money",
+        "/play",
         "/loyalty",
         "/points",
         "/members",

@@ -28,6 +28,7 @@ PAGES = (
     "/churn?all=1&by=money",
     "/lift",
     "/money",
+    "/play",
     "/lift?goal=visit&days=28&channels=1&point=0.8",
     "/loyalty",
     "/points",

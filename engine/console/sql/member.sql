@@ -73,3 +73,18 @@ from redemptions
 where member_id = $member
 order by occurred_at desc
 limit $rows;
+
+-- statement: challenges
+select coalesce(label, challenge) as label, coalesce(cast(begins_at as varchar)[:10] || ' to ' || cast(ends_at as varchar)[:10], "window") as span,
+    progress, coalesce(needed, need) as need, is_money, is_met, met_at
+from challenge_progress
+where member_id = $member
+order by coalesce(met_at, begins_at) desc nulls first, challenge, "window" desc
+limit $rows;
+
+-- statement: badges
+select coalesce(label, badge) as label, earned_at, rule_id
+from badges
+where member_id = $member
+order by earned_at desc, badge
+limit $rows;
