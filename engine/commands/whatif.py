@@ -11,9 +11,10 @@ from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from engine.commands.programmes import load_programmes
 from engine.commands.replay import bar, moment
@@ -22,6 +23,9 @@ from engine.settings import KafkaSecurity, No, UsageError, kafka_security_option
 from engine.vault.vault import vault_of
 from rules.book import Programme
 
+Place = TypeVar("Place")
+#: Where facts may be, by parameter.
+PLACES = ("dump_path", "events_path", "db", "bootstrap")
 #: Columns of a table that no terminal shows.
 PRINTED_WIDTH = 120
 
@@ -50,9 +54,6 @@ PRINTED_WIDTH = 120
 )
 @option(
     "db",
-    # A shell that asks tables has it set: it must not be taken for a second place beside --facts.
-    envvar=None,
-    show_envvar=False,
     help="Or the tables that are there: the file of a projector, also while it runs, or of a replay. They hold no profiles.",
 )
 @option("bootstrap", help="Or a deployment's own logs on Kafka, with the decisions that were made.")
@@ -120,6 +121,7 @@ def whatif(
 
     new = _new(new_programme)
     given = dump_path or events_path
+    db, bootstrap = _named("db", db), _named("bootstrap", bootstrap)
     _require_one([dump_path, events_path, db, bootstrap], programme)
     _refuse_existing(out, page)
     vault = None if events_path is not None else vault_of(profile_key_file, profile_keys)
@@ -164,6 +166,14 @@ def _new(path: Path) -> list[Programme]:
         return load_directory(path)
     except ProgrammeErrors as errors:
         raise No(f"mistakes in {path}:\n{errors}") from errors
+
+
+def _named(parameter: str, value: Place | None) -> Place | None:
+    """A place, unless it comes from the environment and another one was named: a shell that asks tables has STAMMGAST_DB set."""
+    source = click.get_current_context().get_parameter_source
+    if source(parameter) is ParameterSource.COMMANDLINE:
+        return value
+    return None if any(source(other) is ParameterSource.COMMANDLINE for other in PLACES) else value
 
 
 def _require_one(places: Sequence[Path | str | None], programme: Path | None) -> None:

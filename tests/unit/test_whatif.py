@@ -283,7 +283,7 @@ def test_tables_hold_no_profiles(tmp_path: Path) -> None:
         list(dump_lines(tmp_path / "shop.duckdb", [present, programme(MOMENT, version=2)]))
 
 
-def test_the_command_takes_tables(tmp_path: Path, bar_week: Path) -> None:
+def test_the_command_takes_tables(tmp_path: Path, bar_week: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of a replay of the same events: the same differences; a file that is none of ours is told."""
     made = CliRunner().invoke(
         main, ["replay", str(bar_week), "--programme", str(COFFEE_BAR), "--db", str(tmp_path / "bar.duckdb")]
@@ -296,7 +296,12 @@ def test_the_command_takes_tables(tmp_path: Path, bar_week: Path) -> None:
 
     tables, events = invoked(*given, "--db", tmp_path / "bar.duckdb"), invoked(*given, "--events", bar_week)
     nothing = invoked(*given, "--db", tmp_path / "none.duckdb")
+    monkeypatch.setenv("STAMMGAST_DB", str(tmp_path / "bar.duckdb"))
+    set_for_all, named = invoked(*given), invoked(*given, "--events", bar_week)
 
+    # What is named goes before what is set for all.
+    assert json.loads(set_for_all.output)["summary"] == json.loads(tables.output)["summary"]
+    assert json.loads(named.output)["summary"] == json.loads(events.output)["summary"]
     assert tables.exit_code == 0, tables.output
     found, expected = json.loads(tables.output), json.loads(events.output)
     assert expected["summary"][0]["points_more"] > 0
