@@ -34,9 +34,10 @@ def hang_up(host: str, port: int, patience_s: float) -> bool:
             own = [stack.enter_context(one) for one in _sockets_at(host, port)]
             connected = [one for one in own if not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)]
             late = time.monotonic() > deadline
-            for one in own if late else (one for one in own if one not in connected):
-                with suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+            for one in own:
+                if late or one not in connected:
+                    with suppress(OSError):
+                        one.shutdown(socket.SHUT_RDWR)
         if not connected or late:
             return not connected
         time.sleep(LOOK_S)
@@ -49,20 +50,11 @@ def _sockets_at(host: str, port: int) -> Iterator[socket.socket]:
             handle = os.dup(int(entry.name))
         except OSError:  # it was closed meanwhile
             continue
-        try:
-            own = stat.S_ISSOCK(os.fstat(handle).st_mode) and _name_of(handle) == (host, port)
-        except OSError:
-            own = False
-        if own:
-            yield socket.socket(fileno=handle)
-        else:
+        if not stat.S_ISSOCK(os.fstat(handle).st_mode):
             os.close(handle)
-
-
-def _name_of(handle: int) -> object:
-    """Where a socket is bound; the handle stays open."""
-    one = socket.socket(fileno=handle)
-    try:
-        return one.getsockname()
-    finally:
-        one.detach()
+            continue
+        one = socket.socket(fileno=handle)
+        if one.getsockname() == (host, port):
+            yield one
+        else:
+            one.close()

@@ -114,7 +114,7 @@ class History:
         fresh = self._fresh.get((source, fact_id))
         if fresh is not None:
             return fresh.body_hash[: 2 * BODY_BYTES], fresh.time_us
-        place = self._seen_at(self._place(source, fact_id)) if self._records else None
+        place = self._record_of(self._place(source, fact_id), _SEEN) if self._records else None
         if place is None:
             return None
         at, _ = self._start(place)
@@ -126,13 +126,7 @@ class History:
         fresh = self._fresh.get((source, fact_id))
         if fresh is not None:
             return fresh.order is not None
-        identity = self._place(source, fact_id) if self._records else None
-        if identity is None or self._records.find(identity) < 0:
-            return False
-        return any(
-            self._records[at] & _ORDER and self._records.startswith(identity, at + _IDENTITY_AT[self._records[at]])
-            for _, at, _ in self._walk()
-        )
+        return bool(self._records) and self._record_of(self._place(source, fact_id), _ORDER) is not None
 
     def has_order(self, source: str, order_id: str) -> bool:
         """Tell whether an order is kept."""
@@ -215,7 +209,7 @@ class History:
             self.text(source)
             mark = self.texts.marks[source]
         identity = mark + name(fact_id)
-        again = self._seen_at(identity)
+        again = self._record_of(identity, _SEEN)
         if again is not None:
             self._forget(again)
         flags, time = self._time_bytes(time_us)
@@ -268,12 +262,13 @@ class History:
             yield place, at, end
             place = end
 
-    def _seen_at(self, identity: bytes | None) -> int | None:
+    def _record_of(self, identity: bytes | None, flag: int) -> int | None:
+        """Where the first record with this flag begins that is of a fact of this identity."""
         if identity is None or self._records.find(identity) < 0:
             return None
         for place, at, _ in self._walk():
             flags = self._records[at]
-            if flags & _SEEN and self._records.startswith(identity, at + _IDENTITY_AT[flags]):
+            if flags & flag and self._records.startswith(identity, at + _IDENTITY_AT[flags]):
                 return place
         return None
 
