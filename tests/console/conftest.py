@@ -15,10 +15,23 @@ from pathlib import Path
 import duckdb
 import httpx
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.console.demo_file import make_month
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUERY_SECONDS = 10
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield one
+        one.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from tests.console.conftest import Shown, showing
-from tests.console.test_browser import CHROMIUM, VIEWS, enter, examined
+from tests.console.test_browser import VIEWS, enter, examined
 from tests.console.test_pages import text_of
 from tests.independent.test_independent_lift import SEED, Note, fact, invented, moment_of
 from tests.projections import given
@@ -78,25 +78,22 @@ def test_the_page_says_what_the_table_says(moments: Shown) -> None:
     assert int(str(made)) > int(str(sent)) > 0
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("view", VIEWS)
-def test_it_can_be_used_in_a_browser(moments: Shown, view: str) -> None:
+def test_it_can_be_used_in_a_browser(browser: Browser, moments: Shown, view: str) -> None:
     """By its links and its form; nothing complains, axe-core finds nothing, and nothing is wider than the screen."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page, complaints = enter(browser, moments, view)
-        page.goto(f"{moments.url}/lift")
-        page.click("nav.choice a:has-text('visit')")
-        page.wait_for_url("**goal=visit**")
-        page.click("nav.choice a:has-text('by channel')")
-        page.wait_for_url("**channels=1**")
-        page.fill("#point", "0.8")
-        page.press("#point", "Enter")
-        page.wait_for_selector("th:has-text('Cost per regained')")
-        assert page.locator("svg g.interval").count() == 12
-        found, wide, screen = examined(page)
-        browser.close()
+    page, complaints = enter(browser, moments, view)
+    page.goto(f"{moments.url}/lift")
+    page.click("nav.choice a:has-text('visit')")
+    page.wait_for_url("**goal=visit**")
+    page.click("nav.choice a:has-text('by channel')")
+    page.wait_for_url("**channels=1**")
+    page.fill("#point", "0.8")
+    page.press("#point", "Enter")
+    page.wait_for_selector("th:has-text('Cost per regained')")
+    assert page.locator("svg g.interval").count() == 12
+    found, wide, screen = examined(page)
+    page.context.close()
     assert found == []
     assert wide <= screen
     assert complaints == []

@@ -9,10 +9,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from tests.console.conftest import Shown, showing
-from tests.console.test_browser import CHROMIUM, VIEWS, enter, examined
+from tests.console.test_browser import VIEWS, enter, examined
 from tests.console.test_pages import text_of
 from tests.independent.test_independent_lift import SEED, Note, invented
 from tests.projections import given
@@ -108,20 +108,17 @@ def test_the_page_says_what_the_tables_say(money: Shown) -> None:
     assert "Gross is a bound from above" in words
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("view", VIEWS)
-def test_it_can_be_used_in_a_browser(money: Shown, view: str) -> None:
+def test_it_can_be_used_in_a_browser(browser: Browser, money: Shown, view: str) -> None:
     """Nothing complains, axe-core finds nothing, and nothing is wider than the screen."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page, complaints = enter(browser, money, view)
-        page.click("nav a:has-text('Money')")
-        page.wait_for_selector("h2:has-text('What comes back')")
-        assert page.locator("svg g.interval").count() >= 3
-        assert page.locator("progress").count() == 4
-        found, wide, screen = examined(page)
-        browser.close()
+    page, complaints = enter(browser, money, view)
+    page.click("nav a:has-text('Money')")
+    page.wait_for_selector("h2:has-text('What comes back')")
+    assert page.locator("svg g.interval").count() >= 3
+    assert page.locator("progress").count() == 4
+    found, wide, screen = examined(page)
+    page.context.close()
     assert found == []
     assert wide <= screen
     assert complaints == []

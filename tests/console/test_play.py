@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from tests.console.conftest import Shown, showing
-from tests.console.test_browser import CHROMIUM, VIEWS, enter, examined
+from tests.console.test_browser import VIEWS, enter, examined
 from tests.console.test_pages import text_of
 from tests.projections import given
 
@@ -91,21 +91,18 @@ def test_the_page_says_what_the_tables_say(play: Shown) -> None:
     assert "Early bird" not in nothing
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("view", VIEWS)
-def test_it_can_be_used_in_a_browser(play: Shown, view: str) -> None:
+def test_it_can_be_used_in_a_browser(browser: Browser, play: Shown, view: str) -> None:
     """Nothing complains, axe-core finds nothing, and nothing is wider than the screen."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page, complaints = enter(browser, play, view)
-        page.click("nav a:has-text('Play')")
-        page.wait_for_selector("h2:has-text('Badges')")
-        assert page.locator("progress").count() == 2
-        found, wide, screen = examined(page)
-        page.goto(f"{play.url}/members/m4")
-        beside, member_wide, screen = examined(page)
-        browser.close()
+    page, complaints = enter(browser, play, view)
+    page.click("nav a:has-text('Play')")
+    page.wait_for_selector("h2:has-text('Badges')")
+    assert page.locator("progress").count() == 2
+    found, wide, screen = examined(page)
+    page.goto(f"{play.url}/members/m4")
+    beside, member_wide, screen = examined(page)
+    page.context.close()
     assert (found, beside) == ([], [])
     assert max(wide, member_wide) <= screen
     assert complaints == []

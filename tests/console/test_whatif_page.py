@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from engine.cli import main
 from engine.demo.coffee_bar import week
 from engine.imports.events import write_events
-from tests.console.test_browser import CHROMIUM, VIEWS, examined
+from tests.console.test_browser import VIEWS, examined
 
 COFFEE_BAR = Path(__file__).parents[2] / "rules" / "programmes" / "coffee-bar"
 
@@ -27,9 +27,8 @@ def opened(browser: Browser, made: Path, view: str) -> tuple[Page, list[str]]:
     return page, asked
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 @pytest.mark.timeout(300)
-def test_the_page_of_a_comparison(tmp_path: Path) -> None:
+def test_the_page_of_a_comparison(browser: Browser, tmp_path: Path) -> None:
     """Light on a desk, dark on a phone: nothing is loaded, axe-core finds nothing, nothing is wider than the screen."""
     events, new, made = (tmp_path / name for name in ("events.jsonl", "new.yaml", "page.html"))
     write_events(events, week())
@@ -40,15 +39,12 @@ def test_the_page_of_a_comparison(tmp_path: Path) -> None:
     assert told.exit_code == 0, told.output
     total = json.loads(told.output)["summary"][0]
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for view in VIEWS:
-            page, asked = opened(browser, made, view)
-            words = page.inner_text("body")
-            found, wide, screen = examined(page)
-            assert f"{total['reached']:,}" in words, view
-            assert f"{total['points_more']:+,}" in words, view
-            assert asked == [made.as_uri()], view
-            assert found == [], view
-            assert wide <= screen, view
-        browser.close()
+    for view in VIEWS:
+        page, asked = opened(browser, made, view)
+        words = page.inner_text("body")
+        found, wide, screen = examined(page)
+        assert f"{total['reached']:,}" in words, view
+        assert f"{total['points_more']:+,}" in words, view
+        assert asked == [made.as_uri()], view
+        assert found == [], view
+        assert wide <= screen, view

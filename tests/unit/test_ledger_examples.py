@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.compiled import core
 from engine.ledger.engine_facts import programme_fact, tick_fact
 from engine.ledger.partition import FoldFailed, Partition, UnknownProgramme
 from schemas import facts
+from tests.interpreted import interpreted_only
 from tests.unit.ledger import RECORDED, Stage, points, programme
 
 SPEND = """
@@ -359,7 +359,7 @@ def test_a_quarantined_fact_moves_nothing_and_is_answered() -> None:
     assert points(stage.buy("2026-03-02T10:00:00Z", ("mug", "5.00"))) == [("spend", 5)]
 
 
-@pytest.mark.skipif(core() == "compiled", reason="what is compiled cannot be patched; the interpreted core shows it")
+@interpreted_only
 def test_a_decision_that_cannot_be_taken_in_breaks_the_fold_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no reason to quarantine the fact: the state is half changed, and the process must fold it anew."""
     stage = Stage(programme(SPEND))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.compiled import core
+from tests.interpreted import interpreted_only
 from tests.mutants.score import excused, excuses, interval, stale
 from tests.mutants.trying import change
 from tests.mutants.written import Mutant, Place, lines_changed
@@ -74,9 +74,7 @@ def in_child(mutant: Mutant, says: str) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-@pytest.mark.skipif(
-    core() == "compiled", reason="machine code cannot be changed from outside: STAMMGAST_COMPILED=0 make test"
-)
+@interpreted_only
 @pytest.mark.parametrize(
     ("place", "after", "says"),
     [

@@ -15,7 +15,6 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli import main
-from engine.compiled import core
 from engine.gateway.quoting import quote
 from engine.ledger.engine_facts import programme_fact
 from engine.ledger.member import CLOSED, ProfileClosed, Sealed
@@ -33,6 +32,7 @@ from schemas.normalise import normalise
 from schemas.personal import is_personal, without_data
 from schemas.rejects import Rejected
 from schemas.times import to_us
+from tests.interpreted import interpreted_only
 from tests.unit.ledger import RECORDED, Stage, points, programme
 
 SECRET = "Zebulon-Ypsilanti"
@@ -366,9 +366,7 @@ def test_a_state_holds_a_profile_as_the_log_does(master: Path, keys: Path) -> No
     assert SECRET.encode() not in pack(member)
 
 
-@pytest.mark.skipif(
-    core() == "compiled", reason="machine code cannot be changed from outside: STAMMGAST_COMPILED=0 make test"
-)
+@interpreted_only
 def test_an_error_with_an_open_profile_says_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its text would stand in the decision, in `rejects` and in the log."""
     vault = EphemeralVault()
