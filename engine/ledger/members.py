@@ -14,15 +14,17 @@ LIVE_MEMBERS = 5_000
 class Members:
     """All members by key: packed, and up to ``live`` of them unpacked too, those that were asked for last.
 
-    Two generations take the place of a list in the order of use: who is asked for goes to the young one; when that is half
-    full it becomes the old one, and with every newcomer one of the old ones who was not asked for again is packed.
+    Two generations take the place of a list in the order of use: who is asked for goes to the young one; when nobody is left in
+    the old one, and the young one is half full, it becomes the old one. Only where all places are taken, a newcomer makes one of
+    the old ones be packed: of those who were not asked for again the one who has been there longest.
     """
 
-    __slots__ = ("_half", "_old", "_packed", "_young")
+    __slots__ = ("_half", "_most", "_old", "_packed", "_young")
 
     def __init__(self, live: int = LIVE_MEMBERS) -> None:
         """Start without members; ``live`` is the most objects kept, at least 2."""
-        self._half = max(1, live // 2)
+        self._most = max(2, live)
+        self._half = self._most // 2
         # None: the member changed since he was packed, so he is in one of the generations.
         self._packed: dict[str, bytes | None] = {}
         self._young: dict[str, Member] = {}
@@ -67,6 +69,7 @@ class Members:
             if packed is None:
                 return None
             member = unpack(key, packed)
+            self._make_room()
         self._admit(member)
         return member
 
@@ -84,7 +87,8 @@ class Members:
         """Take in a member who is new, or who was changed."""
         self._packed[member.key] = None
         if member.key not in self._young:
-            self._old.pop(member.key, None)
+            if self._old.pop(member.key, None) is None:
+                self._make_room()
             self._admit(member)
 
     def packed(self, key: str) -> bytes:
@@ -101,11 +105,16 @@ class Members:
         self._old.pop(key, None)
         self._packed[key] = packed
 
+    def _make_room(self) -> None:
+        """Pack the old one who has been there longest, where all places are taken."""
+        if len(self._young) + len(self._old) < self._most:
+            return
+        key, leaving = self._old.popitem()
+        if self._packed[key] is None:
+            self._packed[key] = pack(leaving)
+
     def _admit(self, member: Member) -> None:
-        if self._old:
-            key, leaving = self._old.popitem()
-            if self._packed[key] is None:
-                self._packed[key] = pack(leaving)
         self._young[member.key] = member
-        if len(self._young) >= self._half:
-            self._old, self._young = self._young, {}
+        if not self._old and len(self._young) >= self._half:
+            # The last of a dict is taken out at once, the first only behind all that were taken out before.
+            self._old, self._young = dict(reversed(self._young.items())), {}

@@ -172,6 +172,35 @@ def test_members_asked_for_last_stay_unpacked() -> None:
         members["nobody"]
 
 
+def test_nobody_is_packed_while_there_is_room() -> None:
+    """Given as many members as are kept as objects, then each stays the same object, however often and in whichever order."""
+    anna, members = stage_with_orders().partition.members["anna"], Members(4)
+    kept = {key: unpack(key, pack(anna)) for key in ("m0", "m1", "m2", "m3")}
+    for member in kept.values():
+        members.put(member)
+    for key in ("m3", "m0", "m0", "m2", "m1", "m3", "m1", "m0", "m2", "m3") * 3:
+        assert members.get(key) is kept[key]
+        members.put(kept[key])
+
+    assert members.live == 4
+
+
+def test_who_was_not_asked_for_the_longest_makes_room() -> None:
+    """Given all places taken, when others come, then those leave to whom nothing happened since; they come back as they were."""
+    anna, members = stage_with_orders().partition.members["anna"], Members(4)
+    kept = {key: unpack(key, pack(anna)) for key in ("m0", "m1", "m2", "m3", "m4", "m5")}
+    for key in ("m0", "m1", "m2", "m3", "m4"):
+        members.put(kept[key])
+    assert [members.peek(key) is kept[key] for key in kept] == [False, True, True, True, True, False]
+
+    assert members.get("m1") is kept["m1"]
+    assert members.get("m2") is kept["m2"]
+    members.put(kept["m5"])
+    assert [members.peek(key) is kept[key] for key in kept] == [False, True, True, False, True, True]
+    back = members["m3"]
+    assert (back is kept["m3"], back) == (False, kept["m3"])
+
+
 def test_a_preview_takes_nothing_in() -> None:
     """Given a purchase that is only asked about, then the answer is the one it will get, and nobody's state has moved."""
     stage = stage_with_orders()
