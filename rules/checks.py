@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
@@ -227,9 +228,9 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
 
 
-def _fields(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel] | None]]:
-    for name, info in model.model_fields.items():
-        yield info.alias or name, _model_in(info.annotation)
+@cache
+def _fields(model: type[BaseModel]) -> dict[str, type[BaseModel] | None]:
+    return {info.alias or name: _model_in(info.annotation) for name, info in model.model_fields.items()}
 
 
 def keys_at(path: Path) -> list[str]:
@@ -237,15 +238,14 @@ def keys_at(path: Path) -> list[str]:
     model: type[BaseModel] | None = ProgrammeFile
     for part in path:
         if isinstance(part, str) and model is not None:
-            fields = dict(_fields(model))
-            model = fields.get(part, model)
+            model = _fields(model).get(part, model)
     return _aliases(model) if model is not None else []
 
 
 def _places() -> dict[str, type[BaseModel]]:
     """Return where keys may stand, by the name of the place, as proposals call it."""
-    top = {name: model for name, model in _fields(ProgrammeFile) if model is not None and name != "earn"}
-    inner = {f"a rule's {name}": model for name, model in _fields(EarnRule) if model is not None}
+    top = {name: model for name, model in _fields(ProgrammeFile).items() if model is not None and name != "earn"}
+    inner = {f"a rule's {name}": model for name, model in _fields(EarnRule).items() if model is not None}
     return {"the programme": ProgrammeFile, **top, "a level": Level, "a rule": EarnRule, **inner}
 
 
@@ -604,12 +604,12 @@ def _check_play(draft: Draft) -> None:
         tier = then.get("tier")
         if isinstance(tier, dict) and "level" in tier:
             _check_tier(draft, (*path, "then", "tier", "level"), tier["level"])
-    offered = {one.get("id") for _, one in _mappings(draft, "challenges") if _begins(one) == "offered"}
-    known = {one.get("id") for _, one in _mappings(draft, "challenges")}
+    named = [(one["id"], _begins(one)) for _, one in _mappings(draft, "challenges") if isinstance(one.get("id"), str)]
+    never_offered = {name for name, _ in named} - {name for name, begins in named if begins == "offered"}
     for where in ("earn", "moments"):
         for index, rule in _mappings(draft, where):
             wanted = rule.get("challenge")
-            if isinstance(wanted, str) and wanted in known - offered:
+            if isinstance(wanted, str) and wanted in never_offered:
                 what = f"{wanted} does not begin by being offered"
                 mend = "write window: {within: 14 days, begins: offered} there"
                 draft.report((where, index, "challenge"), what, mend)

@@ -348,7 +348,9 @@ def parse_hour(value: Any) -> HourMinute:
 def parse_word(value: Any) -> str:
     """Read a name, SKU or code; a number is taken as it is spelt."""
     if isinstance(value, bool) or value is None or not isinstance(value, str | int | Decimal):
-        raise mistake(f"{shown(value)} is no single word", f'put it in quotes if it is meant as text: "{shown(value)}"')
+        quoted = f'put it in quotes if it is meant as text: "{shown(value)}"'
+        mend = "write one word, without brackets" if isinstance(value, list | tuple | dict) else quoted
+        raise mistake(f"{shown(value)} is no single word", mend)
     text = str(value)
     if not text or text != text.strip() or len(text) > 200:
         raise mistake(f"{shown(value)!r} is empty, too long, or has spaces around it")
