@@ -1,7 +1,7 @@
 -- statement: churn_by_as_of
 -- Who was active `horizon_days` before the end of `day` and has bought nothing since: of all members, and by what was known of them then.
 -- Active: bought within the same number of days before that. Store and channel are those of the last order until then, the category that
--- of most money until then, the segment and the tier those of that evening.
+-- of most money until then, less what had come back by then, the segment and the tier those of that evening.
 create or replace macro churn_by_as_of(day, horizon_days, known_at := null) as table (
     with asked as (
         select cast(day as date) as as_of, cast(horizon_days as integer) as horizon,
@@ -30,9 +30,8 @@ create or replace macro churn_by_as_of(day, horizon_days, known_at := null) as t
         select member_id, arg_max(category, (amount_minor, category)) as category
         from (
             select l.member_id, coalesce(l.category, 'none') as category, sum(l.amount_minor) as amount_minor
-            from staging.sold_lines_as_of(day, known_at := known_at) as l
-            cross join asked as a
-            where l.sold_on <= a.began_on and l.member_id is not null
+            from staging.sold_lines_as_of(cast(day as date) - cast(horizon_days as integer), known_at := known_at) as l
+            where l.member_id is not null
             group by all
         )
         group by member_id

@@ -18,7 +18,8 @@ create or replace macro unhappy_members_as_of(day, known_at := null) as table (
     ),
 
     cases as (
-        select member_id, arg_max(attributes ->> '$.state', occurred_at) as state, min(told_on) as told_on
+        select member_id, arg_max(attributes ->> '$.state', occurred_at) as state,
+            min(told_on) filter (where (attributes ->> '$.state') = 'opened') as told_on
         from told
         where name = 'complaint'
         group by member_id, attributes ->> '$.case'

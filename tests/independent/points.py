@@ -94,13 +94,14 @@ class Standing:
 
 @dataclass
 class Member:
-    """Everything about one member."""
+    """Everything about one member; ``stood`` is every tier so far with its first moment."""
 
     key: str
     entries: list[Entry] = field(default_factory=list)
     orders: dict[str, Order] = field(default_factory=dict)
     spend: dict[date, int] = field(default_factory=lambda: defaultdict(int))
     standing: Standing | None = None
+    stood: list[tuple[str, datetime]] = field(default_factory=list)
 
 
 class Books:
@@ -211,6 +212,8 @@ class Books:
         until = first_drop(member.spend, moment, level, version)
         before = member.standing
         since = before.since if before and before.tier == level.name else moment
+        if since == moment and (not before or before.tier != level.name):
+            member.stood.append((level.name, moment))
         member.standing = Standing(level.name, since, until)
 
 

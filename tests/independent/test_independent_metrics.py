@@ -20,12 +20,6 @@ from tests.independent.till import LONDON
 WINDOW = 90
 
 
-@pytest.fixture(scope="module")
-def month(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled month, replayed once for all tests here."""
-    return replay_to(MONTH, tmp_path_factory.mktemp("month"))
-
-
 @cache
 def statements() -> dict[str, str]:
     """The questions of metrics.sql by their names."""

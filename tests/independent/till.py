@@ -18,10 +18,11 @@ NOT_GOODS = {"POST", "DOT", "C2", "M", "D", "S", "B", "BANK CHARGES", "AMAZONFEE
 
 @dataclass
 class BoughtLine:
-    """A line of a sale; ``pennies`` is its amount, ``unreturned`` what the customer still has."""
+    """A line of a sale; ``price`` is of a piece, ``pennies`` its amount, ``unreturned`` what the customer still has."""
 
     sku: str
     quantity: Decimal
+    price: Decimal
     pennies: int
     is_goods: bool
     unreturned: Decimal
@@ -95,8 +96,9 @@ def sale_of(number: str, rows: list[dict[str, str]]) -> Sale:
         if quantity > 0:
             code = row["StockCode"]
             is_goods = code.upper() not in NOT_GOODS and not code.lower().startswith("gift_")
-            pennies = pennies_of(quantity, Decimal(row["UnitPrice"]))
-            sale.lines.append(BoughtLine(code, quantity, pennies, is_goods, unreturned=quantity))
+            price = Decimal(row["UnitPrice"])
+            pennies = pennies_of(quantity, price)
+            sale.lines.append(BoughtLine(code, quantity, price, pennies, is_goods, unreturned=quantity))
     return sale
 
 
