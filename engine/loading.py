@@ -155,8 +155,9 @@ def _load(db: Path, options: dict[str, object], batches: Connection, end: Connec
     try:
         with _opened(db, options) as warehouse:
             for pieces in _together(_coming(Inlet(batches))):
-                facts = pa.Table.from_batches([piece.facts for piece in pieces]).combine_chunks()
-                decisions = pa.Table.from_batches([piece.decisions for piece in pieces]).combine_chunks()
+                # They stay where they lie: to copy them into one chunk took a fifth of the loading.
+                facts = pa.Table.from_batches([piece.facts for piece in pieces])
+                decisions = pa.Table.from_batches([piece.decisions for piece in pieces])
                 with explained(db):
                     warehouse.apply(facts, decisions, [reject for piece in pieces for reject in piece.rejects])
             with explained(db):

@@ -6,6 +6,10 @@ set timezone = 'UTC';
 -- statement: writes
 set variable stammgast_writes = true;
 
+-- statement: straight_to_the_file
+-- From here on a commit of more than a few rows is a checkpoint: DuckDB does not write them into its log first.
+set checkpoint_threshold = '0B';
+
 -- statement: exists
 select 1 from information_schema.tables where table_schema = 'staging' and table_name = 'identity';
 
