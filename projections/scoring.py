@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STATEMENTS = "staging/scoring"
 # Raised whenever the same rows would give other numbers.
-METRIC_VERSION = 1
+METRIC_VERSION = 2
 VALUE_MONTHS = 12
 MONTHLY_DISCOUNT = 0.01
 # A tenth of a cent, a millionth of a chance: what other processors make of the last bits stays below it.

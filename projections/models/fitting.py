@@ -13,6 +13,10 @@ from projections.models.history import Floats
 LOWEST, HIGHEST = -12.0, 12.0
 TOLERANCE = 1e-10
 STEPS_MAX = 4_000
+NOWHERE = 1e300
+NO_MAXIMUM = (
+    "the customers' histories have no most likely parameters: too few of them, nobody came back, or nobody leaves"
+)
 
 
 class NoFit(Exception):
@@ -30,19 +34,33 @@ def maximise(log_likelihood: Callable[[Floats], float], start: tuple[float, ...]
 
     def cost(logs: Floats) -> float:
         if np.any(logs < LOWEST) or np.any(logs > HIGHEST):
-            return 1e300
+            return NOWHERE
         with np.errstate(all="ignore"):
             value = -log_likelihood(np.exp(logs))
-        return value if np.isfinite(value) else 1e300
+        return value if np.isfinite(value) else NOWHERE
 
     begin = np.log(np.asarray(start, dtype=np.float64))
-    rough = optimize.minimize(cost, begin, method="L-BFGS-B", bounds=[(LOWEST, HIGHEST)] * len(start))
+    # Its first step is as long as the slope is steep: many customers make a slope that leads straight out of the bounds.
+    size = abs(cost(begin)) or 1.0
+
+    def even(logs: Floats) -> float:
+        return cost(logs) / size
+
+    rough = optimize.minimize(even, begin, method="L-BFGS-B", bounds=[(LOWEST, HIGHEST)] * len(start))
     fine = optimize.minimize(
         cost,
         np.asarray(rough.x, dtype=np.float64),
         method="Nelder-Mead",
+        callback=_stay_inside,
         options={"xatol": TOLERANCE, "fatol": TOLERANCE, "maxiter": STEPS_MAX, "maxfev": STEPS_MAX},
     )
-    if fine.fun >= 1e300 or np.any(np.abs(fine.x) > HIGHEST - 1):
-        raise NoFit("the customers' histories have no most likely parameters: too few of them, or nobody came back")
+    _stay_inside(fine)
+    if fine.fun >= NOWHERE:
+        raise NoFit(NO_MAXIMUM)
     return np.exp(fine.x), -float(fine.fun)
+
+
+def _stay_inside(intermediate_result: optimize.OptimizeResult) -> None:
+    """Raise as soon as the best parameters so far lie at the bounds: from there on the likelihood only becomes flatter."""
+    if np.any(np.abs(intermediate_result.x) > HIGHEST - 1):
+        raise NoFit(NO_MAXIMUM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -162,3 +163,32 @@ def test_scores_on_a_handful() -> None:
         (1, 1.0),
     ]
     assert np.isnan(scores.auc(chance, happened & False))
+
+
+@pytest.mark.parametrize("model", [bg_nbd, pareto_nbd])
+def test_that_nobody_leaves_is_found_out_soon(model: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steady customers make their histories more likely the rarer leaving is, without end: that takes few looks at the data.
+
+    Pareto/NBD looked 1,100 times before (20 s of a processor for 2,700 customers), while a projector wrote nothing.
+    """
+    looks, plain = [], model._log_likelihoods
+
+    def looked(*arguments: object) -> Floats:
+        looks.append(arguments)
+        found: Floats = plain(*arguments)
+        return found
+
+    monkeypatch.setattr(model, "_log_likelihoods", looked)
+    with pytest.raises(NoFit, match="nobody leaves"):
+        model.fit(steady(np.random.default_rng(20261123)))
+    assert len(looks) < 500
+
+
+def steady(dice: np.random.Generator) -> History:
+    """Customers of half a year who buy at rates of their own and never leave."""
+    rows = []
+    for rate in dice.gamma(0.7, 1 / 60, 600):
+        days = np.cumsum(dice.exponential(1 / max(rate, 1e-6), 200))
+        days = days[days <= 170]
+        rows.append((len(days), days[-1] if len(days) else 0, 170, 10))
+    return history(*zip(*rows, strict=True))
