@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from engine.ledger.following import follow
 from engine.ledger.member import HELD, STOCK, STOCK_CODE, Member, Spent
@@ -18,6 +19,8 @@ from schemas import facts
 from schemas.decisions import Decision, Note, StateChange
 from schemas.envelope import STOCK_SOURCE, Fact, stock_key
 from schemas.ids import hash_id
+
+_AboutPiece: TypeAlias = facts.StockAskedForm | facts.StockAnsweredForm | facts.StockReturnedForm
 
 
 def ask_for_piece(member: Member, fact: Fact, reward: str, store: str, name: str, decision: Decision) -> Fact:
@@ -50,8 +53,10 @@ def return_lapsed(fact: Fact, lapsed: Sequence[tuple[str, Spent, int]], decision
     return found
 
 
-def _follow(fact: Fact, kind: str, subject: str | None, data: object, to: str, decision: Decision) -> Fact:
+def _follow(fact: Fact, kind: str, subject: str | None, data: _AboutPiece, to: str, decision: Decision) -> Fact:
     fact_id = hash_id(fact.source, fact.id, to, kind)
+    if any(one.id == fact_id for one in decision.derived):  # a fact that brings, or takes, two pieces of one stock
+        fact_id = hash_id(fact.source, fact.id, to, kind, data["redemption"])
     return follow(decision, fact, subject, source=STOCK_SOURCE, fact_id=fact_id, kind=kind, data=data)
 
 

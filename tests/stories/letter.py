@@ -23,6 +23,7 @@ from rules.contradictions import contradictions
 from rules.differing import differences
 from rules.money_words import money_words
 from schemas.envelope import parse_fact
+from tests.stories.fair import FairThrower, fair_programme
 from tests.stories.playing import Play
 from tests.stories.reading import FOLDER, parse_story, read_story
 from tests.stories.semantics import story_files
@@ -32,7 +33,7 @@ from tests.unit.test_rules_wordings import told
 
 WRITTEN = FOLDER / "letters.txt"
 #: Stories that are thrown with dice are told to the letter as well, by these seeds.
-THROWN = 20
+THROWN = {"thrown": 20, "fair": 20}
 _OTHER = """
 story: Another programme, for saying what is different
 given: {programme: everything}
@@ -43,7 +44,7 @@ steps: [{when: {at: 2026-01-01 10:00, visit: s1}, then: {outcome: decided}}]
 def names() -> list[str]:
     """Every story that is held to the letter: those of this folder, and some that are thrown."""
     stories = [f"{path.parent.name}/{path.stem}" for path in story_files()]
-    return stories + [f"thrown/{seed}" for seed in range(1, THROWN + 1)]
+    return stories + [f"{kind}/{seed}" for kind, most in THROWN.items() for seed in range(1, most + 1)]
 
 
 def parts(name: str) -> dict[str, list[str]]:
@@ -52,9 +53,10 @@ def parts(name: str) -> dict[str, list[str]]:
     Errors: KeyError, OSError or StoryError where there is no such story.
     """
     subject, _, title = name.partition("/")
-    if subject == "thrown":
+    if subject in THROWN:
         dice = Random(int(title))
-        programmes, events = [thrown_programme(dice)], [*Thrower(dice).events(), END]
+        programmes = [thrown_programme(dice) if subject == "thrown" else fair_programme(dice)]
+        events = [*(Thrower if subject == "thrown" else FairThrower)(dice).events(), END]
     else:
         story = read_story(FOLDER / f"{name}.yaml")
         programmes, events = story.programmes, [step.event for step in story.steps]

@@ -14,7 +14,7 @@ import pytest
 
 from rules.book import Programme
 from tests.seeds import chosen_seed
-from tests.stories.playing import Play, play
+from tests.stories.playing import play
 from tests.stories.reading import parse_story
 from tests.stories.telling import TICK, Event, read_event
 from tests.stories.test_stories import check_books, with_ticks
@@ -58,6 +58,8 @@ def thrown_programme(dice: Random) -> Programme:
 class Thrower:
     """Throws facts: some refer to earlier ones, some come late, some come twice."""
 
+    FACTS = FACTS
+
     def __init__(self, dice: Random) -> None:
         self.dice = dice
         self.now = datetime(2026, 2, 1, 8, tzinfo=UTC)
@@ -65,14 +67,18 @@ class Thrower:
         self.orders = [("o0", "anna")]
         self.requests = [("r0", "anna")]
 
-    def events(self) -> list[Event]:
-        """Throw a story."""
-        kinds: list[tuple[Callable[[str], dict[str, Any]], int]] = [
+    def kinds(self) -> list[tuple[Callable[[str], dict[str, Any]], int]]:
+        """What can be thrown, and how often."""
+        return [
             (self.purchase, 30), (self.refund, 16), (self.visit, 8), (self.redemption, 10), (self.redemption_end, 6),
             (self.delivered, 6), (self.referral, 3), (self.claim, 4), (self.alias, 2), (self.staff, 4), (self.joined, 2),
             (self.again, 2),
         ]  # fmt: skip
-        for number in range(1, FACTS + 1):
+
+    def events(self) -> list[Event]:
+        """Throw a story."""
+        kinds = self.kinds()
+        for number in range(1, self.FACTS + 1):
             self.now += timedelta(hours=self.dice.choice([0, 1, 5, 20, 40, 100, 300]), minutes=self.dice.randrange(60))
             if self.dice.random() < 0.05:
                 self.told.append({TICK: f"{self.now:%Y-%m-%d %H:%M}"})
@@ -166,13 +172,14 @@ def test_what_holds_for_every_story_holds_for_thrown_ones() -> None:
     """Books, fold, ticks, partitions, memory; the number of a story that fails is in the message."""
     dice = Random(chosen_seed())
     for number in range(STORIES):
-        programmes = [thrown_programme(dice)]
-        events = [*Thrower(dice).events(), END]
-        stage = Play(programmes)
-        for event in events:
-            stage.happen(event)
-        check_books(stage)
-        moved = stage.moved()
-        ticked = list(with_ticks(events, stage.zone))
-        for story, partitions, live_members in ((ticked, 1, 5_000), (events, 3, 5_000), (events, 1, 2)):
-            assert play(programmes, story, partitions, live_members).moved() == moved, f"story {number}, {partitions}"
+        check_thrown([thrown_programme(dice)], [*Thrower(dice).events(), END], f"story {number}")
+
+
+def check_thrown(programmes: list[Programme], events: list[Event], name: str) -> None:
+    """Hold a story against what holds for every one."""
+    stage = play(programmes, events, 1, 5_000)
+    check_books(stage)
+    moved = stage.moved()
+    ticked = list(with_ticks(events, stage.zone))
+    for story, partitions, live_members in ((ticked, 1, 5_000), (events, 3, 5_000), (events, 1, 2)):
+        assert play(programmes, story, partitions, live_members).moved() == moved, f"{name}, {partitions}"
