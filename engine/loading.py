@@ -60,6 +60,14 @@ class Columns:
         self.timestamps.append(timestamp_ms)
         self.values.append(value)
 
+    def extend(self, partition: int, first_offset: int, timestamp_ms: int, values: Sequence[bytes]) -> None:
+        """Add records of one partition and one moment that follow each other without a hole."""
+        count = len(values)
+        self.partitions.extend([partition] * count)
+        self.offsets.extend(range(first_offset, first_offset + count))
+        self.timestamps.extend([timestamp_ms] * count)
+        self.values += values
+
     def places(self) -> Places:
         """Return what stands beside the values."""
         return self.partitions, self.offsets, self.timestamps

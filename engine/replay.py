@@ -8,6 +8,7 @@ log keeps its partitions and offsets, and its derived facts, ticks and programme
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import orjson
 from engine.ledger.engine_facts import midnight_before, programme_fact, tick_fact
 from engine.ledger.member import CLOSED, ProfileUnavailable
 from engine.ledger.partition import Answer, Partition
-from engine.lines import Progress, ReplayError, reading
+from engine.lines import CHUNK_FACTS, Progress, ReplayError, reading
 from engine.loading import Batch, loading
 from engine.normalising import Block, Stamp, normalised, normalised_file
 from engine.settings import No, UsageError
@@ -35,9 +36,6 @@ from schemas.times import MILLISECOND_US, to_text, to_us
 
 # Facts that cross to the loader together: few enough to lie in the processor's caches still when they are packed.
 BATCH_FACTS = 1_000
-# Facts that take each step together: parsed, then decided, then encoded. Going through all steps line by line costs
-# 40 % more, because each step's code and data push those of the others out of the processor's caches.
-CHUNK_FACTS = 64
 # Members kept unpacked while a file of events, which is one partition, is decided. Too few: packing and unpacking them takes
 # as long as deciding (a worker has many partitions and 5,000 in each). Too many: some 20 KB of memory each.
 LIVE_MEMBERS = 20_000
@@ -205,8 +203,7 @@ class Replay:
             decisions += answer.decisions
             if answer.derived:
                 waiting += _encoded(reversed(answer.derived))
-        for offset, value in enumerate(written, began):
-            batch.facts.append(partition.number, offset, self._timestamp_ms, value)
+        batch.facts.extend(partition.number, began, self._timestamp_ms, written)
         self._keep(partition.number, decisions, self._timestamp_ms, batch)
 
     def _answer(
@@ -222,9 +219,11 @@ class Replay:
         return answer
 
     def _keep(self, number: int, decisions: Sequence[Decision], timestamp_ms: int, batch: Batch) -> None:
-        for position, decision in enumerate(decisions, self._decided[number]):
-            batch.decisions.append(number, position, timestamp_ms, encode_decision(decision))
-            self.summary.outcomes[decision.outcome] = self.summary.outcomes.get(decision.outcome, 0) + 1
+        values = [encode_decision(decision) for decision in decisions]
+        batch.decisions.extend(number, self._decided[number], timestamp_ms, values)
+        outcomes = self.summary.outcomes
+        for outcome, count in Counter([decision.outcome for decision in decisions]).items():
+            outcomes[outcome] = outcomes.get(outcome, 0) + count
         self._decided[number] += len(decisions)
         self.summary.decisions += len(decisions)
 

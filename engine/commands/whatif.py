@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -20,8 +20,11 @@ from engine.commands.programmes import load_programmes
 from engine.commands.replay import bar, moment
 from engine.lines import ReplayError
 from engine.settings import KafkaSecurity, No, UsageError, kafka_security_options, option, options, sentence
-from engine.vault.vault import vault_of
+from engine.vault.vault import Vault, vault_of
 from rules.book import Programme
+
+if TYPE_CHECKING:
+    from engine.whatif.shard import Job
 
 Place = TypeVar("Place")
 #: Where facts may be, by parameter.
@@ -114,10 +117,9 @@ def whatif(
     From the tables that a projector keeps, without a broker:
       stammgast whatif NEW_PROGRAMME --db FILE --programme DIR
     """
+    from engine.tuning import without_collector
     from engine.whatif.plan import WhatIfError
-    from engine.whatif.running import compare
     from engine.whatif.shard import Job, now_us
-    from engine.whatif.tables import answers, tables
 
     new = _new(new_programme)
     given = dump_path or events_path
@@ -142,15 +144,24 @@ def whatif(
             jobs or os.cpu_count() or 1,
         )
         try:
-            with bar("whatif") as progress:
-                outcome = compare(job, moment(until), vault, progress)
-            with tables(outcome, out) as connection:
-                found = answers(connection)
+            with without_collector():
+                found = _found(job, moment(until), vault, out)
         except (ReplayError, WhatIfError) as error:
             raise UsageError(sentence(error)) from error
     if page is not None:
         _write_page(page, found)
     _tell(found, out, page, as_json)
+
+
+def _found(job: Job, until_us: int | None, vault: Vault | None, out: Path | None) -> dict[str, list[dict[str, Any]]]:
+    """Compare, make the tables, and return what is shown of them; all else that was made goes before the collector sees it."""
+    from engine.whatif.running import compare
+    from engine.whatif.tables import answers, tables
+
+    with bar("whatif") as progress:
+        outcome = compare(job, until_us, vault, progress)
+    with tables(outcome, out) as connection:
+        return answers(connection)
 
 
 def _new(path: Path) -> list[Programme]:

@@ -14,15 +14,25 @@ from schemas.envelope import Fact
 from schemas.money import allot
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Share:
     """Points one rule gives before its entry is made; ``parts`` of them fall on ``lines`` (none for facts without lines)."""
 
     rule_id: str
     cap: Cap | None
     points: int
-    lines: Sequence[int] = ()
-    parts: Sequence[int] = ()
+    lines: Sequence[int]
+    parts: Sequence[int]
+
+    # Written out for mypyc, as all that is made for every purchase (see `engine.ledger.earning.Unit`).
+    def __init__(
+        self, rule_id: str, cap: Cap | None, points: int, lines: Sequence[int] = (), parts: Sequence[int] = ()
+    ) -> None:
+        self.rule_id = rule_id
+        self.cap = cap
+        self.points = points
+        self.lines = lines
+        self.parts = parts
 
 
 class Clipper:

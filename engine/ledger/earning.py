@@ -58,16 +58,19 @@ class Unit:
         self.running = running
 
 
-@dataclass(slots=True)
 class Earned:
     """What a fact earned: entries in rule order, caps used up, money counted by brackets, what was clipped, in words; and the
     rules that give a reward."""
 
-    entries: Sequence[Entry] = ()
-    counts: Sequence[tuple[str, int, int]] = ()
-    counters: Sequence[Counted] = ()
-    notes: Sequence[Note] = ()
-    given: Sequence[Applicable] = ()
+    __slots__ = ("counters", "counts", "entries", "given", "notes")
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.entries: Sequence[Entry] = ()
+        self.counts: Sequence[tuple[str, int, int]] = ()
+        self.counters: Sequence[Counted] = ()
+        self.notes: Sequence[Note] = ()
+        self.given: Sequence[Applicable] = ()
 
     def into(self, decision: Decision) -> None:
         """Put what was earned into a decision that has nothing yet; empty stays as it is."""

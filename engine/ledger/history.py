@@ -40,13 +40,17 @@ _TIME_BYTES = [8 if flags & _MICROS else 5 if flags & _MILLIS else 4 for flags i
 _IDENTITY_AT = [1 + _TIME_BYTES[flags] + (BODY_BYTES if flags & _SEEN else 0) for flags in range(32)]
 
 
-class Fresh(NamedTuple):
+class Fresh:
     """A fact that is not written into the bytes yet: hex of its body hash, when, and the order that it is."""
 
-    body_hash: str
-    time_us: int
-    order: bytes | None
-    order_name: tuple[str, str] | None
+    __slots__ = ("body_hash", "order", "order_name", "time_us")
+
+    def __init__(self, body_hash: str, time_us: int, order: bytes | None, order_name: tuple[str, str] | None) -> None:
+        """Take them down; ``order`` as `engine.ledger.orders.keep_order` made it, ``order_name`` its source and id."""
+        self.body_hash = body_hash
+        self.time_us = time_us
+        self.order = order
+        self.order_name = order_name
 
 
 class Bought(NamedTuple):
@@ -201,7 +205,7 @@ class History:
         self._fresh, self._fresh_orders = {}, set()
 
     def _write(self, source: str, fact_id: str, fact: Fresh) -> None:
-        body_hash, time_us, order, order_name = fact
+        time_us, order, order_name = fact.time_us, fact.order, fact.order_name
         if not self._records:
             self.base_us = time_us - time_us % SECOND_US
         mark = self.texts.marks.get(source)
@@ -223,7 +227,7 @@ class History:
                 rest = self.texts.marks[order_name[0]] + name(order_name[1]) + rest
         if self._first == len(self._records):
             self._first_us = time_us
-        body = bytes.fromhex(body_hash[: 2 * BODY_BYTES])
+        body = bytes.fromhex(fact.body_hash[: 2 * BODY_BYTES])
         self._records += _headed(b"".join((_BYTE[flags | _SEEN], time, body, identity, rest)))
 
     def _time_bytes(self, time_us: int) -> tuple[int, bytes]:

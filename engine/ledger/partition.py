@@ -7,7 +7,7 @@ neither Kafka nor files nor a clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from engine.ledger.aliases import forward
@@ -59,7 +59,7 @@ class FoldFailed(Exception):
     """A decision that was just made, or that stands in the log, could not be taken in: this state must not be used on."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Answer:
     """What one fact leads to.
 
@@ -70,8 +70,16 @@ class Answer:
     """
 
     decisions: list[Decision]
-    derived: list[Fact] = field(default_factory=list)
-    reject: Rejected | None = None
+    derived: list[Fact]
+    reject: Rejected | None
+
+    # Written out for mypyc, as all that is made for every fact (see `engine.ledger.earning.Unit`).
+    def __init__(
+        self, decisions: list[Decision], derived: list[Fact] | None = None, reject: Rejected | None = None
+    ) -> None:
+        self.decisions = decisions
+        self.derived = [] if derived is None else derived
+        self.reject = reject
 
 
 class Partition:

@@ -43,6 +43,7 @@ class Outcome:
 
 
 Part = tuple[list[MemberEnd], Counts, Counts, Counts]
+_DIED = "a deciding process died: was memory short? Try again with fewer --jobs"
 
 
 def compare(job: Job, until_us: int | None, vault: Vault | None = None, progress: Progress | None = None) -> Outcome:
@@ -59,29 +60,36 @@ def compare(job: Job, until_us: int | None, vault: Vault | None = None, progress
         ReplayError, WhatIfError: the comparison cannot be made; nothing was written anywhere.
     """
     plan = job.plan()
+    told = progress or (lambda _done, _total: None)
+    # What is made here holds no cycles and stays to the end; looking it through takes a tenth of the time.
+    with without_collector(), _started(job, vault) as pipes:
+        circles = _circles(job, plan, until_us)
+        while True:
+            shared = replace(job, shards=1 if circles.everybody else job.shards)
+            crew = _Crew(Shard(shared, circles, 0, vault), pipes[: shared.shards - 1], told)
+            outcome = _decided(plan, circles, until_us, crew)
+            if outcome is not None:
+                return outcome
+            circles.join_all()
+
+
+def _circles(job: Job, plan: Plan, until_us: int | None) -> Circles:
+    """Look through all facts for who deals with whom. Errors: ReplayError."""
     circles = Circles([*plan.present.values(), *plan.taking_over])
     for line in read_lines(job.path):
         circles.look(line, dump=job.dump)
     circles.leave_out_later(until_us)
-    told = progress or (lambda _done, _total: None)
-    # What is made here holds no cycles and stays to the end; looking it through takes a tenth of the time.
-    with without_collector():
-        while (outcome := _decided(job, plan, circles, until_us, vault, told)) is None:
-            circles.join_all()
-    return outcome
+    return circles
 
 
-def _decided(
-    job: Job, plan: Plan, circles: Circles, until_us: int | None, vault: Vault | None, progress: Progress
-) -> Outcome | None:
+def _decided(plan: Plan, circles: Circles, until_us: int | None, crew: _Crew) -> Outcome | None:
     """Decide everything; None where time went on further than ``circles`` holds."""
-    job = replace(job, shards=1 if circles.everybody else job.shards)
-    with _started(job, circles, vault, progress) as crew:
-        counted = _added(crew.read())
-        settled_us = _moment(plan, counted, until_us)
-        if circles.good_until_us is not None and circles.good_until_us < max(settled_us, counted["newest_us"]):
-            return None
-        return _together(Outcome(plan, counted, settled_us, job.shards), crew.settled(settled_us))
+    counts = crew.read()
+    counted = _added(counts)
+    settled_us = _moment(plan, counted, until_us)
+    if circles.good_until_us is not None and circles.good_until_us < max(settled_us, counted["newest_us"]):
+        return None
+    return _together(Outcome(plan, counted, settled_us, len(counts)), crew.settled(settled_us))
 
 
 def _moment(plan: Plan, counted: dict[str, Any], until_us: int | None) -> int:
@@ -136,15 +144,27 @@ class _Crew:
         self._own, self._pipes, self._progress = own, pipes, progress
 
     def read(self) -> list[dict[str, Any]]:
+        """Decide all facts; return what each process counted."""
+        for pipe in self._pipes:
+            _send(pipe, (self._own.job, self._own.circles))
         return [self._own.read(self._progress), *(_received(pipe) for pipe in self._pipes)]
 
     def settled(self, time_us: int) -> Iterator[Part]:
+        """Let time pass on both sides in all processes; yield what each came to."""
         for pipe in self._pipes:
-            pipe.send(time_us)
+            _send(pipe, time_us)
         self._own.settle(time_us)
         yield _part(self._own)
         for pipe in self._pipes:
             yield _received(pipe)
+
+
+def _send(pipe: Connection, told: object) -> None:
+    """Tell a process something. Errors: WhatIfError when it died."""
+    try:
+        pipe.send(told)
+    except (BrokenPipeError, ConnectionError):
+        raise WhatIfError(_DIED) from None
 
 
 def _received(pipe: Connection) -> Any:
@@ -152,14 +172,15 @@ def _received(pipe: Connection) -> Any:
     try:
         said = pipe.recv()
     except (EOFError, ConnectionError):
-        raise WhatIfError("a deciding process died: was memory short? Try again with fewer --jobs") from None
+        raise WhatIfError(_DIED) from None
     if isinstance(said, ReplayError | WhatIfError):
         raise said
     return said
 
 
 @contextmanager
-def _started(job: Job, circles: Circles, vault: Vault | None, progress: Progress) -> Iterator[_Crew]:
+def _started(job: Job, vault: Vault | None) -> Iterator[list[Connection]]:
+    """The other processes that may decide. They are started at once: what they import takes as long as looking for circles."""
     # spawn, not fork: the terminal's progress bar has a thread, which a fork would leave half alive.
     context = multiprocessing.get_context("spawn")
     pipes: list[Connection] = []
@@ -168,13 +189,13 @@ def _started(job: Job, circles: Circles, vault: Vault | None, progress: Progress
         for index in range(1, job.shards):
             here, there = context.Pipe()
             process = context.Process(
-                target=_work, args=(job, circles, index, vault, there, os.getpid()), name=f"whatif-{index}", daemon=True
+                target=_work, args=(index, vault, there, os.getpid()), name=f"whatif-{index}", daemon=True
             )
             process.start()
             there.close()
             pipes.append(here)
             processes.append(process)
-        yield _Crew(Shard(job, circles, 0, vault), pipes, progress)
+        yield pipes
     finally:
         for pipe in pipes:
             pipe.close()
@@ -183,13 +204,19 @@ def _started(job: Job, circles: Circles, vault: Vault | None, progress: Progress
             process.join()
 
 
-def _work(job: Job, circles: Circles, index: int, vault: Vault | None, pipe: Connection, parent: int) -> None:
+def _work(index: int, vault: Vault | None, pipe: Connection, parent: int) -> None:
     end_with(parent)
     try:
         with without_collector():
-            shard = Shard(job, circles, index, vault)
-            pipe.send(shard.read())
-            shard.settle(pipe.recv())
+            told: Any = pipe.recv()
+            while True:
+                job, circles = told
+                shard = Shard(job, circles, index, vault)
+                pipe.send(shard.read())
+                told = pipe.recv()
+                if isinstance(told, int):
+                    break  # the moment to settle to; else what was read did not do, and it begins anew with other circles
+            shard.settle(told)
             pipe.send(_part(shard))
     except (ReplayError, WhatIfError) as error:
         pipe.send(type(error)(str(error)))

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import orjson
 
 from engine.ledger.member import Member, ProfileUnavailable, quantity_milli
 from engine.ledger.partition import FoldFailed, Partition, UnknownProgramme
-from engine.lines import Progress, reading
+from engine.lines import CHUNK_FACTS, Progress, reading
 from engine.vault.vault import EphemeralVault, Vault
 from engine.whatif.circles import Circles
 from engine.whatif.plan import Plan, WhatIfError, make_plan
@@ -81,7 +82,7 @@ class Shard:
 
     def __init__(self, job: Job, circles: Circles, index: int, vault: Vault | None = None) -> None:
         """Prepare; ``vault`` opens the profiles of a dump."""
-        self.job, self._circles, self._index = job, circles, index
+        self.job, self.circles, self._index = job, circles, index
         plan = self.plan = job.plan()
         zone = plan.taking_over[0].time_zone
         self.tally = Tally(plan.since_us, zone)
@@ -138,45 +139,53 @@ class Shard:
                 yield from _ends(now, new)
 
     def _mine(self, key: str | None) -> bool:
-        return self._circles.shard(key, self.job.shards) == self._index
+        return self.circles.shard(key, self.job.shards) == self._index
 
     def _events(self, lines: Iterator[bytes]) -> None:
-        for line in lines:
-            if not line.strip():
-                continue
-            key = _subject_of_event(line)
-            if self._mine(key):
-                self._take_event(line, self._joined if self._circles.joined(key) else self._apart)
+        while chunk := list(islice(lines, CHUNK_FACTS)):
+            for sides, fact in [found for line in chunk if (found := self._event(line)) is not None]:
+                sides.take(0, fact)
 
-    def _take_event(self, line: bytes, sides: Sides) -> None:
+    def _event(self, line: bytes) -> tuple[Sides, Fact] | None:
+        """A line as a fact, and whose it is; None for one that is not of this process, or that is refused."""
+        if not line.strip():
+            return None
+        key = _subject_of_event(line)
+        if not self._mine(key):
+            return None
+        sides = self._joined if self.circles.joined(key) else self._apart
         try:
             fact = normalise(line, self._recorded_at, self._recorded_us)
         except Rejected:
             sides.counted.refused += 1
-            return
-        if fact.type in facts.PERSONAL_TYPES:
-            fact = self._sealing.seal(fact)
-        sides.take(0, fact)
+            return None
+        return sides, self._sealing.seal(fact) if fact.type in facts.PERSONAL_TYPES else fact
 
     def _dumped(self, lines: Iterator[bytes]) -> None:
-        mine: dict[bytes, tuple[bool, bool]] = {}
-        for number, line in enumerate(lines, 1):
-            found = _SUBJECT.search(line)
-            if found is not None:
-                named = mine.get(found[1])
-                if named is None:
-                    key = found[1].decode()
-                    named = mine[found[1]] = (self._mine(key), self._circles.joined(key))
-                if not named[0]:
-                    continue
-            try:
-                waiting = _dumped(orjson.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise WhatIfError(
-                    f"{self.job.path.name}:{number}: no record of a facts dump ({error}): make it with `stammgast dump`, or say "
-                    "--events for a file of events"
-                ) from error
-            self._take_dumped(waiting)
+        mine: dict[bytes, bool] = {}
+        numbered = enumerate(lines, 1)
+        while chunk := list(islice(numbered, CHUNK_FACTS)):
+            for given in [self._record(number, line) for number, line in chunk if self._may_be_mine(line, mine)]:
+                self._take_dumped(given)
+
+    def _may_be_mine(self, line: bytes, mine: dict[bytes, bool]) -> bool:
+        """Tell whether a line of a dump may be of this process; ``mine`` keeps the answers by subject."""
+        found = _SUBJECT.search(line)
+        if found is None:
+            return True
+        known = mine.get(found[1])
+        if known is None:
+            known = mine[found[1]] = self._mine(found[1].decode())
+        return known
+
+    def _record(self, number: int, line: bytes) -> Waiting:
+        try:
+            return _dumped(orjson.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            raise WhatIfError(
+                f"{self.job.path.name}:{number}: no record of a facts dump ({error}): make it with `stammgast dump`, or say "
+                "--events for a file of events"
+            ) from error
 
     def _take_dumped(self, given: Waiting) -> None:
         _, number, _, fact, recorded = given
@@ -184,7 +193,7 @@ class Shard:
             self._apart.take(number, fact)
             self._waiting.append(given)
         elif self._mine(fact.key):
-            if self._circles.joined(fact.key):
+            if self.circles.joined(fact.key):
                 self._waiting.append(given)
             else:
                 self._apart.take(number, fact, recorded)
