@@ -8,10 +8,11 @@ import os
 import resource
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 from unittest.mock import patch
 
@@ -34,6 +35,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 MONTH = ROOT / "engine" / "demo" / "data" / "online-retail-2010-12.csv.gz"
+WOVEN_SEED = 20261123
 EVERY_FEATURE = PROGRAMMES["every-feature"]
 TABLES = ("points_entries", "balances", "lots", "tiers", "tier_history", "members", "purchases", "refunds", "rejects")
 PLACES = {"partition", "position", "recorded_at", "fact_position", "ordinal", "received_at", "programme_hash"}
@@ -46,6 +48,43 @@ PLACES |= {"topic", "rejects_partition", "rejects_position"}
 def events_of(csv: Path, path: Path) -> int:
     """Import a till's file; return how many events it became."""
     return write_events(path, convert(csv, Account(CURRENCY)))
+
+
+def woven(csv: Path, path: Path) -> int:
+    """Import a till's file and weave in what else members do, by chance of a fixed seed; return how many events it became."""
+    return write_events(path, _woven(convert(csv, Account(CURRENCY)), Random(WOVEN_SEED)))
+
+
+def _woven(events: Iterator[dict[str, Any]], chance: Random) -> Iterator[dict[str, Any]]:
+    for number, one in enumerate(events):
+        yield one
+        if "subject" not in one or "lines" not in one["data"]:
+            continue
+        told: dict[str, tuple[float, dict[str, Any]]] = {
+            "stammgast.visit.v2": (0.2, {"store": chance.choice(("market", "harbour"))}),
+            "stammgast.review.v1": (
+                0.15,
+                {
+                    "sku": one["data"]["lines"][0]["sku"],
+                    "rating": chance.randrange(11),
+                    "verified": chance.random() < 0.7,
+                },
+            ),
+            "stammgast.redemption.v1": (0.2, {"points": chance.choice((20, 100, 400))}),
+            "stammgast.segment.v1": (
+                0.1,
+                {"segment": "champions", "entered": chance.random() < 0.7, "as_of": one["time"][:10]},
+            ),
+            "stammgast.activity.v1": (
+                0.1,
+                {"name": "complaint", "attributes": {"case": f"case-{number}", "state": "opened"}},
+            ),
+        }
+        for kind, (share, data) in told.items():
+            if chance.random() < share:
+                name = f"woven:{number}:{kind}"
+                head = {key: one[key] for key in ("specversion", "source", "subject", "time")}
+                yield {**head, "id": name, "type": kind, "data": data}
 
 
 @contextmanager
@@ -92,9 +131,9 @@ def assert_same(one: Path, other: Path, tables: tuple[str, ...] = TABLES) -> int
     return count
 
 
-def gift_shop(csv: Path) -> Shop:
+def gift_shop(csv: Path, prepare: Callable[[Path, Path], int] = events_of) -> Shop:
     """The gift shop of the demo over another file of its till."""
-    return replace(GIFT_SHOP, prepare=lambda path: (events_of(csv, path), ""))
+    return replace(GIFT_SHOP, prepare=lambda path: (prepare(csv, path), ""))
 
 
 def compare(csv: Path, kafka: str, prefix: str, folder: Path) -> None:
@@ -116,17 +155,22 @@ def test_the_bundled_month_is_the_same_live_replayed_and_computed(kafka: str, pr
 def every_feature(csv: Path, kafka: str, prefix: str, folder: Path, tables: tuple[str, ...]) -> dict[str, float]:
     """Live and replayed under every feature at once, verify, and points that add up; what it took."""
     events, replayed = folder / "events.jsonl.gz", folder / "replayed.duckdb"
-    events_of(csv, events)
+    woven(csv, events)
     run("replay", events, "--programme", EVERY_FEATURE, "--db", replayed)
-    shop = replace(gift_shop(csv), programme=EVERY_FEATURE)
+    shop = replace(gift_shop(csv, woven), programme=EVERY_FEATURE)
     began, before = time.monotonic(), processor_seconds()
     with live(shop, kafka, prefix, folder) as db:
         seconds, took = time.monotonic() - began, processor_seconds() - before
         count = assert_same(db, replayed, tables)
         run("verify", "--bootstrap", kafka, "--topic-prefix", f"{prefix}{shop.name}-", "--db", db)
         assert_points_add_up(db)
-        kinds = {row[0] for row in rows_of(db, "select distinct kind from points_entries")}
-        assert kinds >= {"earn", "clawback"}
+        assert {row[0] for row in rows_of(db, "select distinct kind from points_entries")} >= {
+            "earn",
+            "clawback",
+            "redeem",
+        }
+        gave = {row[0] for row in rows_of(db, "select distinct rule_id from points_entries")}
+        assert gave >= {"spend", "volume", "champions", "large-basket", "visit", "review", "tier:gold"}, gave
     return {"rows": count, "seconds": seconds, "processor_seconds": took}
 
 
@@ -180,7 +224,7 @@ def test_the_whole_file_under_every_feature_is_the_same_live_and_replayed(
     took = every_feature(csv, kafka, prefix, tmp_path, EVERY_TABLE)
     assert_invariants(tmp_path / "live.duckdb")
     before = processor_seconds()
-    with live(gift_shop(csv), kafka, f"{prefix}simple-", tmp_path):
+    with live(gift_shop(csv, woven), kafka, f"{prefix}simple-", tmp_path):
         pass
     took["simple_processor_seconds"] = processor_seconds() - before
     with capsys.disabled():
