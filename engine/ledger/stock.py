@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any
 
 from engine.ledger.following import follow
 from engine.ledger.member import HELD, STOCK, STOCK_CODE, Member, Spent
@@ -19,8 +19,6 @@ from schemas import facts
 from schemas.decisions import Decision, Note, StateChange
 from schemas.envelope import STOCK_SOURCE, Fact, stock_key
 from schemas.ids import hash_id
-
-_AboutPiece: TypeAlias = facts.StockAskedForm | facts.StockAnsweredForm | facts.StockReturnedForm
 
 
 def ask_for_piece(member: Member, fact: Fact, reward: str, store: str, name: str, decision: Decision) -> Fact:
@@ -53,7 +51,7 @@ def return_lapsed(fact: Fact, lapsed: Sequence[tuple[str, Spent, int]], decision
     return found
 
 
-def _follow(fact: Fact, kind: str, subject: str | None, data: _AboutPiece, to: str, decision: Decision) -> Fact:
+def _follow(fact: Fact, kind: str, subject: str | None, data: Any, to: str, decision: Decision) -> Fact:
     fact_id = hash_id(fact.source, fact.id, to, kind)
     if any(one.id == fact_id for one in decision.derived):  # a fact that brings, or takes, two pieces of one stock
         fact_id = hash_id(fact.source, fact.id, to, kind, data["redemption"])
