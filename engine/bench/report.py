@@ -239,7 +239,8 @@ def _remarks(report: Report) -> Iterator[str]:
         f"{conditions['python']}, core {conditions['core']}, {packages}."
     )
     yield (
-        f"{conditions['facts']:,} purchases of invented members, seed {conditions['seed']}, programme "
+        f"{conditions['facts']:,} purchases of invented members ({conditions['facts_offline']:,} for replay and projector), "
+        f"seed {conditions['seed']}, programme "
         f"{conditions['programme']}, {conditions['partitions']} partitions."
     )
     if "cost all" in report.runs:

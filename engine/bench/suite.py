@@ -28,6 +28,8 @@ ON_KAFKA = frozenset({"rewards", "intake", "latency", "cost", "recovery", "gatew
 IDIOMATIC_SHARE = 8
 #: An order of the gift shop has ten times the lines: fewer of them take as long.
 GIFT_SHOP_SHARE = 8
+#: A replay and the projector take so many times the facts of the others.
+OFFLINE_TIMES = 5
 #: While cost is measured, a partition writes a checkpoint after so large a share of its facts: most members that a checkpoint
 #: holds have changed once or twice since the one before it, which is the dearest case.
 COST_CHECKPOINTS = 10
@@ -64,6 +66,12 @@ class Sizes:
     def idiomatic(self) -> int:
         """Facts that one-at-a-time Faust is given."""
         return max(1, self.facts // IDIOMATIC_SHARE)
+
+    @property
+    def offline(self) -> int:
+        """Facts of a file that is replayed, and decisions that the projector loads: such a file is long, and of a short one most
+        seconds go to starting processes."""
+        return self.facts * OFFLINE_TIMES
 
     @property
     def gift_shop(self) -> int:
@@ -107,6 +115,7 @@ def _conditions(sizes: Sizes) -> dict[str, object]:
         "core": core(),
         "packages": {name: version(name) for name in ("faust-streaming", "aiokafka", "duckdb", "orjson")},
         "facts": sizes.facts,
+        "facts_offline": sizes.offline,
         "runs": sizes.runs,
         "partitions": PARTITIONS,
         "seed": data.SEED,
@@ -186,13 +195,13 @@ class _Suite:
     async def _replay(self) -> None:
         with tempfile.TemporaryDirectory(prefix="stammgast-bench-") as folder:
             file = Path(folder, "events.jsonl")
-            write_events(file, data.TWO_LINES, self._sizes.facts)
+            write_events(file, data.TWO_LINES, self._sizes.offline)
             run = await self._add_both("replay", self._job("replay", file=str(file)))
             write_events(file, data.TWO_LINES, min(FEW_FACTS, max(1, self._sizes.facts // 4)))
             run.figures |= beyond(run, await measured(self._job("replay", file=str(file)), self._cluster))
 
     async def _projector(self) -> None:
-        await self._add("projector", self._job("projector"))
+        await self._add("projector", self._job("projector", expected=self._sizes.offline))
 
     async def _memory(self) -> None:
         with tempfile.TemporaryDirectory(prefix="stammgast-bench-") as folder:

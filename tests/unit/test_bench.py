@@ -197,7 +197,7 @@ def _say_nothing(_what: dict[str, Any]) -> None:
 def report_of(**rates: list[float]) -> Report:
     """A report of runs with these rates; underscores stand for blanks."""
     report = Report({"packages": {}, "runs": 1, "cores": 2, "machine": "m", "python": "3", "facts": 1, "seed": 1})
-    report.conditions |= {"programme": "p", "partitions": 4, "core": "interpreted"}
+    report.conditions |= {"programme": "p", "partitions": 4, "core": "interpreted", "facts_offline": 5}
     for name, values in rates.items():
         for rate in values:
             report.add(name.replace("_", " "), Run(round(rate * 10), 10.0, {"cpu_us": 1.0}))
@@ -256,7 +256,13 @@ def test_what_every_replay_costs_is_told_apart_from_what_each_fact_costs() -> No
     report.add("replay", whole)
     show(report, console)
     text = console.export_text()
-    for word in ("3,667 facts/s", "beyond its first facts", "5,000 facts/s", "took 1.00 s"):
+    for word in (
+        "3,667 facts/s",
+        "beyond its first facts",
+        "5,000 facts/s",
+        "took 1.00 s",
+        "(5 for replay and projector)",
+    ):
         assert word in text, (word, text)
 
 
@@ -449,7 +455,7 @@ def test_the_command_prints_json_for_scripts() -> None:
     kinds = [f"{kind}{suffix}" for kind in CORES for suffix in how]
     assert {name: len(runs) for name, runs in told["runs"].items()} == dict.fromkeys(kinds, 2)
     assert told["conditions"]["core"] == compiled.core()
-    assert told["conditions"]["facts"] == 100
+    assert (told["conditions"]["facts"], told["conditions"]["facts_offline"]) == (100, 500)
     assert "broker" not in told["conditions"]
     assert "core, run 2 of 2" in result.stderr
 
