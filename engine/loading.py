@@ -170,6 +170,8 @@ def _load(db: Path, options: dict[str, object], batches: Connection, end: Connec
                     warehouse.apply(facts, decisions, [reject for piece in pieces for reject in piece.rejects])
             with explained(db):
                 warehouse.score_if_due()
+                while warehouse.keep_month_if_due():
+                    pass
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent process raises it
         with suppress(BrokenPipeError):
             end.send(error)

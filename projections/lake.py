@@ -155,6 +155,10 @@ class LakeWarehouse(Warehouse):
         self.compact_if_due()
         return False
 
+    def keep_month_if_due(self) -> bool:
+        """A lake keeps no months: its questions count from the first purchase on."""
+        return False
+
 
 def attach(
     connection: duckdb.DuckDBPyConnection, catalogue: str, data: str | None, storage: Storage | None = None

@@ -270,11 +270,15 @@ class Projector:
         self.applied_records += batch.count
 
     def _score(self, batch: Batch) -> None:
-        """Writer thread: score the members when a day is due and nothing is left to read that would still belong to it."""
+        """Writer thread: score the members when a day is due and nothing is left to read that would still belong to it;
+        keep a month that ended."""
         if self.caught_up and not batch.full and time.monotonic() > self._next_score_s:
             if self._warehouse.score_if_due():
                 log.info("members scored", file=self._warehouse.path)
-            self._next_score_s = time.monotonic() + SCORE_LOOK_S
+            more = (
+                self._warehouse.keep_month_if_due()
+            )  # one at a time: the next facts are not to wait for years of them
+            self._next_score_s = time.monotonic() + (0 if more else SCORE_LOOK_S)
 
     async def _tell(self, consumer: AIOKafkaConsumer, batch: Batch) -> None:
         """Publish position and lag, after each batch and while nothing comes; `batch` is read and not yet applied."""

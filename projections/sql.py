@@ -55,6 +55,7 @@ BUILD_ORDER = (
     "marts/tiers",
     "marts/members",
     "staging/steps",
+    "staging/bought",
     "marts/cohorts",
     "macros/balances_as_of",
     "macros/tiers_as_of",

@@ -20,6 +20,7 @@ from pyarrow import compute
 from engine.settings import UsageError
 from projections import scoring, sql
 from projections.files import set_aside
+from projections.months import Months
 from projections.parsing import Parsed, in_chunks
 from projections.trouble import FileTrouble, Kind, OtherLogs, OtherVersion, explained
 
@@ -128,6 +129,7 @@ class Warehouse:
         self._file = _identity(path)
         self._score_every_days, self._horizon_days = 0, 90
         self._scored_on: date | None = None
+        self._months = Months(connection)
         #: Are there tables that `_run` parsed, in this connection?
         self._parsed_here = False
 
@@ -300,6 +302,19 @@ class Warehouse:
             found = scoring.score(self.connection, day, known_at, self._horizon_days)
         self._scored_on = day  # who cannot be told yet is not asked again on the same day
         return found
+
+    def keep_month_if_due(self) -> bool:
+        """Keep what members had bought at the end of the first month that ended and is not kept; was there one?
+
+        Raises:
+            duckdb.Error: nothing was changed.
+        """
+        with self._transaction():
+            self._months.follow_zone()
+            month_end = self._months.due()
+            if month_end is not None:
+                self._months.keep(month_end)
+        return month_end is not None
 
     def _fresh(self, topic: str, table: pa.Table, spans: Sequence[_Span]) -> pa.Table:
         """The records behind the stored positions: all of them but for a second delivery."""

@@ -19,36 +19,18 @@ create or replace macro churn_as_of(day, horizon_days, known_at := null) as tabl
         from staging.settings as s
     ),
 
-    bought as (
-        select member_id, sold_on
-        from staging.purchase_days_as_of(day, known_at := known_at)
-    ),
-
-    firsts as (
-        select member_id, min(sold_on) as first_on
-        from bought
-        group by member_id
-    ),
-
-    spans as (
-        select b.member_id, b.sold_on as bought_on, f.first_on, a.as_of
-        from bought as b
-        inner join firsts as f on f.member_id = b.member_id
+    -- One row without a member holds what is known of days only in sum.
+    rhythms as (
+        select b.member_id, b.purchase_days - 1 as x, date_diff('day', b.last_on, a.as_of) as s, date_diff('day', b.first_on, a.as_of) as t,
+            b.turned
+        from staging.bought_as_of(day, known_at := known_at) as b
         cross join asked as a
     ),
 
-    rhythms as (
-        select member_id, count(*) - 1 as x, date_diff('day', max(bought_on), any_value(as_of)) as s,
-            date_diff('day', any_value(first_on), any_value(as_of)) as t,
-            count(*) filter (where bought_on > first_on and 2 * date_diff('day', first_on, bought_on) <= date_diff('day', first_on, as_of)) as n1,
-            count(*) filter (where 2 * date_diff('day', first_on, bought_on) > date_diff('day', first_on, as_of)) as n2
-        from spans
-        group by member_id
-    ),
-
+    -- n1 and n2: of the days after members' firsts, those in the first and in the second half of their time.
     sums as (
-        select count(*) as members, sum(x) as x, sum(t) as t, sum(x * (x - 1)) as pairs, sum(cast(t as hugeint) * t) as t_squared,
-            sum(n1) as n1, sum(n2) as n2, sum((n1 + n2) * t) as weighted_t
+        select count(member_id) as members, sum(x) as x, sum(t) as t, sum(x * (x - 1)) as pairs, sum(cast(t as hugeint) * t) as t_squared,
+            sum(turned) as n1, sum(x) - sum(turned) as n2, sum(x * t) as weighted_t
         from rhythms
     ),
 
@@ -81,6 +63,7 @@ create or replace macro churn_as_of(day, horizon_days, known_at := null) as tabl
         select h.member_id, h.x, h.s, h.t, p.mu, p.r, p.r / p.m as alpha, (p.r + h.x) / (p.r / p.m + h.t) as rate
         from rhythms as h
         cross join shapes as p
+        where h.member_id is not null
     ),
 
     chances as (

@@ -7,6 +7,12 @@ create or replace macro goal_progress_as_of(day, known_at := null) as table (
         from staging.economics_at(day) as w
     ),
 
+    -- Without a goal no metric is computed: on no day nothing was sold.
+    goals_day as (
+        select max(cast(day as date)) as goals_on
+        from said
+    ),
+
     begun as (
         select u.goal, min(u.from_on) as begins_on
         from (
@@ -22,7 +28,7 @@ create or replace macro goal_progress_as_of(day, known_at := null) as table (
             (v.value - s.goal.baseline) / nullif(s.goal.target - s.goal.baseline, 0) as share_of_way
         from said as s
         inner join begun as b on b.goal = s.goal
-        left join goal_values_as_of(day, known_at := known_at) as v
+        left join goal_values_as_of((select g.goals_on from goals_day as g), known_at := known_at) as v
             on v.metric = s.goal.metric and v.place is not distinct from coalesce(s.goal.store, s.goal.channel)
             and v.dimension is not distinct from
             case when s.goal.store is not null then 'store' when s.goal.channel is not null then 'channel' end

@@ -114,3 +114,12 @@ select bit_xor(hash(t)) from staging.member_values as t;
 
 -- statement: metric_versions
 select bit_xor(hash(t)) from staging.metric_versions as t;
+
+-- statement: month_ends
+select bit_xor(hash(t)) from staging.month_ends as t;
+
+-- statement: member_months
+select bit_xor(hash(t)) from staging.member_months as t;
+
+-- statement: month_turns
+select bit_xor(hash(t)) from staging.month_turns as t;

@@ -304,6 +304,30 @@ create table staging.member_values (
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: month_ends
+-- A row per partition and month of which what its members had bought is kept, written once and never changed: the facts up to a place, which is
+-- that before the first one of a later month; when the last of them was recorded; and in whose time zone the month ended.
+create table staging.month_ends (
+    partition integer not null, month_end date not null, up_to bigint not null, known_at timestamptz not null, time_zone varchar not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
+-- statement: member_months
+-- A row per member and such a month: the first and the last day with a purchase, and how many days.
+create table staging.member_months (
+    partition integer not null, month_end date not null, member_id varchar not null,
+    first_on date not null, last_on date not null, purchase_days integer not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
+-- statement: month_turns
+-- A row per such a month and day: how many purchase days, not members' first, lie as of that day for the first time in the first half of what
+-- then is their member's time: the day itself is as far behind his purchase as that was behind his first.
+create table staging.month_turns (
+    partition integer not null, month_end date not null, turns_on date not null, purchase_days bigint not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: allowed_functions
 -- What remote readers may call and see, filled by the server from the DuckDB that runs (serving/authoriser.sql).
 create table staging.allowed_functions (name varchar not null,

@@ -2,12 +2,17 @@
 
 -- statement: clock
 -- One row: the programme's time zone and currency (those of the version that begins last), the newest settled moment, and its day there.
--- Programme facts, what became of a notice and costs settle nobody; a tick does.
+-- Programme facts, what became of a notice and costs settle nobody; a tick does. The newest is asked for by its place in an order, not as a
+-- maximum: DuckDB then looks at the newest rows and passes over the others.
 create or replace view staging.clock as
 with settled as (
-    select max(occurred_at) as settled_at
-    from staging.decisions
-    where outcome = 'decided' and type not in ('stammgast.programme.v1', 'stammgast.notice_outcome.v1', 'stammgast.cost.v1')
+    select (
+        select occurred_at
+        from staging.decisions
+        where outcome = 'decided' and type not in ('stammgast.programme.v1', 'stammgast.notice_outcome.v1', 'stammgast.cost.v1')
+        order by occurred_at desc
+        limit 1
+    ) as settled_at
 ),
 
 programme as (
@@ -81,26 +86,39 @@ inner join staging.purchases as nobody on nobody.order_source = p.order_source a
 where p.member_id is not null and d.reason is distinct from 'order_already_counted';
 
 -- statement: answered_facts
--- One row per partition: the newest fact that was answered. Facts are answered in their order, each exactly once, so every fact up to it was.
+-- One row per partition: the newest fact that was answered, which is that of its newest decision. Facts are answered in their order, each
+-- exactly once, so every fact up to it was.
 create or replace view staging.answered_facts as
-select partition, max(fact_position) as position
-from staging.decisions
-where part = 0
-group by partition;
+select d.partition, max(d.fact_position) as position
+from main.log_positions as l
+inner join staging.decisions as d on d.partition = l.partition and d.position = l.position
+where l.topic = 'points-log'
+group by d.partition;
+
+-- statement: unanswered_partitions
+-- One row per partition with facts that were not answered yet: up to where they were. While all are, purchases need not be looked at.
+create or replace view staging.unanswered_partitions as
+select l.partition, coalesce(a.position, -1) as position
+from main.log_positions as l
+left join staging.answered_facts as a on a.partition = l.partition
+where l.topic = 'facts' and l.position > coalesce(a.position, -1);
 
 -- statement: uncounted_facts
 -- Purchases that do not count: not yet answered, not decided, or their order had been counted already. They are few, so purchases are held
 -- against these, and not against all that count, as many as there are purchases. No ANTI JOIN: a macro over it could not be asked for each
--- row of another question.
+-- row of another question. No OR between columns: DuckDB passes over rows by the least and the greatest of one column.
 create or replace view staging.uncounted_facts as
 select partition, fact_position as position
 from staging.decisions
-where part = 0 and (outcome <> 'decided' or reason = 'order_already_counted')
+where part = 0 and outcome <> 'decided'
+union all
+select partition, fact_position as position
+from staging.decisions
+where part = 0 and outcome = 'decided' and reason = 'order_already_counted'
 union all
 select p.partition, p.position
 from staging.purchases as p
-left join staging.answered_facts as a on a.partition = p.partition
-where a.position is null or p.position > a.position;
+inner join staging.unanswered_partitions as a on a.partition = p.partition and p.position > a.position;
 
 -- statement: orders
 -- One row per counted order. Sales to nobody stand apart: whether they belong to somebody by now is not asked where members alone are.
@@ -122,19 +140,54 @@ where p.member_id is null and u.position is null and c.order_id is null;
 -- The quarter of an hour of a moment, counted from the year 1 so that none is negative.
 create or replace macro staging.quarter(ts) as ((epoch_us(ts) + 62135596800000000) // 900000000);
 
+-- statement: quarters
+-- One row per quarter of an hour between two moments: the programme's day then. Since 1972 all zones keep whole quarters, and to ask the time
+-- zone for each of them costs a tenth of asking it for each purchase. A span of more than 50 years is a fact with an odd date: no row then.
+create or replace macro staging.quarters(first_at, last_at) as table (
+    select s.quarter, cast(make_timestamptz(s.quarter * 900000000 - 62135596800000000) at time zone c.time_zone as date) as day
+    from (
+        select unnest(range(q.first_quarter, if(q.last_quarter - q.first_quarter < 1753200, q.last_quarter + 1, q.first_quarter))) as quarter
+        from (select staging.quarter(first_at) as first_quarter, staging.quarter(last_at) as last_quarter) as q
+    ) as s
+    cross join staging.clock as c
+);
+
 -- statement: sale_quarters
--- One row per quarter of an hour in which something was sold: the programme's day then. Since 1972 all zones keep whole quarters, and to ask the
--- time zone for each of them costs a tenth of asking it for each purchase.
+-- One row per quarter of an hour in which something was sold, and more between them.
 create or replace view staging.sale_quarters as
+with spans as (
+    select min(occurred_at) as first_at, max(occurred_at) as last_at,
+        staging.quarter(max(occurred_at)) - staging.quarter(min(occurred_at)) >= 1753200 as odd
+    from staging.purchases
+)
+
+from staging.quarters((select s.first_at from spans as s), (select s.last_at from spans as s))
+union all
 select s.quarter, cast(make_timestamptz(s.quarter * 900000000 - 62135596800000000) at time zone c.time_zone as date) as day
-from (select distinct staging.quarter(occurred_at) as quarter from staging.purchases) as s
+from (
+    select distinct staging.quarter(p.occurred_at) as quarter
+    from staging.purchases as p
+    inner join spans as o on o.odd
+) as s
 cross join staging.clock as c;
 
 -- statement: move_quarters
 -- The same for movements of points.
 create or replace view staging.move_quarters as
+with spans as (
+    select min(occurred_at) as first_at, max(occurred_at) as last_at,
+        staging.quarter(max(occurred_at)) - staging.quarter(min(occurred_at)) >= 1753200 as odd
+    from staging.points_entries
+)
+
+from staging.quarters((select s.first_at from spans as s), (select s.last_at from spans as s))
+union all
 select s.quarter, cast(make_timestamptz(s.quarter * 900000000 - 62135596800000000) at time zone c.time_zone as date) as day
-from (select distinct staging.quarter(occurred_at) as quarter from staging.points_entries) as s
+from (
+    select distinct staging.quarter(e.occurred_at) as quarter
+    from staging.points_entries as e
+    inner join spans as o on o.odd
+) as s
 cross join staging.clock as c;
 
 -- statement: releases

@@ -1,6 +1,7 @@
 -- A shop of :members members and :facts purchases over two years, put straight into the tables: few members buy often, many seldom.
 -- What the engine would have decided is a point per euro and one redemption in twenty; enough for every question to have work. One sale to a
--- member in forty comes back.
+-- member in forty comes back. Rows come in the order in which they were recorded, as from a log; one in 200 up to three days after it happened.
+-- A member's facts stand in one partition, at even places; a refund five days later, between those that were recorded then.
 
 -- statement: programme
 insert into staging.programmes (partition, position, programme_hash, programme, version, valid_from, time_zone, currency, base_tier, tiers)
@@ -9,16 +10,17 @@ values (0, 0, 'scale', 'scale', 1, timestamptz '2024-01-01 00:00:00+00', 'Europe
 -- statement: drawn
 -- random() is seeded; a member's number is the square of a draw, so that a tenth of the members makes a third of the purchases.
 create temp table drawn as
-select i, i % 12 as partition, i // 12 as position, 'm' || cast(floor(:members * pow(random(), 2)) as integer) as member_id,
-    timestamptz '2024-01-01 08:00:00+00' + to_seconds(cast(random() * 730 * 86400 as bigint)) as occurred_at,
+select i, 2 * i as position, 'm' || number as member_id, number % 12 as partition,
+    timestamptz '2024-01-01 08:00:00+00' + to_milliseconds(cast(i as bigint) * 63072000000 // :facts) as recorded_at,
+    recorded_at - to_seconds(cast(if(i % 200 = 7, random() * 259200, random() * 60) as bigint)) as occurred_at,
     cast(500 + random() * 9500 as bigint) as total_minor, 's' || cast(floor(random() * 20) as integer) as store,
     if(random() < 0.3, 'web', 'pos') as channel, cast(floor(500 * pow(random(), 2)) as integer) as sku
-from range(:facts) as t(i);
+from (select i, cast(floor(:members * pow(random(), 2)) as integer) as number from range(:facts) as t(i));
 
 -- statement: purchases
 insert into staging.purchases
-select partition, position, 'urn:till', cast(i as varchar), if(i % 5 = 0, null, member_id), occurred_at, occurred_at, 'urn:till', cast(i as varchar),
-    total_minor, 'EUR', channel, store, 0, 0
+select partition, position, 'urn:till', cast(i as varchar), if(i % 5 = 0, null, member_id), occurred_at, recorded_at, 'urn:till',
+    cast(i as varchar), total_minor, 'EUR', channel, store, 0, 0
 from drawn;
 
 -- statement: lines
@@ -28,13 +30,13 @@ from drawn, range(1, 3) as t(n);
 
 -- statement: facts
 insert into staging.facts
-select partition, position, 'urn:till', cast(i as varchar), 'stammgast.purchase.v1', if(i % 5 = 0, null, member_id), occurred_at, occurred_at, null
+select partition, position, 'urn:till', cast(i as varchar), 'stammgast.purchase.v1', if(i % 5 = 0, null, member_id), occurred_at, recorded_at, null
 from drawn;
 
 -- statement: decisions
 insert into staging.decisions
 select partition, position, position, 0, true, 'urn:till', cast(i as varchar), 'stammgast.purchase.v1', if(i % 5 = 0, null, member_id), 'decided',
-    null, 'scale', occurred_at, occurred_at, []
+    null, 'scale', occurred_at, recorded_at, []
 from drawn;
 
 -- statement: entries
@@ -57,9 +59,9 @@ from drawn
 where i % 20 = 1;
 
 -- statement: refunds
--- One sale to a member in forty comes back whole after five days. Its fact stands far behind all purchases of the partition.
+-- One sale to a member in forty comes back whole after five days.
 insert into staging.refunds
-select partition, :facts // 12 + 1 + position, 'urn:till', 'r' || order_id, member_id, occurred_at + interval 5 day, occurred_at + interval 5 day,
+select partition, position + 2 * (:facts // 146) + 1, 'urn:till', 'r' || order_id, member_id, recorded_at + interval 5 day, recorded_at + interval 5 day,
     order_source, order_id, total_minor, total_minor, currency, channel, store
 from staging.purchases
 where member_id is not null and cast(order_id as bigint) % 40 = 3;
@@ -79,3 +81,13 @@ from staging.refunds;
 insert into staging.returned_lines
 select r.partition, r.position, r.position, n, 1, r.amount_minor // 2
 from staging.refunds as r, range(1, 3) as t(n);
+
+-- statement: positions
+insert into log_positions
+select 'facts', partition, max(position)
+from staging.facts
+group by partition
+union all
+select 'points-log', partition, max(position)
+from staging.decisions
+group by partition;

@@ -1,0 +1,51 @@
+-- Questions of test_months.py: $1 is a day, $2 a moment or NULL.
+
+-- statement: kept
+select member_id, first_on, last_on, purchase_days
+from staging.bought_as_of($1::date, known_at := $2::timestamptz)
+where member_id is not null
+order by member_id;
+
+-- statement: kept_turned
+select coalesce(sum(turned), 0)::bigint
+from staging.bought_as_of($1::date, known_at := $2::timestamptz);
+
+-- statement: plain
+select member_id, min(sold_on), max(sold_on), count(*)
+from staging.purchase_days_as_of($1::date, known_at := $2::timestamptz)
+group by member_id
+order by member_id;
+
+-- statement: plain_turned
+with days as (
+    select member_id, sold_on, min(sold_on) over (partition by member_id) as first_on
+    from staging.purchase_days_as_of($1::date, known_at := $2::timestamptz)
+)
+
+select count(*) filter (where sold_on > first_on and 2 * date_diff('day', first_on, sold_on) <= date_diff('day', first_on, $1::date))
+from days;
+
+-- statement: churn_now
+from churn_as_of((select c.as_of from staging.clock as c), 90)
+order by member_id;
+
+-- statement: month_ends
+from staging.month_ends
+order by all;
+
+-- statement: member_months
+from staging.member_months
+order by all;
+
+-- statement: month_turns
+select partition, month_end, turns_on, sum(purchase_days)
+from staging.month_turns
+group by all
+having sum(purchase_days) <> 0
+order by all;
+
+-- statement: member_month_twice
+select partition, month_end, member_id
+from staging.member_months
+group by all
+having count(*) > 1;
