@@ -25,7 +25,7 @@ create or replace macro staging.bought_as_of(day, known_at := null) as table (
     -- Asked for twice, made once.
     quarters as (
         select q.quarter, q.day
-        from staging.sale_quarters as q
+        from staging.counted_quarters as q
         where q.day <= cast(day as date)
     ),
 

@@ -45,7 +45,7 @@ create or replace temp table months_new as
 select distinct p.partition, p.member_id, q.day as sold_on
 from staging.purchases as p
 inner join months_reach as r on r.partition = p.partition and p.position > r.after_position and p.position <= r.up_to
-inner join staging.sale_quarters as q on q.quarter = staging.quarter(p.occurred_at)
+inner join staging.counted_quarters as q on q.quarter = staging.quarter(p.occurred_at)
 left join staging.uncounted_facts as u on u.partition = p.partition and u.position = p.position
 where p.member_id is not null and u.position is null;
 
@@ -69,7 +69,7 @@ select p.partition, p.member_id, q.day as sold_on, bool_or(p.position <= r.after
 from staging.purchases as p
 inner join months_touched as t on t.partition = p.partition and t.member_id = p.member_id
 inner join months_reach as r on r.partition = p.partition and p.position <= r.up_to
-inner join staging.sale_quarters as q on q.quarter = staging.quarter(p.occurred_at)
+inner join staging.counted_quarters as q on q.quarter = staging.quarter(p.occurred_at)
 left join staging.uncounted_facts as u on u.partition = p.partition and u.position = p.position
 where u.position is null
 group by all;

@@ -153,8 +153,24 @@ create or replace macro staging.quarters(first_at, last_at) as table (
 );
 
 -- statement: sale_quarters
--- One row per quarter of an hour in which something was sold, and more between them.
+-- One row per quarter of an hour in which something was sold: the programme's day then. Since 1972 all zones keep whole quarters, and to ask the
+-- time zone for each of them costs a tenth of asking it for each purchase.
 create or replace view staging.sale_quarters as
+select s.quarter, cast(make_timestamptz(s.quarter * 900000000 - 62135596800000000) at time zone c.time_zone as date) as day
+from (select distinct staging.quarter(occurred_at) as quarter from staging.purchases) as s
+cross join staging.clock as c;
+
+-- statement: move_quarters
+-- The same for movements of points.
+create or replace view staging.move_quarters as
+select s.quarter, cast(make_timestamptz(s.quarter * 900000000 - 62135596800000000) at time zone c.time_zone as date) as day
+from (select distinct staging.quarter(occurred_at) as quarter from staging.points_entries) as s
+cross join staging.clock as c;
+
+-- statement: counted_quarters
+-- The same without looking at all purchases, and more between them. For questions that need the days of a few purchases: where it is joined with
+-- all of them, DuckDB takes it for a handful of rows and asks in a dearer order (half as much again at 20 million).
+create or replace view staging.counted_quarters as
 with spans as (
     select min(occurred_at) as first_at, max(occurred_at) as last_at,
         staging.quarter(max(occurred_at)) - staging.quarter(min(occurred_at)) >= 1753200 as odd
@@ -167,25 +183,6 @@ select s.quarter, cast(make_timestamptz(s.quarter * 900000000 - 6213559680000000
 from (
     select distinct staging.quarter(p.occurred_at) as quarter
     from staging.purchases as p
-    inner join spans as o on o.odd
-) as s
-cross join staging.clock as c;
-
--- statement: move_quarters
--- The same for movements of points.
-create or replace view staging.move_quarters as
-with spans as (
-    select min(occurred_at) as first_at, max(occurred_at) as last_at,
-        staging.quarter(max(occurred_at)) - staging.quarter(min(occurred_at)) >= 1753200 as odd
-    from staging.points_entries
-)
-
-from staging.quarters((select s.first_at from spans as s), (select s.last_at from spans as s))
-union all
-select s.quarter, cast(make_timestamptz(s.quarter * 900000000 - 62135596800000000) at time zone c.time_zone as date) as day
-from (
-    select distinct staging.quarter(e.occurred_at) as quarter
-    from staging.points_entries as e
     inner join spans as o on o.odd
 ) as s
 cross join staging.clock as c;

@@ -51,7 +51,8 @@ def test_days_of_sales_are_those_of_the_time_zone(zone: str, earliest: int) -> N
             "select count(*) as sales, "
             "count(*) filter (where s.day <> cast(p.occurred_at at time zone c.time_zone as date)) as other "
             "from staging.purchases as p cross join staging.clock as c "
-            "inner join staging.sale_quarters as s on s.quarter = staging.quarter(p.occurred_at)",
+            "inner join staging.sale_quarters as s on s.quarter = staging.quarter(p.occurred_at) "
+            "inner join staging.counted_quarters as n on n.quarter = s.quarter and n.day = s.day",
         )
 
     assert told == [{"sales": 2_000, "other": 0}]
