@@ -123,6 +123,8 @@ class Auditor:
             for finding in self.conservation.findings(partition.ledger for partition in self.partitions):
                 self.findings.add("points lost or made between members", finding)
         self._apply()
+        while self.own.keep_month_if_due():
+            pass
         self.own.close()
         db = Path(finish["db"])
         try:
@@ -141,10 +143,19 @@ class Auditor:
         for schema, table in own.execute(statement("tables")).fetchall():
             name = f"{schema}.{table}"
             digest = statement("digest").format(table=name)
-            mine, its = own.execute(digest).fetchone(), live.execute(digest).fetchone()
-            self.checked_tables += 1
-            if mine != its:
-                self.findings.add("tables unlike the log", f"{name}: rows and hash {its}, must be {mine}")
+            self._compare(name, own.execute(digest).fetchone(), live.execute(digest).fetchone())
+        kept = live.execute(statement("kept")).fetchall()
+        own.execute(statement("make_kept"))
+        for month in kept:
+            own.execute(statement("add_kept"), month)
+        for name in ("staging.month_ends", "staging.member_months", "staging.month_turns"):
+            mine = own.execute(statement("kept_digest").format(table=name)).fetchone()
+            self._compare(name, mine, live.execute(statement("digest").format(table=name)).fetchone())
+
+    def _compare(self, name: str, mine: object, its: object) -> None:
+        self.checked_tables += 1
+        if mine != its:
+            self.findings.add("tables unlike the log", f"{name}: rows and hash {its}, must be {mine}")
 
     def _compare_members(self, live: duckdb.DuckDBPyConnection) -> None:
         """Balances, lots and tiers in the tables are those of the naive model."""
