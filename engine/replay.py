@@ -198,15 +198,11 @@ class Replay:
         waiting = list(reversed(given))
         while waiting:
             fact, value = waiting.pop()
-            offset = began + len(written)
-            answer = partition.answer(fact, offset)
-            if answer.reject is not None:
-                self._reject(answer.reject, "facts", partition.number, offset, batch)
+            answer = self._answer(partition, fact, began + len(written), batch)
             written.append(value)
             decisions += answer.decisions
             if answer.derived:
                 waiting += _encoded(reversed(answer.derived))
-        self.summary.facts += len(written)
         batch.facts.extend(partition.number, began, self._timestamp_ms, written)
         self._keep(partition.number, decisions, self._timestamp_ms, batch)
 

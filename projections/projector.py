@@ -275,9 +275,8 @@ class Projector:
         if self.caught_up and not batch.full and time.monotonic() > self._next_score_s:
             if self._warehouse.score_if_due():
                 log.info("members scored", file=self._warehouse.path)
-            more = (
-                self._warehouse.keep_month_if_due()
-            )  # one at a time: the next facts are not to wait for years of them
+            # One at a time: the next facts are not to wait for years of them.
+            more = self._warehouse.keep_month_if_due()
             self._next_score_s = time.monotonic() + (0 if more else SCORE_LOOK_S)
 
     async def _tell(self, consumer: AIOKafkaConsumer, batch: Batch) -> None:
