@@ -1,12 +1,11 @@
-"""Every table as files for those who cannot attach: Parquet, CSV for spreadsheets, or one DuckDB file, with the stamp beside."""
+"""Every table as files for those who cannot attach: Parquet, CSV, Excel workbooks or one DuckDB file, with the stamp beside."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow.parquet
@@ -17,12 +16,13 @@ from projections.desk import open_copy
 from projections.formats import write_csv
 from projections.snapshot import Snapshot
 from projections.stamp import Stamp
+from projections.workbook import write_workbook
 
 STAMP_FILE = "stamp.json"
 STAMP_KEY = b"stammgast.stamp"
 LATEST = "latest"
 BATCH_ROWS = 50_000
-FORMATS = ("parquet", "csv", "duckdb")
+FORMATS = ("parquet", "csv", "xlsx", "duckdb")
 
 
 def tables_of(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -109,16 +109,22 @@ def _csv(connection: duckdb.DuckDBPyConnection, tables: Sequence[str], folder: P
     counts = {}
     for name in tables:
         relation = connection.table(name)
-        counts[name] = 0
-
-        def rows(relation: duckdb.DuckDBPyRelation = relation, name: str = name) -> Any:
-            while found := relation.fetchmany(BATCH_ROWS):
-                counts[name] += len(found)
-                yield from found
-
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            write_csv(file, relation.columns, rows(), spreadsheet=True)
+            counts[name] = write_csv(file, relation.columns, _rows(relation), spreadsheet=True)
     return counts
+
+
+def _xlsx(connection: duckdb.DuckDBPyConnection, tables: Sequence[str], folder: Path, _: Stamp) -> dict[str, int]:
+    counts = {}
+    for name in tables:
+        relation = connection.table(name)
+        counts[name] = write_workbook(folder / f"{name}.xlsx", name, relation.columns, _rows(relation))
+    return counts
+
+
+def _rows(relation: duckdb.DuckDBPyRelation) -> Iterator[Sequence[object]]:
+    while found := relation.fetchmany(BATCH_ROWS):
+        yield from found
 
 
 def _duckdb(connection: duckdb.DuckDBPyConnection, tables: Sequence[str], folder: Path, _: Stamp) -> dict[str, int]:
@@ -134,5 +140,6 @@ def _duckdb(connection: duckdb.DuckDBPyConnection, tables: Sequence[str], folder
 _WRITERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Sequence[str], Path, Stamp], dict[str, int]]] = {
     "parquet": _parquet,
     "csv": _csv,
+    "xlsx": _xlsx,
     "duckdb": _duckdb,
 }

@@ -63,10 +63,13 @@ def spreadsheet_cell(value: object) -> object:
 
 def write_csv(
     file: TextIO, names: Sequence[str], rows: Iterable[Sequence[object]], *, spreadsheet: bool = False
-) -> None:
-    """Write a header and rows, lines ended by one line feed."""
+) -> int:
+    """Write a header and rows, lines ended by one line feed; return how many rows."""
     written = spreadsheet_cell if spreadsheet else csv_cell
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([written(name) for name in names])
+    count = 0
     for row in rows:
         writer.writerow([written(value) for value in row])
+        count += 1
+    return count

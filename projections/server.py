@@ -80,17 +80,26 @@ def load_extensions(connection: duckdb.DuckDBPyConnection, names: Sequence[str] 
     httpfs comes first: without it a locked server answers HTTP 500.
     """
     for name in names:
-        try:
-            folder = Path(next(iter(importlib.import_module(f"duckdb_extension_{name}").__path__)))
-        except ModuleNotFoundError as missing:
-            package = f"duckdb-extension-{name.replace('_', '-')}"
-            raise No(f"the package {package} is not installed: pip install 'stammgast[lake]'.") from missing
-        path = folder / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
-        if not path.exists():
-            raise No(
-                f"the package duckdb-extension-{name} does not fit DuckDB {duckdb.__version__}: install them in the same version."
-            )
-        connection.load_extension(str(path))
+        connection.load_extension(str(extension_path(name)))
+
+
+def extension_path(name: str) -> Path:
+    """Where the wheel of an extension keeps it for the DuckDB that runs.
+
+    Raises:
+        No: the wheel is missing, or is another version's.
+    """
+    try:
+        folder = Path(next(iter(importlib.import_module(f"duckdb_extension_{name}").__path__)))
+    except ModuleNotFoundError as missing:
+        package = f"duckdb-extension-{name.replace('_', '-')}"
+        raise No(f"the package {package} is not installed: pip install 'stammgast[lake]'.") from missing
+    path = folder / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+    if not path.exists():
+        raise No(
+            f"the package duckdb-extension-{name} does not fit DuckDB {duckdb.__version__}: install them in the same version."
+        )
+    return path
 
 
 class Server:

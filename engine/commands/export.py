@@ -41,10 +41,11 @@ def export_(
 ) -> None:
     """Write every table of FILE to FOLDER, while a projector writes FILE or nobody does.
 
-    parquet and csv are one file per table, duckdb is one file with all of them as tables. FOLDER appears whole or not at
-    all; `stamp.json` in it says what the rows come from: positions in the logs, programmes, definitions. In csv a text
-    that a spreadsheet would take for a formula begins with an apostrophe. Exit codes: 0 written, or with --daily there
-    already, 1 could not be written, 2 wrong usage.
+    parquet, csv and xlsx are one file per table, duckdb is one file with all of them as tables. FOLDER appears whole or not
+    at all; `stamp.json` in it says what the rows come from: positions in the logs, programmes, definitions. For a
+    spreadsheet take xlsx: of a csv it takes keys for numbers and times for texts. In csv a text that a spreadsheet would
+    take for a formula begins with an apostrophe. Exit codes: 0 written, or with --daily there already, 1 could not be
+    written, 2 wrong usage.
     """
     copies = snapshot.private_folder(datadir)
     try:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import zipfile
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import duckdb
 import pytest
@@ -15,6 +20,7 @@ from pyarrow import parquet
 from engine.commands.export import export_
 from projections import sql
 from projections.warehouse import Warehouse
+from projections.workbook import CELL_CHARACTERS, CUT, write_workbook
 from tests.projections import given
 
 STORY: list[dict[str, Any]] = [
@@ -64,6 +70,64 @@ def test_csv_is_for_spreadsheets(file: Path, tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "out" / "balances.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["member_id"], row["available"]) for row in rows] == [("'=cmd", "10")]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["balances.csv", "stamp.json"]
+
+
+def test_a_workbook_is_for_spreadsheets(file: Path, tmp_path: Path) -> None:
+    """Every table is a workbook; a member's key that would be a formula is a text, and is not changed for it."""
+    answer = run("--db", file, "--out", tmp_path / "out", "--format", "xlsx", "--json")
+
+    assert answer.exit_code == 0, answer.output
+    assert {path.stem for path in (tmp_path / "out").glob("*.xlsx")} == set(json.loads(answer.stdout)["rows"])
+    header, row = _cells(tmp_path / "out" / "balances.xlsx")
+    assert header[:2] == ["inlineStr member_id", "inlineStr available"]
+    assert row[:2] == ["inlineStr =cmd", "10"]
+
+
+def test_cells_are_what_their_values_are(tmp_path: Path) -> None:
+    """Keys keep their zeros, times and days are numbers with a format, and what a cell cannot hold is a text or is cut."""
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    values = [
+        "00123",
+        "1e5",
+        7,
+        Decimal("12.50"),
+        10**15,
+        math.nan,
+        True,
+        None,
+        noon,
+        noon.date(),
+        [{"line": 1}],
+        "x" * 40_000,
+        "a\x07b",
+    ]
+
+    assert write_workbook(tmp_path / "x.xlsx", "t", ["c"] * len(values), [values]) == 1
+
+    assert _cells(tmp_path / "x.xlsx")[1] == [
+        "inlineStr 00123", "inlineStr 1e5", "7", "12.50", "inlineStr 1000000000000000", "inlineStr nan", "b 1",
+        "46082.5", "46082", 'inlineStr [{"line":1}]', f"inlineStr {'x' * (CELL_CHARACTERS - len(CUT))}{CUT}",
+        "inlineStr a_x0007_b",
+    ]  # fmt: skip
+
+
+def test_what_does_not_fit_on_a_sheet_goes_on_to_the_next(tmp_path: Path) -> None:
+    """Given sheets of three rows with the header, then five rows take three of them and each says its columns."""
+    assert write_workbook(tmp_path / "x.xlsx", "t", ["c"], ([n] for n in range(5)), sheet_rows=3) == 5
+
+    assert [_cells(tmp_path / "x.xlsx", sheet) for sheet in (1, 2, 3)] == [
+        [["inlineStr c"], ["0"], ["1"]],
+        [["inlineStr c"], ["2"], ["3"]],
+        [["inlineStr c"], ["4"]],
+    ]
+
+
+def _cells(path: Path, sheet: int = 1) -> list[list[str]]:
+    """Kind (none: a number) and value of each cell that is not empty, read without the library that wrote them."""
+    name = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+    with zipfile.ZipFile(path) as book:
+        rows = ET.fromstring(book.read(f"xl/worksheets/sheet{sheet}.xml")).iter(f"{name}row")  # noqa: S314 - our own
+    return [[f"{cell.get('t') or ''} {''.join(cell.itertext())}".strip() for cell in row] for row in rows]
 
 
 def test_a_duckdb_file_holds_tables(file: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from engine.commands.readers import beside
 from engine.readers import book, wire
 from projections import sql
-from projections.server import free_port, load_extensions
+from projections.server import extension_path, free_port, load_extensions
 from projections.warehouse import Warehouse
 from tests.certificates import make_certificate
 from tests.projections import given
@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from engine.cli import main; main()")
 # The runaway's share: everything else that is asked here takes a fraction of a second on a quiet machine.
 QUERY_SECONDS = 10
+PAGE = ROOT / "docs" / "readers.md"
 # What a machine under load may take.
 PATIENCE_S = 120.0
 RUNAWAY = "select count(*) from range(100000) a, range(100000) b, range(100000) c"
@@ -155,6 +156,28 @@ def test_only_what_is_on_the_lists_passes_and_everything_is_written_down(reading
     }
     assert wrong == {}
     assert {line["as_of"] for line in lines.values()} == {"2026-03-01T10:00:00+00:00"}
+
+
+def test_duckdbs_own_command_line_attaches_as_the_page_says(reading: Reading, tmp_path: Path) -> None:
+    """Given the page's block and the token's file, when an analyst runs the block, then every line of it is answered, and only to
+    that token."""
+    (block,) = re.findall(r"```sql\n(install quack.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    loads = "".join(f"load '{extension_path(name)}';" for name in ("httpfs", "quack"))
+    lines = block.replace("install quack; load quack;", loads).replace("quack:127.0.0.1:8390", reading.uri)
+    lines += "select 'own copy', count(*) from balances;"
+
+    def run(token: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "anna.token").write_text(token, encoding="utf-8")
+        command, home = [str(Path(sys.executable).with_name("duckdb")), "-csv", "-bail"], {"HOME": str(tmp_path)}
+        return subprocess.run(command, input=lines, env=home, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    answer, stranger = run(reading.tokens["anna"] + "\n"), run("sgr_nobody")
+
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "\nrfm_segments\n" in answer.stdout, "the list of tables"
+    assert answer.stdout.splitlines()[-1].startswith("own copy,")
+    assert "Authentication failed" in stranger.stderr
+    assert "rfm_segments" not in stranger.stdout
 
 
 def test_a_runaway_hurts_nobody(reading: Reading) -> None:
