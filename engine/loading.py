@@ -37,7 +37,7 @@ APPLY_RECORDS = 20_000
 WAITING_PIECES = 40
 # Records of both logs that one transaction takes. The file is made beside its place and thrown away if anything fails, so
 # nothing asks for small ones; DuckDB writes so large a one straight into the file, without its log. Too many: memory.
-COMMIT_RECORDS = 200_000
+COMMIT_RECORDS = 100_000
 
 
 #: Partitions, offsets and timestamps (ms) of records.

@@ -1,8 +1,8 @@
 """Keep what members had bought when a month ended, so that a question as of a day counts only what came after it.
 
 A month is kept once, when facts of a later one were answered, and what is kept of it follows from the facts alone: a rebuild
-makes the same rows, whenever it comes to it. Only another time zone of the programme, by which other days are counted,
-throws the kept months away; they are then made anew.
+makes the same rows, whenever it comes to it. Only another time zone of the programme, by which other days are counted, or
+another currency of it throws the kept months away; they are then made anew.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Months:
         month_end: date = row[0]
         return month_end
 
-    def follow_zone(self) -> None:
-        """Forget what was counted in another time zone, in the caller's transaction. Errors: duckdb.Error."""
+    def follow_terms(self) -> None:
+        """Forget what was counted in another time zone or currency, in the caller's transaction. Errors: duckdb.Error."""
         statements = sql.statements(DUE)
-        if self._connection.execute(statements["other_zone"]).fetchone() is not None:
+        if self._connection.execute(statements["other_terms"]).fetchone() is not None:
             self._looked_on = None
             for name in ("forget_ends", "forget_members", "forget_turns"):
                 self._connection.execute(statements[name])

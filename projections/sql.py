@@ -56,6 +56,7 @@ BUILD_ORDER = (
     "marts/members",
     "staging/steps",
     "staging/bought",
+    "staging/spent",
     "marts/cohorts",
     "macros/balances_as_of",
     "macros/tiers_as_of",

@@ -310,7 +310,7 @@ class Warehouse:
             duckdb.Error: nothing was changed.
         """
         with self._transaction():
-            self._months.follow_zone()
+            self._months.follow_terms()
             month_end = self._months.due()
             if month_end is not None:
                 self._months.keep(month_end)

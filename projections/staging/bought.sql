@@ -1,3 +1,29 @@
+-- statement: reach_as_of
+-- One row per partition: the newest kept month that had ended by `day` and was known by `known_at`, up to where its facts go, and when it
+-- ended; without one, from the beginning. And up to where facts are to be asked for: where a month is being kept (`keeping`), up to its place.
+create or replace macro staging.reach_as_of(day, known_at := null, keeping := false) as table (
+    with kept as (
+        select e.*, cast(e.month_end + 1 as timestamp) at time zone e.time_zone as ends_at
+        from staging.month_ends as e
+        inner join staging.clock as c on c.time_zone = e.time_zone and c.currency is not distinct from e.currency
+        where known_at is null or e.known_at <= cast(known_at as timestamptz)
+    ),
+
+    newest as (
+        select *
+        from kept
+        where month_end < cast(day as date) or (month_end = cast(day as date) and not keeping)
+        qualify row_number() over (partition by partition order by month_end desc) = 1
+    )
+
+    select l.partition, coalesce(n.up_to, -1) as up_to, n.month_end, coalesce(n.ends_at, timestamptz '0001-01-01 00:00:00+00') as ends_at,
+        coalesce(k.up_to, 9223372036854775807) as told_to
+    from main.log_positions as l
+    left join newest as n on n.partition = l.partition
+    left join kept as k on keeping and k.partition = l.partition and k.month_end = cast(day as date)
+    where l.topic = 'facts'
+);
+
 -- statement: bought_as_of
 -- What churn asks of every member's purchase days until the end of `day`: the first, the last, how many; and how many of them, without the
 -- first, lie in the first half of his time. Members whom only a kept month tells have no number of those: their sum is in a row without a
@@ -10,16 +36,7 @@ create or replace macro staging.bought_as_of(day, known_at := null) as table (
     ),
 
     reach as (
-        select l.partition, coalesce(e.up_to, -1) as up_to, e.month_end
-        from main.log_positions as l
-        left join (
-            select m.partition, m.up_to, m.month_end
-            from staging.month_ends as m
-            inner join staging.clock as c on c.time_zone = m.time_zone
-            where m.month_end <= cast(day as date) and (known_at is null or m.known_at <= cast(known_at as timestamptz))
-            qualify row_number() over (partition by m.partition order by m.month_end desc) = 1
-        ) as e on e.partition = l.partition
-        where l.topic = 'facts'
+        from staging.reach_as_of(day, known_at := known_at)
     ),
 
     -- Asked for twice, made once.

@@ -84,14 +84,36 @@ insert into months_new
 select partition, member_id, sold_on
 from months_again;
 
+-- statement: ends
+-- Before members' rows, which are made from the facts up to here.
+insert into staging.month_ends
+with told as (
+    select partition, position, recorded_at from staging.purchases
+    union all
+    select partition, position, recorded_at from staging.refunds
+)
+
+select r.partition, cast($1 as date), r.up_to,
+    greatest(coalesce(any_value(r.base_known_at), timestamptz '0001-01-01 00:00:00+00'), max(t.recorded_at)), r.time_zone, any_value(c.currency)
+from months_reach as r
+inner join told as t on t.partition = r.partition and t.position > r.after_position and t.position <= r.up_to
+cross join staging.clock as c
+group by r.partition, r.up_to, r.time_zone;
+
+-- statement: spent
+-- What changed of members' orders and money.
+create or replace temp table months_spent as
+select s.partition, s.member_id, sum(s.orders) as orders, sum(s.net_minor) as net_minor
+from staging.spent_parts(cast($1 as date), keeping := true) as s
+inner join months_reach as r on r.partition = s.partition
+group by s.partition, s.member_id;
+
 -- statement: members
 insert into staging.member_months
 with base as (
     select m.*
     from staging.member_months as m
     inner join months_reach as r on r.partition = m.partition and r.base_month = m.month_end
-    left join months_touched as t on t.partition = m.partition and t.member_id = m.member_id
-    where t.member_id is null
 ),
 
 news as (
@@ -101,9 +123,12 @@ news as (
 )
 
 select coalesce(b.partition, n.partition), cast($1 as date), coalesce(b.member_id, n.member_id), least(b.first_on, n.first_on),
-    greatest(b.last_on, n.last_on), coalesce(b.purchase_days, 0) + coalesce(n.purchase_days, 0)
+    greatest(b.last_on, n.last_on), if(t.member_id is null, coalesce(b.purchase_days, 0), 0) + coalesce(n.purchase_days, 0),
+    coalesce(b.orders, 0) + coalesce(s.orders, 0), coalesce(b.net_minor, 0) + coalesce(s.net_minor, 0)
 from base as b
-full join news as n on n.partition = b.partition and n.member_id = b.member_id;
+full join news as n on n.partition = b.partition and n.member_id = b.member_id
+left join months_spent as s on s.partition = coalesce(b.partition, n.partition) and s.member_id = coalesce(b.member_id, n.member_id)
+left join months_touched as t on t.partition = b.partition and t.member_id = b.member_id;
 
 -- statement: turns
 insert into staging.month_turns
@@ -135,16 +160,6 @@ select partition, cast($1 as date), sold_on + cast(sold_on - first_on as integer
 from known
 where sold_on > first_on
 group by all;
-
--- statement: ends
--- Last, as a month without this row is not looked at.
-insert into staging.month_ends
-select r.partition, cast($1 as date), r.up_to,
-    greatest(coalesce(max(r.base_known_at), timestamptz '0001-01-01 00:00:00+00'), coalesce(max(p.recorded_at), timestamptz '0001-01-01 00:00:00+00')),
-    r.time_zone
-from months_reach as r
-left join staging.purchases as p on p.partition = r.partition and p.position > r.after_position and p.position <= r.up_to
-group by r.partition, r.up_to, r.time_zone;
 
 -- statement: forget
 drop table months_new;

@@ -4,11 +4,11 @@
 select as_of
 from staging.clock;
 
--- statement: other_zone
--- Something, if what is kept was counted by the days of another time zone than the programme's.
+-- statement: other_terms
+-- Something, if what is kept was counted by the days of another time zone than the programme's, or in another currency.
 select 1
 from staging.month_ends as e
-inner join staging.clock as c on c.time_zone <> e.time_zone
+inner join staging.clock as c on c.time_zone <> e.time_zone or c.currency is distinct from e.currency
 limit 1;
 
 -- statement: forget_ends

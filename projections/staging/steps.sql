@@ -1,6 +1,13 @@
 -- Named steps that several metrics share. `day` is the programme's day up to whose end things count, by when they happened;
 -- `known_at`, where it is not NULL, leaves out what was recorded after that moment: the answer as it would have been then.
 
+-- statement: came_back
+-- Has an order come back whole? Told by the money of its own lines, as its total can hold tax and delivery; by pieces where they cost nothing;
+-- by the total where no line was told. Nothing that came back is no.
+create or replace macro staging.came_back(refunded_minor, refunded_quantity, lines_minor, lines_quantity, total_minor) as
+coalesce(if(coalesce(lines_minor, total_minor) > 0, refunded_minor >= coalesce(lines_minor, total_minor),
+    refunded_quantity >= coalesce(lines_quantity, 0)), false);
+
 -- statement: sales_as_of
 -- One row per counted order: what is left of its money after the refunds until then. Money in another currency than the
 -- programme's counts as nothing (in_currency tells which).
@@ -28,7 +35,6 @@ create or replace macro staging.sales_as_of(day, known_at := null) as table (
                 and r.currency = p.currency
     ),
 
-    -- What an order is worth by its own lines: total can hold tax and delivery, lines do not.
     goods as (
         select l.partition, l.position, cast(sum(l.amount_minor) as bigint) as lines_minor, sum(l.quantity) as quantity
         from staging.purchase_lines as l
@@ -38,8 +44,7 @@ create or replace macro staging.sales_as_of(day, known_at := null) as table (
 
     refunded as (
         select m.partition, m.position, m.paid_back_minor,
-            coalesce(if(coalesce(g.lines_minor, m.total_minor) > 0, m.refunded_minor >= coalesce(g.lines_minor, m.total_minor),
-                m.quantity >= coalesce(g.quantity, 0)), false) as fully_refunded
+            staging.came_back(m.refunded_minor, m.quantity, g.lines_minor, g.quantity, m.total_minor) as fully_refunded
         from matched as m
         left join goods as g on g.partition = m.partition and g.position = m.position
     )

@@ -306,17 +306,20 @@ create table staging.member_values (
 
 -- statement: month_ends
 -- A row per partition and month of which what its members had bought is kept, written once and never changed: the facts up to a place, which is
--- that before the first one of a later month; when the last of them was recorded; and in whose time zone the month ended.
+-- that before the first one of a later month; when the last of them was recorded; in whose time zone the month ended, and in which currency
+-- money was counted (NULL: in each sale's own).
 create table staging.month_ends (
     partition integer not null, month_end date not null, up_to bigint not null, known_at timestamptz not null, time_zone varchar not null,
+    currency varchar,
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
 -- statement: member_months
--- A row per member and such a month: the first and the last day with a purchase, and how many days.
+-- A row per member and such a month: the first and the last day with a purchase, how many days, orders that had not come back whole, and
+-- what was left of their money.
 create table staging.member_months (
     partition integer not null, month_end date not null, member_id varchar not null,
-    first_on date not null, last_on date not null, purchase_days integer not null,
+    first_on date not null, last_on date not null, purchase_days integer not null, orders integer not null, net_minor bigint not null,
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 

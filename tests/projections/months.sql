@@ -25,6 +25,27 @@ with days as (
 select count(*) filter (where sold_on > first_on and 2 * date_diff('day', first_on, sold_on) <= date_diff('day', first_on, $1::date))
 from days;
 
+-- statement: kept_spent
+select member_id, last_on, orders, net_minor
+from staging.spent_as_of($1::date, known_at := $2::timestamptz)
+order by member_id;
+
+-- statement: plain_spent
+select member_id, max(sold_on), count(*) filter (where not fully_refunded), sum(net_minor)::bigint
+from staging.sales_as_of($1::date, known_at := $2::timestamptz)
+where member_id is not null
+group by member_id
+order by member_id;
+
+-- statement: begins
+with measured as (
+    select unnest($1::integer[]) as measure
+)
+
+select staging.begins(d.measure, e.ends)
+from measured as d
+cross join (select quantile_disc(measure, [0.2, 0.4, 0.6, 0.8]) as ends from measured) as e;
+
 -- statement: churn_now
 from churn_as_of((select c.as_of from staging.clock as c), 90)
 order by member_id;
