@@ -26,7 +26,7 @@ from engine.crossing import Inlet, Outlet, Run, run_of
 from engine.lines import ReplayError
 from engine.processes import end_with
 from engine.settings import No, UsageError
-from projections import blank
+from projections import blank, scoring
 from projections.trouble import explained
 from projections.warehouse import LOG_SCHEMA, Reject, Warehouse
 
@@ -38,7 +38,9 @@ WAITING_PIECES = 40
 # Records of both logs that one transaction takes. The file is made beside its place and thrown away if anything fails, so
 # nothing asks for small ones; DuckDB writes so large a one straight into the file, without its log. Too many: memory.
 COMMIT_RECORDS = 100_000
-
+# Records of both logs after which the loader looks whether months ended. Whoever decides is still at work then, and has no core
+# of its own to wait on; a look is over all purchases, so there are few. None would leave all months to the end.
+MONTHS_RECORDS = COMMIT_RECORDS
 
 #: Partitions, offsets and timestamps (ms) of records.
 Places: TypeAlias = tuple["array[int]", "array[int]", "array[int]"]
@@ -161,21 +163,37 @@ class _Piece(NamedTuple):
 def _load(db: Path, options: dict[str, object], batches: Connection, end: Connection, parent: int) -> None:
     end_with(parent)  # a replay that is killed leaves no loader waiting for its next batch
     try:
+        coming = _coming(Inlet(batches))
         with _opened(db, options) as warehouse:
-            for pieces in _together(_coming(Inlet(batches))):
-                # They stay where they lie: to copy them into one chunk took a fifth of the loading.
-                facts = pa.Table.from_batches([piece.facts for piece in pieces])
-                decisions = pa.Table.from_batches([piece.decisions for piece in pieces])
-                with explained(db):
-                    warehouse.apply(facts, decisions, [reject for piece in pieces for reject in piece.rejects])
+            if options.get("score_every_days"):
+                scoring.load_models()
             with explained(db):
-                warehouse.score_if_due()
-                while warehouse.keep_month_if_due():
-                    pass
+                _take_in(warehouse, coming)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent process raises it
         with suppress(BrokenPipeError):
             end.send(error)
         raise SystemExit(1) from None
+
+
+def _take_in(warehouse: Warehouse, coming: Iterator[_Piece]) -> None:
+    """Apply what comes until its end, keep the months that end on the way, score what is due."""
+    unlooked = 0
+    for pieces in _together(coming):
+        # They stay where they lie: to copy them into one chunk took a fifth of the loading.
+        facts = pa.Table.from_batches([piece.facts for piece in pieces])
+        decisions = pa.Table.from_batches([piece.decisions for piece in pieces])
+        warehouse.apply(facts, decisions, [reject for piece in pieces for reject in piece.rejects])
+        unlooked += facts.num_rows + decisions.num_rows
+        if unlooked >= MONTHS_RECORDS:
+            _keep_months(warehouse)
+            unlooked = 0
+    warehouse.score_if_due()
+    _keep_months(warehouse)
+
+
+def _keep_months(warehouse: Warehouse) -> None:
+    while warehouse.keep_month_if_due():
+        pass
 
 
 def _opened(db: Path, options: dict[str, object]) -> Warehouse:
@@ -203,13 +221,17 @@ def _together(pieces: Iterator[_Piece]) -> Iterator[list[_Piece]]:
 
 
 def _coming(inlet: Inlet) -> Iterator[_Piece]:
-    """Yield what comes by the pipe until its end, read ahead by a thread while the records before it are loaded.
+    """Return what comes by the pipe until its end. A thread reads it, from now on and ahead of what is loaded.
 
     Raises:
-        EOFError: whoever decides has gone.
+        EOFError: whoever decides has gone; as all that was met, when the piece is asked for.
     """
     read: Queue[_Piece | BaseException | None] = Queue(WAITING_PIECES)
     threading.Thread(target=_read_ahead, args=(inlet, read), name="replay-reader", daemon=True).start()
+    return _until_end(read)
+
+
+def _until_end(read: Queue[_Piece | BaseException | None]) -> Iterator[_Piece]:
     while (piece := read.get()) is not None:
         if isinstance(piece, BaseException):
             raise piece

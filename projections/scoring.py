@@ -29,6 +29,14 @@ MONEY_DIGITS, CHANCE_DIGITS, PARAMETER_DIGITS = 2, 6, 5
 DAYS_PER_WEEK = 7.0
 
 
+def load_models() -> None:
+    """Import what fits: half a second, which whoever waits for the first records has and whoever has just begun a day has not."""
+    import projections.models.bg_nbd
+    import projections.models.gamma_gamma
+    import projections.models.pareto_nbd
+    import projections.models.value  # noqa: F401 - all four for `score`
+
+
 def due(connection: duckdb.DuckDBPyConnection, every_days: int) -> tuple[date, datetime] | None:
     """Return the day to be scored and when the tables first knew that it was over; None where there is nothing to do."""
     row = connection.execute(sql.statements(STATEMENTS)["due"], [every_days]).fetchone()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -78,15 +80,49 @@ def test_a_loader_that_is_killed_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert not multiprocessing.active_children()
 
 
-def test_pieces_are_applied_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until they are worth their statements; what is left at the end is applied, too."""
-    some = batches(list(data.events(data.TWO_LINES, 100)), "gift-shop", monkeypatch, size=10)
-    pieces = [
+def pieces_of(some: Iterable[Batch]) -> list[loading_module._Piece]:
+    """The batches as they come out of the pipe."""
+    return [
         loading_module._Piece(
             batch.facts.table().to_batches()[0], batch.decisions.table().to_batches()[0], batch.rejects
         )
         for batch in some
     ]
+
+
+def test_months_are_kept_while_records_still_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only at the end, when whoever decided has nothing more to do; they are the same months."""
+    pieces = pieces_of(batches(list(data.events(data.TWO_LINES, 3_000)), "gift-shop", monkeypatch, size=100))
+    monkeypatch.setattr(loading_module, "APPLY_RECORDS", 500)
+    keep = Warehouse.keep_month_if_due
+    loaded: list[int] = []
+
+    def noted(warehouse: Warehouse) -> bool:
+        found = keep(warehouse)
+        if found:
+            loaded.append(warehouse.positions("facts")[0])
+        return found
+
+    monkeypatch.setattr(Warehouse, "keep_month_if_due", noted)
+
+    def months(after: int) -> tuple[list[int], list[dict[str, Any]]]:
+        monkeypatch.setattr(loading_module, "MONTHS_RECORDS", after)
+        loaded.clear()
+        with Warehouse.open(":memory:", log_id="x") as warehouse:
+            loading_module._take_in(warehouse, iter(pieces))
+            return loaded.copy(), given.rows(warehouse, "from staging.member_months order by all")
+
+    (on_the_way, rows), (at_the_end, same_rows) = months(1_000), months(1_000_000)
+
+    assert len(on_the_way) == len(at_the_end) > 2
+    assert len(set(at_the_end)) == 1
+    assert sum(loaded_by < at_the_end[0] for loaded_by in on_the_way) >= len(on_the_way) - 1
+    assert rows == same_rows
+
+
+def test_pieces_are_applied_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until they are worth their statements; what is left at the end is applied, too."""
+    pieces = pieces_of(batches(list(data.events(data.TWO_LINES, 100)), "gift-shop", monkeypatch, size=10))
     monkeypatch.setattr(loading_module, "APPLY_RECORDS", 50)
 
     together = list(loading_module._together(iter(pieces)))
