@@ -1,4 +1,4 @@
-"""Keep what members had bought when a month ended, so that a question as of a day counts only what came after it.
+"""Keep what members had bought, and had in points, when a month ended: a question as of a day then counts only what came after.
 
 A month is kept once, when facts of a later one were answered, and what is kept of it follows from the facts alone: a rebuild
 makes the same rows, whenever it comes to it. Only another time zone of the programme, by which other days are counted, or
@@ -15,7 +15,8 @@ import duckdb
 from projections import sql
 
 DUE: Final = "staging/months_due"
-MAKING: Final = "staging/months"
+#: Points after purchases: of the same partitions, and no further.
+MAKING: Final = ("staging/months", "staging/months_points")
 
 
 class Months:
@@ -46,7 +47,7 @@ class Months:
         statements = sql.statements(DUE)
         if self._connection.execute(statements["other_terms"]).fetchone() is not None:
             self._looked_on = None
-            for name in ("forget_ends", "forget_members", "forget_turns"):
+            for name in [name for name in statements if name.startswith("forget")]:
                 self._connection.execute(statements[name])
 
     def keep(self, month_end: date) -> None:
@@ -55,10 +56,11 @@ class Months:
         Raises:
             duckdb.Error: take the transaction back.
         """
-        found = frozenset[str]()
-        for name, text in sql.statements(MAKING).items():
-            wanted = sql.conditions(MAKING).get(name)
-            if wanted is None or wanted in found:
-                result = self._connection.execute(text, [month_end] if "$1" in text else None)
-                if name == sql.PRESENT:
-                    found = frozenset(thing for (thing,) in result.fetchall())
+        for script in MAKING:
+            found = frozenset[str]()
+            for name, text in sql.statements(script).items():
+                wanted = sql.conditions(script).get(name)
+                if wanted is None or wanted in found:
+                    result = self._connection.execute(text, [month_end] if "$1" in text else None)
+                    if name == sql.PRESENT:
+                        found = frozenset(thing for (thing,) in result.fetchall())

@@ -123,3 +123,12 @@ select bit_xor(hash(t)) from staging.member_months as t;
 
 -- statement: month_turns
 select bit_xor(hash(t)) from staging.month_turns as t;
+
+-- statement: points_ends
+select bit_xor(hash(t)) from staging.points_ends as t;
+
+-- statement: member_points
+select bit_xor(hash(t)) from staging.member_points as t;
+
+-- statement: waiting_lots
+select bit_xor(hash(t)) from staging.waiting_lots as t;

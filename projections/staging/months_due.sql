@@ -20,6 +20,15 @@ delete from staging.member_months;
 -- statement: forget_turns
 delete from staging.month_turns;
 
+-- statement: forget_points_ends
+delete from staging.points_ends;
+
+-- statement: forget_points
+delete from staging.member_points;
+
+-- statement: forget_lots
+delete from staging.waiting_lots;
+
 -- statement: due
 -- The last day of the first month that ended in a partition and is not kept of it: that of the first purchase after what is kept, if one of a
 -- later month was answered. Three days are left to the other partitions, so that one pass does for most of them.

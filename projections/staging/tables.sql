@@ -331,6 +331,31 @@ create table staging.month_turns (
     check (coalesce(getvariable('stammgast_writes'), false))
 );
 
+-- statement: points_ends
+-- A row per partition and month of which what its members had in points is kept, written once and never changed: the decisions up to a place, that
+-- before the first of a later month or that moved points after this one had ended; and when it ended.
+create table staging.points_ends (
+    partition integer not null, month_end date not null, up_to bigint not null, ends_at timestamptz not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
+-- statement: member_points
+-- A row per member and such a month: sums of staging.points_moves up to there.
+create table staging.member_points (
+    partition integer not null, month_end date not null, member_id varchar not null,
+    points_left bigint not null, debt bigint not null, earned bigint not null, spent bigint not null, expired bigint not null,
+    clawed_back bigint not null, cancelled bigint not null, adjusted bigint not null, transferred bigint not null,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
+-- statement: waiting_lots
+-- A row per such a month and lot that could not be spent when it ended: from when it can, NULL while it waits for a fact.
+create table staging.waiting_lots (
+    partition integer not null, month_end date not null, lot_id varchar not null, member_id varchar not null,
+    points_left bigint not null, active_from timestamptz,
+    check (coalesce(getvariable('stammgast_writes'), false))
+);
+
 -- statement: allowed_functions
 -- What remote readers may call and see, filled by the server from the DuckDB that runs (serving/authoriser.sql).
 create table staging.allowed_functions (name varchar not null,

@@ -148,7 +148,8 @@ class Auditor:
         own.execute(statement("make_kept"))
         for month in kept:
             own.execute(statement("add_kept"), month)
-        for name in ("staging.month_ends", "staging.member_months", "staging.month_turns"):
+        for table in ("month_ends", "member_months", "month_turns", "points_ends", "member_points", "waiting_lots"):
+            name = f"staging.{table}"
             mine = own.execute(statement("kept_digest").format(table=name)).fetchone()
             self._compare(name, mine, live.execute(statement("digest").format(table=name)).fetchone())
 

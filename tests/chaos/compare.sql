@@ -4,7 +4,7 @@
 select table_schema, table_name
 from information_schema.tables
 where table_type = 'BASE TABLE' and table_name not in ('identity', 'settings', 'allowed_functions', 'allowed_tables')
-    and table_name not in ('month_ends', 'member_months', 'month_turns')
+    and table_name not in ('month_ends', 'member_months', 'month_turns', 'points_ends', 'member_points', 'waiting_lots')
 order by all;
 
 -- statement: kept

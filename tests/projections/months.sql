@@ -37,6 +37,10 @@ where member_id is not null
 group by member_id
 order by member_id;
 
+-- statement: balances
+from balances_as_of($1::timestamptz, known_at := $2::timestamptz)
+order by member_id;
+
 -- statement: begins
 with measured as (
     select unnest($1::integer[]) as measure
@@ -63,6 +67,18 @@ select partition, month_end, turns_on, sum(purchase_days)
 from staging.month_turns
 group by all
 having sum(purchase_days) <> 0
+order by all;
+
+-- statement: points_ends
+from staging.points_ends
+order by all;
+
+-- statement: member_points
+from staging.member_points
+order by all;
+
+-- statement: waiting_lots
+from staging.waiting_lots
 order by all;
 
 -- statement: member_month_twice
