@@ -3,38 +3,66 @@
 -- Active at a day: bought within the `window_days` days up to it. retention = kept / start; churn = 1 - retention.
 -- Who comes back after a silence is `returned` and counts for neither: (E - N) / S, the textbook form, would call him retained.
 create or replace macro retention_as_of(day, window_days := 90, known_at := null) as table (
-    with bought as (
-        select *, min(sold_on) over (partition by member_id) as first_on
-        from staging.purchase_days_as_of(day, known_at := known_at)
+    with asked as (
+        select cast(day as date) as as_of, cast(window_days as integer) as days
     ),
 
     months as (
-        select cast(unnest(generate_series(date_trunc('month', min(sold_on)), cast(day as date), interval 1 month)) as date) as month
-        from bought
+        select cast(unnest(generate_series(date_trunc('month', min(q.day)), any_value(a.as_of), interval 1 month)) as date) as month
+        from staging.sale_quarters as q
+        inner join asked as a on q.day <= a.as_of
     ),
 
-    spans as (
-        select month, cast(month - 1 as date) as before_on, least(last_day(month), cast(day as date)) as end_on,
-            last_day(month) <= cast(day as date) as complete
+    span as (
+        select min(month) as first_month, cast(count(*) as integer) as months
         from months
     ),
 
+    -- A bit for each month: is who bought on this day active at its end? It is one run of ones, so whoever bought on several days is active
+    -- where one of them says so, and all purchases are read once for all months.
+    runs as (
+        select q.quarter, q.day, date_diff('month', s.first_month, q.day) as begins,
+            if(q.day + a.days > a.as_of, s.months, greatest(date_diff('month', s.first_month, q.day + a.days), begins)) as ends,
+            cast(repeat('0', begins) || repeat('1', ends - begins) || repeat('0', s.months - ends) as bit) as active
+        from staging.sale_quarters as q
+        inner join asked as a on q.day <= a.as_of
+        cross join span as s
+    ),
+
+    members as (
+        select min(r.day) as first_on, bit_or(r.active) as active
+        from staging.orders as o
+        inner join runs as r on r.quarter = staging.quarter(o.occurred_at)
+        where o.member_id is not null and (known_at is null or o.recorded_at <= cast(known_at as timestamptz))
+        group by o.member_id
+    ),
+
+    alike as (
+        select cast(date_trunc('month', first_on) as date) as first_month, active, count(*) as members
+        from members
+        group by all
+    ),
+
     standing as (
-        select s.month, b.member_id, any_value(b.first_on) >= s.month as is_new,
-            bool_or(b.sold_on <= s.before_on and b.sold_on > s.before_on - cast(window_days as integer)) as at_start,
-            bool_or(b.sold_on > s.end_on - cast(window_days as integer)) as at_end
-        from spans as s
-        inner join bought as b on b.sold_on <= s.end_on and b.sold_on > s.before_on - cast(window_days as integer)
-        group by s.month, b.member_id
+        select m.month, m.month = l.first_month as is_new, l.members,
+            get_bit(l.active, cast(date_diff('month', s.first_month, m.month) as integer)) = 1 as at_end,
+            m.month > s.first_month and get_bit(l.active, cast(greatest(date_diff('month', s.first_month, m.month) - 1, 0) as integer)) = 1 as at_start
+        from alike as l
+        cross join months as m
+        cross join span as s
+        where m.month >= (select min(e.first_month) from alike as e)
     )
 
-    select s.month, any_value(s.complete) as complete, cast(window_days as integer) as window_days,
-        count(*) filter (where at_start) as members_start, count(*) filter (where at_start and at_end) as kept,
-        count(*) filter (where at_start and not at_end) as lost, count(*) filter (where at_end and is_new) as new_members,
-        count(*) filter (where at_end and not at_start and not is_new) as returned, count(*) filter (where at_end) as members_end,
+    select s.month, last_day(s.month) <= any_value(a.as_of) as complete, any_value(a.days) as window_days,
+        cast(coalesce(sum(members) filter (where at_start), 0) as bigint) as members_start,
+        cast(coalesce(sum(members) filter (where at_start and at_end), 0) as bigint) as kept,
+        cast(coalesce(sum(members) filter (where at_start and not at_end), 0) as bigint) as lost,
+        cast(coalesce(sum(members) filter (where at_end and is_new), 0) as bigint) as new_members,
+        cast(coalesce(sum(members) filter (where at_end and not at_start and not is_new), 0) as bigint) as returned,
+        cast(coalesce(sum(members) filter (where at_end), 0) as bigint) as members_end,
         kept / nullif(members_start, 0) as retention, lost / nullif(members_start, 0) as churn
-    from spans as s
-    left join standing as t using (month)
+    from standing as s
+    cross join asked as a
     group by s.month
 );
 
