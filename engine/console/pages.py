@@ -286,7 +286,7 @@ async def member(ask: Asker, query: QueryParams, key: str) -> Context | None:
     page, name = whole(query.get("page"), 1, 1_000_000, 1), who["member_id"]
     facts, entries, lots, tiers, redemptions, challenges, badges = await asyncio.gather(
         ask.rows("member", "facts", member=name, rows=STORY_ROWS + 1, skip=STORY_ROWS * (page - 1)),
-        ask.rows("member", "entries", member=name, rows=ENTRY_ROWS),
+        ask.rows("member", "entries", keys=[name, *(who["keys"] or ())], rows=ENTRY_ROWS),
         ask.rows("member", "lots", member=name, rows=PAGE_ROWS),
         ask.rows("member", "tier_history", member=name),
         ask.rows("member", "redemptions", member=name, rows=PAGE_ROWS),

@@ -8,11 +8,13 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from pyarrow import parquet
 
+from engine.console.asking import statements
 from projections.warehouse import Warehouse
 from tests.console.conftest import QUERY_SECONDS, Shown
 from tests.projections import given
@@ -112,6 +114,32 @@ def test_a_members_story_tells_every_fact_and_movement(client: httpx.Client, sho
     assert html.count('<span class="points ') == entries
     assert f"balance then {available:,}" in html
     assert client.get("/members/nobody-at-all").status_code == 404
+
+
+def test_a_storys_entries_are_those_of_all_keys_and_say_what_they_follow_from() -> None:
+    """A card's points and the member's in one line of time; the cause is told also where it is somebody else's entry."""
+
+    def earned(number: int, subject: str, caused_by: str | None = None) -> dict[str, Any]:
+        entry = {"entry_id": f"e{number}", "points": number, "rule_id": f"rule-{number}", "caused_by": caused_by}
+        head = {"type": "visit", "id": f"v{number}", "subject": subject, "time": f"2026-03-0{number}T10:00:00Z"}
+        return {**head, "decision": {"entries": [entry]}}
+
+    link = {"type": "link", "id": "l", "subject": "card", "time": "2026-03-06T10:00:00Z", "data": {"member": "anna"}}
+    told = [earned(1, "bert"), earned(2, "card", "e1"), earned(3, "anna", "e2"), earned(4, "anna"), link]
+    with given.warehouse(told) as warehouse:
+        result = warehouse.connection.execute(statements("member")["who"], {"member": "card"})
+        who = dict(zip([column[0] for column in result.description or ()], result.fetchone() or (), strict=True))
+        keys = [who["member_id"], *who["keys"]]
+        entries = warehouse.connection.execute(statements("member")["entries"], {"keys": keys, "rows": 9})
+        names = [column[0] for column in entries.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in entries.fetchall()]
+
+    told_of = ("entry_id", "fact_id", "caused_by_rule", "balance_after")
+    assert [tuple(row[name] for name in told_of) for row in rows] == [
+        ("e4", "v4", None, 9),
+        ("e3", "v3", "rule-2", 5),
+        ("e2", "v2", "rule-1", 2),
+    ]
 
 
 def test_a_member_is_found_by_the_beginning_of_the_key(client: httpx.Client, shown: Shown) -> None:

@@ -39,18 +39,23 @@ order by f.occurred_at desc, f.position desc, f.partition
 limit $rows offset $skip;
 
 -- statement: entries
-with keys as (
-    select cast($member as varchar) as key
-    union
-    select alias from aliases where member_id = $member
+-- The keys come as a list: as a question of their own, DuckDB would hold all entries against all decisions first.
+with own as materialized (
+    from points_entries
+    where list_contains($keys, member_id)
+),
+
+causes as (
+    select entry_id, rule_id, occurred_at
+    from points_entries
+    where entry_id in (select caused_by from own)
 )
 
 select e.entry_id, e.kind, e.points, e.source, e.fact_id, e.rule_id, e.rule_version, e.occurred_at, e.caused_by, c.rule_id as caused_by_rule,
     c.occurred_at as caused_at, e.active_from, e.expires_at, e.order_id, e.waits_for, e.cancel_at,
     sum(e.points) over (order by e.occurred_at, e.position, e.entry_id)::bigint as balance_after
-from points_entries as e
-left join points_entries as c on c.entry_id = e.caused_by
-where e.member_id in (select key from keys)
+from own as e
+left join causes as c on c.entry_id = e.caused_by
 order by e.occurred_at desc, e.position desc, e.entry_id desc
 limit $rows;
 
