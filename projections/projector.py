@@ -23,6 +23,7 @@ from engine.stream.clients import Cluster, KafkaTrouble, LogEndsEarlier, stand_a
 from engine.stream.topics import LOGS, Layout, LogMissing, partition_count, require
 from engine.telemetry import METRICS, Hearing, Metrics, Progress
 from projections.ahead import WORTH_RECORDS, Ahead
+from projections.day_end import DayEnd
 from projections.parsing import Parsed
 from projections.trouble import FileTrouble
 from projections.warehouse import DECISIONS, FACTS, LOG_SCHEMA, REJECTS, Warehouse, reject_of
@@ -42,8 +43,6 @@ PARTITION_FETCH_BYTES = 8 * 1024 * 1024
 LONGEST_LOOK_S = 0.5
 # How long to wait for more records while the writer is busy anyway.
 BUSY_WAIT_S = 0.02
-# How often it is asked whether a day is to be scored, once the logs are read to their end. Too often: every batch looks.
-SCORE_LOOK_S = 10.0
 # How long a projector that was started before the worker waits for the logs to be created, and how often it looks.
 LOGS_WAIT_S = 30.0
 LOGS_LOOK_S = 0.5
@@ -141,7 +140,7 @@ class Projector:
         self._goal: dict[TopicPartition, int] = {}
         self._reached: set[TopicPartition] = set()
         self._deaf = False
-        self._next_score_s = 0.0
+        self._day_end = DayEnd(warehouse)
 
     @property
     def caught_up(self) -> bool:
@@ -264,20 +263,11 @@ class Projector:
         try:
             with self._metrics.time_batch("projector"):
                 self._warehouse.apply(ready.facts, ready.decisions, rejects, parsed=ready.parsed)
-            self._score(batch)
+            if self.caught_up and not batch.full:  # nothing is left to read that would still belong to the day
+                self._day_end.look()
         except duckdb.Error as error:
             raise FileTrouble.of(self._warehouse.path, error) from error
         self.applied_records += batch.count
-
-    def _score(self, batch: Batch) -> None:
-        """Writer thread: score the members when a day is due and nothing is left to read that would still belong to it;
-        keep a month that ended."""
-        if self.caught_up and not batch.full and time.monotonic() > self._next_score_s:
-            if self._warehouse.score_if_due():
-                log.info("members scored", file=self._warehouse.path)
-            # One at a time: the next facts are not to wait for years of them.
-            more = self._warehouse.keep_month_if_due()
-            self._next_score_s = time.monotonic() + (0 if more else SCORE_LOOK_S)
 
     async def _tell(self, consumer: AIOKafkaConsumer, batch: Batch) -> None:
         """Publish position and lag, after each batch and while nothing comes; `batch` is read and not yet applied."""

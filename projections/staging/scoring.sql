@@ -17,19 +17,54 @@ where d.scored_on > coalesce((select max(f.as_of) from staging.model_fits as f),
 group by d.scored_on;
 
 -- statement: histories
--- One row per member who bought: purchase days after the first, days from the first to the last and to the scored day, mean spend of them.
-with days as (
-    select member_id, sold_on, sum(net_minor) as net_minor, min(sold_on) over (partition by member_id) as first_on
-    from staging.sales_as_of($1, known_at := $2)
+-- One row per member who bought: purchase days after the first, days from the first to the last and to the scored day, mean spend of them. That
+-- is what was left of all days' money, less the first day's: nobody's day is asked for but that one, or all of them would be in memory together.
+with bought as materialized (
+    select member_id, first_on, last_on, purchase_days,
+        cast(first_on as timestamp) at time zone 'UTC' - interval 1 day as first_from,
+        cast(first_on as timestamp) at time zone 'UTC' + interval 2 day as first_to
+    from staging.bought_as_of($1, known_at := $2)
     where member_id is not null
-    group by member_id, sold_on
+),
+
+-- First the few rows, then their days.
+near as (
+    select o.member_id, o.order_source, o.order_id, o.currency, o.total_minor, o.occurred_at, b.first_on
+    from staging.orders as o
+    inner join bought as b on b.member_id = o.member_id and o.occurred_at >= b.first_from and o.occurred_at < b.first_to
+    where $2 is null or o.recorded_at <= $2
+),
+
+early as materialized (
+    select n.member_id, n.order_source, n.order_id, n.currency, n.total_minor
+    from near as n
+    inner join staging.sale_quarters as q on q.quarter = staging.quarter(n.occurred_at) and q.day = n.first_on
+),
+
+returned as (
+    select r.order_source, r.order_id, r.member_id, r.currency, sum(coalesce(r.paid_back_minor, r.refunded_minor)) as paid_back_minor
+    from main.refunds as r
+    cross join staging.clock as c
+    where r.reason is null and cast(r.occurred_at at time zone c.time_zone as date) <= $1 and ($2 is null or r.recorded_at <= $2)
+    group by all
+),
+
+firsts as (
+    select e.member_id,
+        sum(if(e.currency = coalesce(c.currency, e.currency), e.total_minor - least(coalesce(r.paid_back_minor, 0), e.total_minor), 0)) as net_minor
+    from early as e
+    cross join staging.clock as c
+    left join returned as r
+        on r.order_source = e.order_source and r.order_id = e.order_id and r.member_id = e.member_id and r.currency = e.currency
+    group by e.member_id
 )
 
-select member_id, count(*) - 1 as x, max(sold_on) - any_value(first_on) as last_day, cast($1 as date) - any_value(first_on) as end_day,
-    coalesce(avg(greatest(net_minor, 0)) filter (where sold_on > first_on), 0) as spend
-from days
-group by member_id
-order by member_id;
+select b.member_id, b.purchase_days - 1 as x, b.last_on - b.first_on as last_day, cast($1 as date) - b.first_on as end_day,
+    coalesce((s.net_minor - f.net_minor) / nullif(b.purchase_days - 1, 0), 0) as spend
+from bought as b
+inner join staging.spent_as_of($1, known_at := $2) as s on s.member_id = b.member_id
+inner join firsts as f on f.member_id = b.member_id
+order by b.member_id;
 
 -- statement: forget_fits
 delete from staging.model_fits;

@@ -37,6 +37,20 @@ where member_id is not null
 group by member_id
 order by member_id;
 
+-- statement: plain_histories
+with days as (
+    select member_id, sold_on, sum(net_minor) as net_minor, min(sold_on) over (partition by member_id) as first_on
+    from staging.sales_as_of($1::date, known_at := $2::timestamptz)
+    where member_id is not null
+    group by member_id, sold_on
+)
+
+select member_id, count(*) - 1, max(sold_on) - any_value(first_on), $1::date - any_value(first_on),
+    coalesce(avg(net_minor) filter (where sold_on > first_on), 0)
+from days
+group by member_id
+order by member_id;
+
 -- statement: balances
 from balances_as_of($1::timestamptz, known_at := $2::timestamptz)
 order by member_id;

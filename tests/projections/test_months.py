@@ -208,6 +208,10 @@ def check(warehouse: Warehouse, told: Sequence[dict[str, Any]], data: st.DataObj
     assert answer(warehouse, "kept", day, known_at) == answer(warehouse, "plain", day, known_at), said
     assert answer(warehouse, "kept_turned", day, known_at) == answer(warehouse, "plain_turned", day, known_at), said
     assert answer(warehouse, "kept_spent", day, known_at) == answer(warehouse, "plain_spent", day, known_at), said
+    histories_told = warehouse.connection.execute(
+        sql.statements("staging/scoring")["histories"], [day, known_at]
+    ).fetchall()
+    assert histories_told == answer(warehouse, "plain_histories", day, known_at), said
     if complete:
         assert answer(warehouse, "kept", day, known_at) == days_in_plain_python(told, day, known_at), said
 
